@@ -1,0 +1,114 @@
+//! A window: what was counted between two points in time. It owns all that naming its frames takes, and is moved from
+//! the collector to the finisher.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustc_hash::FxHashMap;
+
+use super::stack::{StackId, StackTree};
+use crate::health::Health;
+use crate::ids::{Pid, Tid};
+use crate::process::{ImageInfo, ProcessInfo};
+
+/// An index into [`Window::processes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessIndex(pub u32);
+
+/// An index into [`Window::threads`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ThreadIndex(pub u32);
+
+/// What the weight of an event's samples counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Nanoseconds of time.
+    Nanoseconds,
+    /// Occurrences.
+    Count,
+}
+
+/// What the kernel dropped of one event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Samples dropped because a ring was full (`PERF_FORMAT_LOST`, or the sum of `PERF_RECORD_LOST`).
+    pub lost: u64,
+    /// Times that the event was throttled.
+    pub throttled: u64,
+}
+
+/// One kind of event that was sampled.
+#[derive(Clone, Debug)]
+pub struct EventInfo {
+    /// As the user spelled it, or what it fell back to: `cpu-clock`, `sched:sched_switch`.
+    pub name: String,
+    /// The name of its value in a profile: `cpu`, `page_faults`. Never with a `-`.
+    pub value_name: String,
+    /// What its weights count.
+    pub unit: Unit,
+    /// Weight of one sample, where it is the same for all: nanoseconds or occurrences; 0 where it varies.
+    pub period: u64,
+    /// Samples a second that were asked for; 0 with a fixed period.
+    pub frequency: u64,
+    /// What was lost of it.
+    pub loss: Loss,
+}
+
+/// A thread that was sampled.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    /// Its process.
+    pub process: ProcessIndex,
+    /// Its process's PID.
+    pub pid: Pid,
+    /// Its id.
+    pub tid: Tid,
+    /// Its name at the time of its samples.
+    pub comm: Arc<str>,
+}
+
+/// What samples are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SampleKey {
+    /// An index into [`Window::events`].
+    pub event: u32,
+    /// The thread.
+    pub thread: ThreadIndex,
+    /// The stack, kernel part at the leaf.
+    pub stack: StackId,
+}
+
+/// How often and how much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Samples.
+    pub samples: u64,
+    /// Sum of the samples' periods, in the event's [`Unit`].
+    pub weight: u64,
+}
+
+/// What was counted between two points in time.
+pub struct Window {
+    /// When it began.
+    pub start: SystemTime,
+    /// How long it lasted.
+    pub duration: Duration,
+    /// The events, in the order of the command line.
+    pub events: Vec<EventInfo>,
+    /// The counts.
+    pub samples: FxHashMap<SampleKey, Tally>,
+    /// The stacks.
+    pub stacks: StackTree,
+    /// The threads that were sampled.
+    pub threads: Vec<Thread>,
+    /// The processes that were sampled.
+    pub processes: Vec<ProcessInfo>,
+    /// All images, by [`crate::ids::ImageId`].
+    pub images: Vec<ImageInfo>,
+    /// The process whose executable is the profile's first mapping: the command, or the first PID that was asked for.
+    pub main_process: Option<Pid>,
+    /// Lines for people: version, command line, host, how the events were opened.
+    pub comments: Vec<String>,
+    /// Losses and fallbacks.
+    pub health: Health,
+}

@@ -1,0 +1,16 @@
+//! rprof: a sampling profiler for Linux.
+//!
+//! Data flows one way, and a module may use only those before it:
+//! `health · ids · sys → record → capture → process → unwind → runtime → collect → symbol → profile → encode → session → cli`.
+//! docs/architecture.md tells what each holds.
+
+pub mod collect;
+pub mod encode;
+pub mod health;
+pub mod ids;
+pub mod process;
+pub mod profile;
+pub mod runtime;
+pub mod symbol;
+pub mod sys;
+pub mod unwind;

@@ -1,0 +1,3 @@
+//! The `rprof` command.
+
+fn main() {}
