@@ -1,0 +1,460 @@
+//! The walk: one rule after the other from the leaf to the root.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use gimli::UnwindContext;
+
+use super::arch::{Arch, Frameless, RegisterFile};
+use super::cache::{Cache, Line};
+use super::cfi::{Cfi, Context};
+use super::evaluate;
+use super::rule::{Kind, Rule};
+use super::stack::{End, StackCopy, UserFrame, Why};
+use super::table::Table;
+use crate::health::{Count, Health};
+use crate::ids::{Address, ImageId, Place, Rva};
+use crate::process::AddressSpace;
+
+/// Frames that a walk follows: more than any stack but that of a runaway recursion has, which shows in fewer as well.
+pub const MAX_FRAMES: usize = 2048;
+
+/// Look-ups without a table before an image is worth compiling. One costs a microsecond, a table some milliseconds for
+/// each megabyte of code; but an image that was met so often in one sampling period will be met again.
+const LOOKUPS_BEFORE_TABLE: u32 = 32;
+
+/// How far above the stack pointer a frame pointer can point: the limit of a stack is 8 MiB, of a thread's as well.
+const MAX_STACK: u64 = 8 << 20;
+
+/// Walks the stacks of all processes; one for each thread that collects.
+pub struct Unwinder {
+    images: Images,
+    cache: Cache,
+}
+
+/// What is known of one image.
+#[derive(Default)]
+struct Known {
+    /// Whether its file was opened. Until then its addresses are not cached, as it may turn out to have rules.
+    open: bool,
+    cfi: Option<Arc<Cfi>>,
+    table: Option<Arc<Table>>,
+    lookups: u32,
+}
+
+struct Images {
+    known: Vec<Known>,
+    wanted: Vec<ImageId>,
+    context: Box<Context>,
+}
+
+impl Default for Unwinder {
+    fn default() -> Unwinder {
+        Unwinder::new()
+    }
+}
+
+impl Unwinder {
+    /// An unwinder that knows no image.
+    #[must_use]
+    pub fn new() -> Unwinder {
+        let images = Images { known: Vec::new(), wanted: Vec::new(), context: Box::new(UnwindContext::new()) };
+        Unwinder { images, cache: Cache::new() }
+    }
+
+    /// From the moment an image is open; with `None` its frames are followed by frame pointer. Rules are looked up one by
+    /// one until its table arrives.
+    pub fn add_image(&mut self, image: ImageId, cfi: Option<Arc<Cfi>>) {
+        let known = self.images.slot(image);
+        known.open = true;
+        known.cfi = cfi;
+    }
+
+    /// From now on the image's rules come from its table.
+    pub fn add_table(&mut self, image: ImageId, table: Arc<Table>) {
+        self.images.slot(image).table = Some(table);
+    }
+
+    /// Forgets an image that no process has mapped any more.
+    pub fn remove_image(&mut self, image: ImageId) {
+        *self.images.slot(image) = Known::default();
+    }
+
+    /// Images that were met often enough since the last call to be worth a table: to be given to [`Table::compile`].
+    pub fn take_wanted(&mut self) -> Vec<ImageId> {
+        std::mem::take(&mut self.images.wanted)
+    }
+
+    /// Appends the frames of a stack, leaf first, and tells how it ended. `stack` begins at the stack pointer.
+    /// Counts expressions and frame pointer steps; how the walk ended is for the caller to count ([`End::count`]).
+    pub fn walk<A: Arch>(
+        &mut self,
+        space: &AddressSpace,
+        registers: &A::Registers,
+        stack: StackCopy<'_>,
+        frames: &mut Vec<UserFrame>,
+        health: &mut Health,
+    ) -> End {
+        let file = A::file(registers);
+        let mut walk = Walk::<A> {
+            unwinder: self,
+            space,
+            stack,
+            health,
+            cursor: Cursor::new::<A>(&file),
+            start: file,
+            exact: true,
+            by_chain: false,
+            first: frames.len(),
+            arch: PhantomData,
+        };
+        match walk.run(frames) {
+            Ok(()) => End::Root,
+            Err(why) => End::Truncated(why),
+        }
+    }
+
+    /// The place and rule at an address; `None` where nothing is mapped.
+    pub(super) fn look_up(&mut self, space: &AddressSpace, address: u64) -> Option<Line> {
+        match self.cache.get(address, space.epoch()) {
+            Some(line) => Some(*line),
+            None => self.look_up_uncached(space, address),
+        }
+    }
+
+    #[inline(never)]
+    fn look_up_uncached(&mut self, space: &AddressSpace, address: u64) -> Option<Line> {
+        let place = space.find(Address(address))?.place(Address(address));
+        let (rule, lasting) = place.map_or((Rule::GAP, true), |place| self.images.rule(place));
+        let line = Line::new(address, space.epoch(), place, rule);
+        if lasting {
+            self.cache.put(line);
+        }
+        Some(line)
+    }
+}
+
+impl Images {
+    fn slot(&mut self, image: ImageId) -> &mut Known {
+        let at = image.0 as usize;
+        if at >= self.known.len() {
+            self.known.resize_with(at + 1, Known::default);
+        }
+        &mut self.known[at]
+    }
+
+    fn cfi(&self, place: Place) -> Option<&Arc<Cfi>> {
+        self.known.get(place.image.0 as usize)?.cfi.as_ref()
+    }
+
+    /// The rule at a place, and whether it stays the same.
+    fn rule(&mut self, place: Place) -> (Rule, bool) {
+        let Some(known) = self.known.get_mut(place.image.0 as usize) else { return (Rule::GAP, false) };
+        let rule = match (&known.table, &known.cfi) {
+            (Some(table), _) => table.rule(place.rva),
+            (None, Some(cfi)) => {
+                known.lookups = known.lookups.saturating_add(1);
+                if known.lookups == LOOKUPS_BEFORE_TABLE {
+                    self.wanted.push(place.image);
+                }
+                cfi.rule(place.rva, &mut self.context)
+            }
+            (None, None) => Rule::GAP,
+        };
+        match &known.cfi {
+            Some(cfi) if rule.kind == Kind::Gap => (cfi.gap_rule(place.rva), known.open),
+            _ => (rule, known.open),
+        }
+    }
+}
+
+/// The registers that nearly every rule needs, and no more.
+#[derive(Clone, Copy)]
+struct Cursor {
+    /// The address to look up: of the next instruction, or within the call.
+    address: u64,
+    sp: u64,
+    fp: u64,
+    lr: u64,
+}
+
+impl Cursor {
+    fn new<A: Arch>(file: &RegisterFile) -> Cursor {
+        Cursor {
+            address: file[A::ABI.pc],
+            sp: file[usize::from(A::ABI.sp)],
+            fp: file[usize::from(A::ABI.fp)],
+            lr: file[usize::from(A::ABI.ra)],
+        }
+    }
+}
+
+struct Walk<'a, 's, A: Arch> {
+    unwinder: &'a mut Unwinder,
+    space: &'a AddressSpace,
+    stack: StackCopy<'s>,
+    health: &'a mut Health,
+    cursor: Cursor,
+    /// All registers of the leaf, for the few rules that need another one than the cursor has.
+    start: RegisterFile,
+    /// Whether the cursor's address is that of the next instruction, not of a call.
+    exact: bool,
+    /// Whether the stack pointer is unknown, since the last step was by frame pointer and that does not tell it.
+    by_chain: bool,
+    /// Where this stack begins among the frames.
+    first: usize,
+    arch: PhantomData<A>,
+}
+
+/// The step to a caller: whether there is one.
+type Step = Result<bool, Why>;
+
+impl<A: Arch> Walk<'_, '_, A> {
+    fn run(&mut self, frames: &mut Vec<UserFrame>) -> Result<(), Why> {
+        let mut by_frame_pointer = false;
+        loop {
+            let line = self.unwinder.look_up(self.space, self.cursor.address);
+            let Some(line) = line else {
+                if frames.len() > self.first {
+                    return Err(if by_frame_pointer { Why::NoUnwindInfo } else { Why::Broken });
+                }
+                frames.push(UserFrame { address: Address(self.cursor.address), place: None });
+                self.return_from_nowhere()?;
+                continue;
+            };
+            frames.push(UserFrame { address: Address(self.cursor.address), place: line.place() });
+            if frames.len() - self.first >= MAX_FRAMES {
+                return Err(Why::TooDeep);
+            }
+            by_frame_pointer = false;
+            let more = match line.rule.kind {
+                _ if self.by_chain => self.follow_chain(),
+                Kind::StackPointer => self.plain(self.cursor.sp, line.rule),
+                Kind::FramePointer => self.plain(self.cursor.fp, line.rule),
+                Kind::Root => Ok(false),
+                Kind::Gap => {
+                    by_frame_pointer = true;
+                    self.gap(line.place())
+                }
+                _ => self.rare(line.rule, &frames[self.first..]),
+            };
+            if !more? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The two kinds of nearly every frame.
+    #[inline]
+    fn plain(&mut self, base: u64, rule: Rule) -> Step {
+        let cfa = offset(base, rule.cfa);
+        let ra = self.stack.read(offset(cfa, rule.ra))?;
+        if rule.fp != 0 {
+            self.cursor.fp = self.saved(offset(cfa, rule.fp))?;
+        }
+        self.enter(ra, cfa)
+    }
+
+    /// The word at a slot where a register was saved; the register itself if the slot lies below the stack pointer and so was popped.
+    #[inline]
+    fn saved(&self, slot: u64) -> Result<u64, Why> {
+        if slot < self.cursor.sp { Ok(self.cursor.fp) } else { self.stack.read(slot) }
+    }
+
+    /// Makes the caller the current function. A stack grows towards lower addresses: a caller's frame that is not above its
+    /// callee's would lead in a circle.
+    #[inline]
+    fn enter(&mut self, ra: u64, sp: u64) -> Step {
+        if sp <= self.cursor.sp && !(A::ABI.link_register && self.exact && sp == self.cursor.sp) {
+            return Err(Why::Broken);
+        }
+        let ra = ra & A::ABI.address_bits;
+        self.cursor.sp = sp;
+        self.cursor.lr = ra;
+        self.cursor.address = ra.wrapping_sub(1);
+        self.exact = false;
+        Ok(ra != 0)
+    }
+
+    #[cold]
+    fn rare(&mut self, rule: Rule, frames: &[UserFrame]) -> Step {
+        let Cursor { address, sp, fp, lr } = self.cursor;
+        match rule.kind {
+            // Only the leaf, or what a signal interrupted, can still have its return address in the register.
+            Kind::LinkRegister if self.exact => {
+                let cfa = offset(sp, rule.cfa);
+                if rule.fp != 0 {
+                    self.cursor.fp = self.saved(offset(cfa, rule.fp))?;
+                }
+                self.enter(lr, cfa)
+            }
+            Kind::LinkRegister => Err(Why::Broken),
+            Kind::Realigned => {
+                let cfa = self.stack.read(offset(fp, rule.cfa))?;
+                let ra = self.stack.read(offset(cfa, rule.ra))?;
+                self.cursor.fp = self.stack.read(fp)?;
+                self.enter(ra, cfa)
+            }
+            Kind::Plt => {
+                let pushed = i16::from(address & 15 >= u64::from(rule.ra.unsigned_abs()));
+                let cfa = offset(sp, rule.cfa + pushed);
+                let ra = self.stack.read(offset(cfa, -1))?;
+                self.enter(ra, cfa)
+            }
+            Kind::Signal => self.signal(),
+            Kind::StackSwitch => self.follow_chain(),
+            Kind::Interpret => self.interpret(frames),
+            Kind::StackPointer | Kind::FramePointer | Kind::Root | Kind::Gap => Ok(false),
+        }
+    }
+
+    /// A handler can run on a stack of its own, so that the interrupted function's lies anywhere.
+    fn signal(&mut self) -> Step {
+        let frame = self.cursor.sp;
+        let register = |number: usize| self.stack.read(frame.wrapping_add(A::ABI.signal_frame[number].into()));
+        self.cursor = Cursor {
+            address: register(A::ABI.pc)?,
+            sp: register(usize::from(A::ABI.sp))?,
+            fp: register(usize::from(A::ABI.fp))?,
+            lr: if A::ABI.link_register { register(usize::from(A::ABI.ra))? } else { 0 },
+        };
+        if self.cursor.sp < self.stack.start.0 {
+            return Err(Why::Truncated);
+        }
+        self.exact = true;
+        Ok(true)
+    }
+
+    /// Code without unwind information.
+    #[cold]
+    fn gap(&mut self, place: Option<Place>) -> Step {
+        self.health.add(Count::FramePointerFrames, 1);
+        let frameless = place.filter(|_| self.exact).and_then(|place| self.frameless(place));
+        match frameless {
+            Some(Frameless::Words(words)) => {
+                let ra = self.stack.read(offset(self.cursor.sp, i16::from(words) - 1))?;
+                self.enter(ra, offset(self.cursor.sp, i16::from(words)))
+            }
+            Some(Frameless::LinkRegister) => self.enter(self.cursor.lr, self.cursor.sp),
+            None => match self.follow_chain() {
+                // An interrupted function that keeps no frame pointer most often keeps nothing on the stack either.
+                Ok(false) | Err(Why::NoUnwindInfo) if self.exact && self.has_return_address() => {
+                    self.return_from_nowhere()
+                }
+                step => step,
+            },
+        }
+    }
+
+    fn frameless(&self, place: Place) -> Option<Frameless> {
+        self.unwinder.images.cfi(place)?.frameless(place.rva)
+    }
+
+    /// Follows the frame pointer: `[fp]` is the caller's, `[fp + 8]` the return address, on both architectures.
+    fn follow_chain(&mut self) -> Step {
+        let Cursor { sp, fp, .. } = self.cursor;
+        if fp == 0 {
+            return Ok(false);
+        }
+        if fp < sp || fp % 8 != 0 || fp - sp >= MAX_STACK {
+            // Go's goroutines have stacks of their own, anywhere: those the kernel's walk may have followed.
+            return Err(if fp % 8 == 0 && !self.exact { Why::Truncated } else { Why::NoUnwindInfo });
+        }
+        let ra = self.stack.read(fp.wrapping_add(8))? & A::ABI.address_bits;
+        let next = self.stack.read(fp)?;
+        if ra != 0 && self.space.find(Address(ra.wrapping_sub(1))).is_none() {
+            return Err(Why::NoUnwindInfo);
+        }
+        self.cursor.fp = next;
+        self.by_chain = !A::ABI.fp_tells_sp;
+        self.enter(ra, fp.wrapping_add(16))
+    }
+
+    /// Whether a function that was just called would return to code.
+    fn has_return_address(&self) -> bool {
+        let ra = if A::ABI.link_register { Ok(self.cursor.lr) } else { self.stack.read(self.cursor.sp) };
+        ra.is_ok_and(|ra| self.space.find(Address((ra & A::ABI.address_bits).wrapping_sub(1))).is_some())
+    }
+
+    /// A call of a bad pointer leaves the thread where nothing is mapped, just after the call.
+    #[cold]
+    fn return_from_nowhere(&mut self) -> Result<bool, Why> {
+        if !self.has_return_address() {
+            return Err(Why::Broken);
+        }
+        let Cursor { sp, lr, .. } = self.cursor;
+        if A::ABI.link_register { self.enter(lr, sp) } else { self.enter(self.stack.read(sp)?, offset(sp, 1)) }
+    }
+
+    /// Finds the caller by the row itself, with all registers: those are followed from the leaf again up to here.
+    #[cold]
+    fn interpret(&mut self, frames: &[UserFrame]) -> Step {
+        self.health.add(Count::CfiExpressions, 1);
+        let mut file = self.start;
+        for frame in frames {
+            match self.step_fully(&file, frame)? {
+                Some(caller) => file = caller,
+                None => return Ok(false),
+            }
+        }
+        let cursor = Cursor::new::<A>(&file);
+        self.cursor.fp = cursor.fp;
+        self.enter(file[A::ABI.pc], cursor.sp)
+    }
+
+    /// All registers of the caller of one frame.
+    fn step_fully(&mut self, file: &RegisterFile, frame: &UserFrame) -> Result<Option<RegisterFile>, Why> {
+        let line = self.unwinder.look_up(self.space, frame.address.0);
+        let rule = line.map_or(Rule::GAP, |line| line.rule);
+        if rule.kind == Kind::Signal {
+            let sp = file[usize::from(A::ABI.sp)];
+            let mut caller = *file;
+            for (register, &at) in caller.iter_mut().zip(&A::ABI.signal_frame).filter(|(_, at)| **at != 0) {
+                *register = self.stack.read(sp.wrapping_add(at.into()))?;
+            }
+            return Ok(Some(caller));
+        }
+        let Images { known, context, .. } = &mut self.unwinder.images;
+        let cfi = frame.place.and_then(|place| Some((known.get(place.image.0 as usize)?.cfi.as_ref()?, place.rva)));
+        let stack = self.stack;
+        let by_row = cfi.and_then(|(cfi, rva): (_, Rva)| {
+            cfi.with_row(rva, context, |row, _| evaluate::caller(row, cfi.abi, file, stack))
+        });
+        match by_row {
+            Some(caller) => caller,
+            None => self.step_by_rule(file, rule, frame.place),
+        }
+    }
+
+    /// The step of a frame without a row: what its rule does not change stays.
+    fn step_by_rule(
+        &mut self,
+        file: &RegisterFile,
+        rule: Rule,
+        place: Option<Place>,
+    ) -> Result<Option<RegisterFile>, Why> {
+        let (cursor, exact) = (self.cursor, self.exact);
+        self.cursor = Cursor::new::<A>(file);
+        let step = match rule.kind {
+            Kind::StackPointer => self.plain(self.cursor.sp, rule),
+            Kind::FramePointer => self.plain(self.cursor.fp, rule),
+            Kind::Gap => self.gap(place),
+            Kind::Interpret => Err(Why::NoUnwindInfo),
+            _ => self.rare(rule, &[]),
+        };
+        let Cursor { sp, fp, lr, .. } = self.cursor;
+        (self.cursor, self.exact) = (cursor, exact);
+        let mut caller = *file;
+        caller[usize::from(A::ABI.sp)] = sp;
+        caller[usize::from(A::ABI.fp)] = fp;
+        caller[usize::from(A::ABI.ra)] = lr;
+        caller[A::ABI.pc] = lr;
+        Ok(step?.then_some(caller))
+    }
+}
+
+/// An address some words away.
+#[inline]
+fn offset(address: u64, words: i16) -> u64 {
+    address.wrapping_add_signed(8 * i64::from(words))
+}
