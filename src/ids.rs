@@ -39,6 +39,15 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(pub u64);
 
+/// What the weight of an event's samples counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Nanoseconds of time.
+    Nanoseconds,
+    /// Occurrences.
+    Count,
+}
+
 /// The instruction sets whose stacks can be walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Architecture {

@@ -4,12 +4,14 @@
 //! `health · ids · sys → record → capture → process → unwind → runtime → collect → symbol → profile → encode → session → cli`.
 //! docs/architecture.md tells what each holds.
 
+pub mod capture;
 pub mod collect;
 pub mod encode;
 pub mod health;
 pub mod ids;
 pub mod process;
 pub mod profile;
+pub mod record;
 pub mod runtime;
 pub mod symbol;
 pub mod sys;

@@ -4,4 +4,6 @@ mod stack;
 mod window;
 
 pub use stack::{Frame, Marker, StackId, StackTree};
-pub use window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, Unit, Window};
+pub use window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, Window};
+
+pub use crate::ids::Unit;

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::stack::{StackId, StackTree};
 use crate::health::Health;
-use crate::ids::{Pid, Tid};
+use crate::ids::{Pid, Tid, Unit};
 use crate::process::{ImageInfo, ProcessInfo};
 
 /// An index into [`Window::processes`].
@@ -18,15 +18,6 @@ pub struct ProcessIndex(pub u32);
 /// An index into [`Window::threads`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ThreadIndex(pub u32);
-
-/// What the weight of an event's samples counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unit {
-    /// Nanoseconds of time.
-    Nanoseconds,
-    /// Occurrences.
-    Count,
-}
 
 /// What the kernel dropped of one event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

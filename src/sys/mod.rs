@@ -1,18 +1,27 @@
 //! The kernel's interfaces, and all of the crate's `unsafe` code.
 
+mod fault;
+pub mod perf_event;
+pub mod ring;
+
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::OnceLock;
 
 use memmap2::Mmap;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::ids::Timestamp;
+
+pub use fault::survive_truncated_files;
 
 /// Bytes of a page of memory.
 #[must_use]
 pub fn page_size() -> u64 {
     static SIZE: OnceLock<u64> = OnceLock::new();
-    *SIZE.get_or_init(|| {
-        nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().map_or(4096, |s| s as u64)
-    })
+    let ask = || nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    *SIZE.get_or_init(|| ask().map_or(4096, |size| size as u64))
 }
 
 /// Maps a whole file for reading.
@@ -20,6 +29,50 @@ pub fn page_size() -> u64 {
 /// # Errors
 /// What `mmap` answers; an empty file cannot be mapped.
 pub fn map_file(file: &File) -> io::Result<Mmap> {
-    // SAFETY: another process may change or truncate the file. The parsers treat every byte as hostile and read each value once.
+    // SAFETY: another process may change the file while we read: the parsers treat every byte as hostile. Should it
+    // truncate the file, `survive_truncated_files` puts zeros in the place of what is gone.
     unsafe { Mmap::map(file) }
+}
+
+/// Now, on the clock of every record.
+#[must_use]
+pub fn now() -> Timestamp {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC);
+    Timestamp(time.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64))
+}
+
+/// CPU time that this process has used, user and kernel, in nanoseconds.
+#[must_use]
+pub fn cpu_time() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID);
+    time.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
+}
+
+/// Lifts the soft limit of open files to the hard one: a busy host has more images and events than 1,024.
+pub fn raise_file_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where it is refused, the limit stays, and opening says what it ran into.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// Lets the calling thread run before others, so that the rings are emptied in time on a busy host. Without the
+/// privilege it stays as it is.
+pub fn raise_priority() {
+    // SAFETY: takes no pointer; 0 is the calling thread.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, -20);
+    }
+}
+
+/// A copy of the kernel's vDSO, which is the same in every 64-bit process; `None` if the kernel gives none.
+#[must_use]
+pub fn vdso() -> Option<Vec<u8>> {
+    let maps = procfs::process::Process::myself().ok()?.maps().ok()?;
+    let map = maps.into_iter().find(|map| map.pathname == procfs::process::MMapPath::Vdso)?;
+    let mut memory = File::open("/proc/self/mem").ok()?;
+    memory.seek(SeekFrom::Start(map.address.0)).ok()?;
+    let mut bytes = vec![0; (map.address.1 - map.address.0) as usize];
+    memory.read_exact(&mut bytes).ok()?;
+    Some(bytes)
 }

@@ -1,0 +1,283 @@
+//! Events: the grammar of `-e`, and one table of presets that says everything of an event at once.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use crate::ids::Unit;
+use crate::sys::perf_event::abi;
+
+/// One row of the table of presets.
+struct Preset {
+    /// Spellings, the first of which is shown.
+    names: &'static [&'static str],
+    kind: u32,
+    config: u32,
+    /// The name of the value in a profile. No `-`: some stores refuse it.
+    value: &'static str,
+    unit: Unit,
+    /// How often to sample where the command line says nothing.
+    rate: Rate,
+}
+
+/// How often an event is sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// So many samples a second and CPU.
+    Frequency(u64),
+    /// One sample for so many occurrences (nanoseconds, for clocks).
+    Period(u64),
+}
+
+/// perf's default, for what it samples by frequency.
+const DEFAULT: Rate = Rate::Frequency(4000);
+const EACH: Rate = Rate::Period(1);
+
+const HARDWARE: u32 = abi::PERF_TYPE_HARDWARE;
+const SOFTWARE: u32 = abi::PERF_TYPE_SOFTWARE;
+
+macro_rules! presets {
+    ($([$($name:literal),+] $kind:ident $config:ident $value:literal $unit:ident $rate:ident;)*) => {
+        const PRESETS: &[Preset] = &[
+            $(Preset { names: &[$($name),+], kind: $kind, config: abi::$config, value: $value, unit: Unit::$unit, rate: $rate },)*
+        ];
+    };
+}
+
+presets! {
+    ["cpu-clock"] SOFTWARE PERF_COUNT_SW_CPU_CLOCK "cpu" Nanoseconds DEFAULT;
+    ["task-clock"] SOFTWARE PERF_COUNT_SW_TASK_CLOCK "cpu" Nanoseconds DEFAULT;
+    ["page-faults", "faults"] SOFTWARE PERF_COUNT_SW_PAGE_FAULTS "page_faults" Count DEFAULT;
+    ["minor-faults"] SOFTWARE PERF_COUNT_SW_PAGE_FAULTS_MIN "minor_faults" Count DEFAULT;
+    ["major-faults"] SOFTWARE PERF_COUNT_SW_PAGE_FAULTS_MAJ "major_faults" Count EACH;
+    ["context-switches", "cs"] SOFTWARE PERF_COUNT_SW_CONTEXT_SWITCHES "context_switches" Count DEFAULT;
+    ["cpu-migrations", "migrations"] SOFTWARE PERF_COUNT_SW_CPU_MIGRATIONS "cpu_migrations" Count EACH;
+    ["alignment-faults"] SOFTWARE PERF_COUNT_SW_ALIGNMENT_FAULTS "alignment_faults" Count DEFAULT;
+    ["emulation-faults"] SOFTWARE PERF_COUNT_SW_EMULATION_FAULTS "emulation_faults" Count DEFAULT;
+    ["cycles", "cpu-cycles"] HARDWARE PERF_COUNT_HW_CPU_CYCLES "cycles" Count DEFAULT;
+    ["instructions"] HARDWARE PERF_COUNT_HW_INSTRUCTIONS "instructions" Count DEFAULT;
+    ["cache-references"] HARDWARE PERF_COUNT_HW_CACHE_REFERENCES "cache_references" Count DEFAULT;
+    ["cache-misses"] HARDWARE PERF_COUNT_HW_CACHE_MISSES "cache_misses" Count DEFAULT;
+    ["branches", "branch-instructions"] HARDWARE PERF_COUNT_HW_BRANCH_INSTRUCTIONS "branches" Count DEFAULT;
+    ["branch-misses"] HARDWARE PERF_COUNT_HW_BRANCH_MISSES "branch_misses" Count DEFAULT;
+    ["bus-cycles"] HARDWARE PERF_COUNT_HW_BUS_CYCLES "bus_cycles" Count DEFAULT;
+    ["ref-cycles"] HARDWARE PERF_COUNT_HW_REF_CPU_CYCLES "ref_cycles" Count DEFAULT;
+    ["stalled-cycles-frontend", "idle-cycles-frontend"] HARDWARE PERF_COUNT_HW_STALLED_CYCLES_FRONTEND "stalled_cycles_frontend" Count DEFAULT;
+    ["stalled-cycles-backend", "idle-cycles-backend"] HARDWARE PERF_COUNT_HW_STALLED_CYCLES_BACKEND "stalled_cycles_backend" Count DEFAULT;
+}
+
+/// The event that takes the place of `cycles` where there is no hardware counter, as with perf.
+pub(super) const FALLBACK: &str = "cpu-clock";
+
+/// An event as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// As it is shown: the spelling with its modifiers.
+    pub name: String,
+    /// The name of its value in a profile.
+    pub value_name: String,
+    /// What its weights count.
+    pub unit: Unit,
+    /// `perf_event_attr.type`.
+    pub kind: u32,
+    /// `perf_event_attr.config`.
+    pub config: u64,
+    /// How often it is sampled.
+    pub rate: Rate,
+    /// Whether user code is sampled.
+    pub user: bool,
+    /// Whether the kernel is sampled.
+    pub kernel: bool,
+}
+
+/// What is wrong with an event.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// No such name.
+    #[error("unknown event '{name}'{}", nearest(.near))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// Names that look like it.
+        near: Vec<String>,
+    },
+    /// A modifier that means nothing.
+    #[error(
+        "event '{name}': unknown modifier '{modifier}' (known: u user code, k kernel, h hypervisor, p precise, P, I, G, H)"
+    )]
+    Modifier {
+        /// What was asked for.
+        name: String,
+        /// The letter.
+        modifier: char,
+    },
+    /// Tracepoints are described in tracefs.
+    #[error("tracepoint '{name}': cannot read {}: {source}{}", .path.display(), mend(.source))]
+    Tracefs {
+        /// What was asked for.
+        name: String,
+        /// The file that describes it.
+        path: PathBuf,
+        /// Why it cannot be read.
+        source: io::Error,
+    },
+}
+
+fn nearest(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(", ")) }
+}
+
+fn mend(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run as root, or: mount -o remount,mode=755 /sys/kernel/tracing",
+        _ => "; if tracefs is not mounted: mount -t tracefs nodev /sys/kernel/tracing",
+    }
+}
+
+impl Event {
+    /// Whether it is a hardware event for which the CPU's clock can stand in.
+    #[must_use]
+    pub fn is_cycles(&self) -> bool {
+        (self.kind, self.config) == (abi::PERF_TYPE_HARDWARE, u64::from(abi::PERF_COUNT_HW_CPU_CYCLES))
+    }
+
+    /// The CPU's clock, sampled as this event was to be.
+    #[must_use]
+    pub fn fallback(&self) -> Event {
+        let Some(clock) = PRESETS.iter().find(|preset| preset.names[0] == FALLBACK) else { return self.clone() };
+        let modifiers = self.name.split_once(':').map_or(String::new(), |(_, modifiers)| format!(":{modifiers}"));
+        let clock = clock.event(&format!("{FALLBACK}{modifiers}"));
+        // A number of cycles is no number of nanoseconds, but near enough to keep the rate.
+        Event { rate: self.rate, user: self.user, kernel: self.kernel, ..clock }
+    }
+}
+
+impl Preset {
+    fn event(&self, name: &str) -> Event {
+        Event {
+            name: name.into(),
+            value_name: self.value.into(),
+            unit: self.unit,
+            kind: self.kind,
+            config: u64::from(self.config),
+            rate: self.rate,
+            user: true,
+            kernel: true,
+        }
+    }
+}
+
+/// Reads a list as of `-e`: names with commas between them, each with modifiers behind a colon.
+///
+/// # Errors
+/// [`EventError`], for the first that is wrong.
+pub fn parse_list(list: &str) -> Result<Vec<Event>, EventError> {
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(parse).collect()
+}
+
+fn parse(spelling: &str) -> Result<Event, EventError> {
+    let (name, modifiers) = match spelling.rsplit_once(':') {
+        Some((name, modifiers)) if preset(name).is_some() || name.contains(':') => (name, modifiers),
+        _ => (spelling, ""),
+    };
+    let event = match (preset(name), name.split_once(':')) {
+        (Some(preset), _) => preset.event(spelling),
+        (None, Some((system, tracepoint))) => self::tracepoint(spelling, system, tracepoint)?,
+        (None, None) => return Err(EventError::Unknown { name: name.into(), near: near(name) }),
+    };
+    modified(event, modifiers)
+}
+
+fn preset(name: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.names.contains(&name))
+}
+
+/// A modifier names what is sampled, so one alone excludes the other.
+fn modified(mut event: Event, modifiers: &str) -> Result<Event, EventError> {
+    if modifiers.contains(['u', 'k']) {
+        (event.user, event.kernel) = (modifiers.contains('u'), modifiers.contains('k'));
+    }
+    match modifiers.chars().find(|modifier| !"ukhpPIGH".contains(*modifier)) {
+        Some(modifier) => Err(EventError::Modifier { name: event.name, modifier }),
+        None => Ok(event),
+    }
+}
+
+/// A tracepoint's number lies in its folder in tracefs.
+fn tracepoint(spelling: &str, system: &str, name: &str) -> Result<Event, EventError> {
+    let folder = PathBuf::from("/sys/kernel/tracing/events");
+    let fail = |path, source| EventError::Tracefs { name: spelling.into(), path, source };
+    fs::read_dir(&folder).map_err(|source| fail(folder.clone(), source))?;
+    let path = folder.join(system).join(name).join("id");
+    let id = match fs::read_to_string(&path) {
+        Ok(id) => id,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(EventError::Unknown { name: spelling.into(), near: near_tracepoints(&folder, system, name) });
+        }
+        Err(source) => return Err(fail(path, source)),
+    };
+    let config = id.trim().parse().map_err(|_| fail(path, io::Error::from(io::ErrorKind::InvalidData)))?;
+    Ok(Event {
+        name: spelling.into(),
+        value_name: format!("{system}_{name}").replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
+        unit: Unit::Count,
+        kind: abi::PERF_TYPE_TRACEPOINT,
+        config,
+        rate: EACH,
+        user: true,
+        kernel: true,
+    })
+}
+
+fn near(name: &str) -> Vec<String> {
+    nearest_of(name, PRESETS.iter().flat_map(|preset| preset.names).map(|known| (*known).to_owned()))
+}
+
+fn near_tracepoints(folder: &std::path::Path, system: &str, name: &str) -> Vec<String> {
+    let names = |path: PathBuf| {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    let inside = names(folder.join(system));
+    if inside.is_empty() {
+        return nearest_of(system, names(folder.to_owned()).into_iter())
+            .into_iter()
+            .map(|s| format!("{s}:…"))
+            .collect();
+    }
+    nearest_of(name, inside.into_iter()).into_iter().map(|found| format!("{system}:{found}")).collect()
+}
+
+/// At most three names that are alike.
+fn nearest_of(name: &str, known: impl Iterator<Item = String>) -> Vec<String> {
+    let mut scored: Vec<_> =
+        known.map(|known| (strsim::jaro_winkler(name, &known), known)).filter(|(score, _)| *score > 0.75).collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    scored.into_iter().take(3).map(|(_, known)| known).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modifiers_choose_what_is_sampled() {
+        let events = parse_list("cpu-clock:u,page-faults:k,cycles:ukP,cs").unwrap();
+        let sides: Vec<_> = events.iter().map(|event| (event.user, event.kernel)).collect();
+        assert_eq!(sides, [(true, false), (false, true), (true, true), (true, true)]);
+        assert_eq!(events[0].name, "cpu-clock:u");
+        assert_eq!(events[2].fallback().name, "cpu-clock:ukP");
+    }
+
+    #[test]
+    fn an_unknown_name_names_those_near_it() {
+        let error = parse_list("cpu-clok").unwrap_err().to_string();
+        assert_eq!(error, "unknown event 'cpu-clok'; did you mean cpu-clock, cpu-cycles?");
+        assert!(parse_list("cpu-clock:z").unwrap_err().to_string().contains("unknown modifier 'z'"));
+    }
+
+    #[test]
+    fn no_value_has_a_dash() {
+        assert!(PRESETS.iter().all(|preset| !preset.value.contains('-')));
+    }
+}

@@ -1,0 +1,80 @@
+//! Records of many rings in the order of their times.
+//!
+//! Within a ring, times ascend but for interrupts that nest. Across rings they are merged here: a record may be passed on once no
+//! ring can still get an older one. A record gets its time before its place in the ring, so one that is `MARGIN` old has
+//! surely been written, and the caller passes on only what is older than that.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::Decoder;
+use crate::ids::Timestamp;
+use crate::sys::ring::Ring;
+
+/// What to do behind a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Pass it and go on.
+    Continue,
+    /// Leave it and everything behind it in the rings until the next drain.
+    Pause,
+}
+
+/// A ring and the time of its next record.
+pub struct RecordRing {
+    ring: Ring,
+}
+
+impl RecordRing {
+    /// Records of this ring.
+    #[must_use]
+    pub fn new(ring: Ring) -> RecordRing {
+        RecordRing { ring }
+    }
+
+    /// The ring itself.
+    #[must_use]
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The time of the next record; one too short to have a time counts as the oldest.
+    fn next_time(&mut self) -> Option<Timestamp> {
+        self.ring.peek().map(|bytes| Decoder::time(bytes).unwrap_or_default())
+    }
+}
+
+/// A merge of rings. Between drains it keeps nothing but buffers.
+#[derive(Default)]
+pub struct Merge {
+    next: BinaryHeap<Reverse<(Timestamp, usize)>>,
+}
+
+impl Merge {
+    /// How long after its time a record is surely in its ring. In between lies a handful of instructions with interrupts off, but a
+    /// virtual CPU may be taken away within them.
+    pub const MARGIN: u64 = 2_000_000;
+
+    /// Passes the records of all rings that are not younger than `until` to `visit`, oldest first.
+    pub fn drain(&mut self, rings: &mut [RecordRing], until: Timestamp, mut visit: impl FnMut(&[u8]) -> Flow) {
+        self.next.clear();
+        for (at, ring) in rings.iter_mut().enumerate() {
+            ring.ring.refresh();
+            self.next.extend(ring.next_time().map(|time| Reverse((time, at))));
+        }
+        while let Some(Reverse((time, at))) = self.next.pop() {
+            if time > until {
+                break;
+            }
+            let ring = &mut rings[at];
+            let Some(bytes) = ring.ring.peek() else { continue };
+            let size = bytes.len();
+            if visit(bytes) == Flow::Pause {
+                break;
+            }
+            ring.ring.pass(size);
+            ring.ring.release();
+            self.next.extend(ring.next_time().map(|time| Reverse((time, at))));
+        }
+    }
+}
