@@ -1,8 +1,11 @@
 //! From records to windows: the one record loop, and stacks counted.
 
+mod collector;
+mod loader;
 mod stack;
 mod window;
 
+pub use collector::{Collector, Pressure, Span};
 pub use stack::{Frame, Marker, StackId, StackTree};
 pub use window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, Window};
 

@@ -1,0 +1,397 @@
+//! The record loop: each record changes the processes or adds a sample to the window.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustc_hash::FxHashMap;
+
+use super::loader::{Loaded, Loader};
+use super::stack::{Frame, Marker, StackId, StackTree};
+use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, Window};
+use crate::capture::{CallGraph, Event, Rate};
+use crate::health::{Count, Health};
+use crate::ids::{Address, ImageId, KernelAddress, Pid, Tid, Unit};
+use crate::process::{Process, ProcessKey, Processes};
+use crate::record::{Flow, Record, Sample};
+use crate::sys::perf_event::abi;
+use crate::unwind::{Cfi, End, StackCopy, Unwinder, UserFrame, Why};
+
+#[cfg(target_arch = "aarch64")]
+use crate::unwind::aarch64::{Aarch64 as Host, Registers};
+#[cfg(target_arch = "x86_64")]
+use crate::unwind::x86_64::{Registers, X86_64 as Host};
+
+/// How long samples wait in the rings for the images of their process to be opened. Opening takes well below a millisecond, unless
+/// the disk is asleep.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How many of the stacks that were walked lately were longer than the copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// User stacks.
+    pub stacks: u64,
+    /// Those that went on behind the copied part.
+    pub cut: u64,
+}
+
+/// Counts stacks until it is asked for the window.
+pub struct Collector {
+    processes: Processes,
+    unwinder: Unwinder,
+    loader: Loader,
+    cfi: FxHashMap<ImageId, Arc<Cfi>>,
+    counts: Counts,
+    chain: Chain,
+    graph: CallGraph,
+    pressure: Pressure,
+    /// Since when a sample waits for images.
+    waiting: Option<Instant>,
+    patient: bool,
+    /// What is counted while records are drained; the rest of the table belongs to the source.
+    losses: Vec<Loss>,
+}
+
+/// What a window is made of, while it grows.
+#[derive(Default)]
+struct Counts {
+    samples: FxHashMap<SampleKey, Tally>,
+    stacks: StackTree,
+    threads: Vec<Thread>,
+    processes: Vec<crate::process::ProcessInfo>,
+    process_index: FxHashMap<ProcessKey, ProcessIndex>,
+    thread_index: FxHashMap<(ProcessKey, Tid), ThreadIndex>,
+}
+
+/// One stack while it is put together; kept, so that no sample has to allocate.
+#[derive(Default)]
+struct Chain {
+    kernel: Vec<u64>,
+    user: Vec<u64>,
+    registers: Vec<u64>,
+    frames: Vec<UserFrame>,
+}
+
+impl Collector {
+    /// A collector of so many events whose stacks are found like this, and its loader.
+    #[must_use]
+    pub fn new(events: usize, graph: CallGraph) -> Collector {
+        Collector {
+            processes: Processes::new(),
+            unwinder: Unwinder::new(),
+            loader: Loader::start(),
+            cfi: FxHashMap::default(),
+            counts: Counts::default(),
+            chain: Chain::default(),
+            graph,
+            pressure: Pressure::default(),
+            waiting: None,
+            patient: true,
+            losses: vec![Loss::default(); events],
+        }
+    }
+
+    /// Takes processes into account that ran before the first record.
+    pub fn know(&mut self, pids: &[Pid]) {
+        pids.iter().for_each(|&pid| self.processes.read(pid));
+        self.send_requests();
+    }
+
+    /// Takes all processes into account that ran before the first record.
+    pub fn know_all(&mut self) {
+        self.processes.read_all();
+        self.send_requests();
+    }
+
+    /// Whether a sample waits for images to be opened.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Takes in what the loader has done. While a sample waits, waits for it a little, unless the rings are `crowded`.
+    pub fn load(&mut self, crowded: bool, health: &mut Health) {
+        if let Some(since) = self.waiting {
+            self.patient = !crowded && since.elapsed() < PATIENCE;
+            if self.patient
+                && let Some(loaded) = self.loader.wait(Duration::from_millis(5))
+            {
+                self.loaded(loaded, health);
+            }
+        }
+        while let Some(loaded) = self.loader.take() {
+            self.loaded(loaded, health);
+        }
+        for id in self.unwinder.take_wanted() {
+            if let Some(cfi) = self.cfi.get(&id) {
+                self.loader.compile(id, cfi.clone());
+            }
+        }
+    }
+
+    /// Forgets processes that have ended. Their samples must have been passed on.
+    pub fn sweep(&mut self) {
+        self.processes.sweep();
+    }
+
+    /// How many stacks were too long for the copy since the last call.
+    pub fn take_pressure(&mut self) -> Pressure {
+        std::mem::take(&mut self.pressure)
+    }
+
+    /// Samples so far, and their weight by event.
+    #[must_use]
+    pub fn total(&self, event: u32) -> Tally {
+        let of_event = self.counts.samples.iter().filter(|(key, _)| key.event == event);
+        of_event.fold(Tally::default(), |sum, (_, tally)| Tally {
+            samples: sum.samples + tally.samples,
+            weight: sum.weight + tally.weight,
+        })
+    }
+
+    /// Takes a record. [`Flow::Pause`] if it is a sample whose process has images that are still being opened.
+    pub fn record(&mut self, record: &Record<'_>, health: &mut Health) -> Flow {
+        match record {
+            Record::Sample(sample) => return self.sample(sample, health),
+            Record::Lost { event, lost } => {
+                health.add(Count::RecordsLost, *lost);
+                if let Some(loss) = event.and_then(|event| self.losses.get_mut(event.0 as usize)) {
+                    loss.lost += lost;
+                }
+            }
+            Record::Throttle { event } => {
+                health.add(Count::Throttled, 1);
+                if let Some(loss) = event.and_then(|event| self.losses.get_mut(event.0 as usize)) {
+                    loss.throttled += 1;
+                }
+            }
+            Record::Map(_) | Record::Comm { .. } | Record::Fork(_) | Record::Exit(_) | Record::Other(_) => {}
+        }
+        self.processes.follow(record);
+        self.send_requests();
+        Flow::Continue
+    }
+
+    /// Seals the window. `lost` is what the kernel says it dropped of each event, which is more exact than its records.
+    #[must_use]
+    pub fn finish(self, span: Span, events: &[Event], lost: Option<&[u64]>, health: Health) -> Window {
+        let events = events.iter().enumerate().map(|(at, event)| {
+            let mut loss = self.losses[at];
+            if let Some(&exact) = lost.and_then(|lost| lost.get(at)) {
+                loss.lost = exact;
+            }
+            event_info(event, loss)
+        });
+        Window {
+            start: span.start,
+            duration: span.duration,
+            events: events.collect(),
+            samples: self.counts.samples,
+            stacks: self.counts.stacks,
+            threads: self.counts.threads,
+            processes: self.counts.processes,
+            images: self.processes.images().infos().to_vec(),
+            main_process: span.main_process,
+            comments: span.comments,
+            health,
+        }
+    }
+
+    fn send_requests(&mut self) {
+        let requests = self.processes.take_requests();
+        if !requests.is_empty() {
+            self.loader.open(requests);
+        }
+    }
+
+    fn loaded(&mut self, loaded: Loaded, health: &mut Health) {
+        match loaded {
+            Loaded::Opened { id, image, cfi } => {
+                health.add(if image.is_some() { Count::ImagesOpened } else { Count::ImagesFailed }, 1);
+                if image.is_some() {
+                    self.unwinder.add_image(id, cfi.clone());
+                }
+                if let Some(cfi) = cfi {
+                    self.cfi.insert(id, cfi);
+                }
+                self.processes.opened(id, image);
+            }
+            Loaded::Compiled { id, table, damaged } => {
+                health.add(Count::ImagesBadCfi, u64::from(damaged > 0));
+                self.cfi.remove(&id);
+                self.unwinder.add_table(id, table);
+            }
+        }
+    }
+
+    fn sample(&mut self, sample: &Sample<'_>, health: &mut Health) -> Flow {
+        let process = self.processes.of_sample(sample.pid);
+        if !process.is_ready() {
+            if self.patient {
+                self.waiting.get_or_insert_with(Instant::now);
+                self.send_requests();
+                return Flow::Pause;
+            }
+            health.add(Count::StacksEarly, 1);
+        }
+        self.waiting = None;
+        self.patient = true;
+        let thread = self.counts.thread(process, sample.tid);
+        let index = self.counts.threads[thread.0 as usize].process;
+        self.chain.read(sample);
+        let marker = self.chain.walk(sample, self.graph, &mut self.unwinder, process, health);
+        self.pressure.stacks += u64::from(!self.chain.frames.is_empty());
+        self.pressure.cut += u64::from(marker == Some(Marker::Truncated));
+        let stack = self.chain.push(&mut self.counts.stacks, index, marker);
+        let tally = self.counts.samples.entry(SampleKey { event: sample.event.0, thread, stack }).or_default();
+        tally.samples += 1;
+        tally.weight += sample.period;
+        health.add(Count::Samples, 1);
+        self.send_requests();
+        Flow::Continue
+    }
+}
+
+/// The frame of a window: when, whose, and what to say of it.
+pub struct Span {
+    /// When it began.
+    pub start: SystemTime,
+    /// How long it lasted.
+    pub duration: Duration,
+    /// The command, or the first PID that was asked for.
+    pub main_process: Option<Pid>,
+    /// Lines for people.
+    pub comments: Vec<String>,
+}
+
+impl Counts {
+    /// The row of a thread. One that takes another name, by itself or by exec, gets another row.
+    fn thread(&mut self, process: &mut Process, tid: Tid) -> ThreadIndex {
+        let comm = process.thread_name(tid);
+        let key = (process.key(), tid);
+        if let Some(&index) = self.thread_index.get(&key)
+            && self.threads[index.0 as usize].comm == comm
+        {
+            return index;
+        }
+        let (processes, info) = (&mut self.processes, process.info());
+        let owner = *self.process_index.entry(process.key()).or_insert_with(|| {
+            processes.push(info.clone());
+            ProcessIndex(processes.len() as u32 - 1)
+        });
+        let index = ThreadIndex(self.threads.len() as u32);
+        self.threads.push(Thread { process: owner, pid: info.pid, tid, comm });
+        self.thread_index.insert(key, index);
+        index
+    }
+}
+
+impl Chain {
+    /// Takes the kernel's callchain apart: `PERF_CONTEXT_*` marks, very large numbers, stand before each part.
+    fn read(&mut self, sample: &Sample<'_>) {
+        const KERNEL: u64 = abi::PERF_CONTEXT_KERNEL as u64;
+        const USER: u64 = abi::PERF_CONTEXT_USER as u64;
+        const FIRST_MARK: u64 = abi::PERF_CONTEXT_MAX as u64;
+        self.kernel.clear();
+        self.user.clear();
+        self.frames.clear();
+        let mut part = if sample.user_mode { USER } else { KERNEL };
+        for word in sample.callchain.iter() {
+            match (word, part) {
+                (FIRST_MARK.., _) => part = word,
+                (_, KERNEL) => self.kernel.push(word),
+                (_, USER) => self.user.push(word),
+                _ => {}
+            }
+        }
+        if sample.callchain.is_empty() {
+            let leaf = if sample.user_mode { &mut self.user } else { &mut self.kernel };
+            leaf.push(sample.ip);
+        }
+    }
+
+    /// Finds the user part of the stack. Answers what stands in the root's place, if the root was not reached; by frame
+    /// pointer alone nobody can tell.
+    fn walk(
+        &mut self,
+        sample: &Sample<'_>,
+        graph: CallGraph,
+        unwinder: &mut Unwinder,
+        process: &Process,
+        health: &mut Health,
+    ) -> Option<Marker> {
+        self.registers.clear();
+        self.registers.extend(sample.registers.iter().flat_map(|registers| registers.values.iter()));
+        let native = sample.registers.filter(|registers| !registers.compat);
+        let Some(registers) = native.and_then(|native| Registers::from_perf(native.mask, &self.registers)) else {
+            self.by_kernel(process);
+            let unwinds = matches!(graph, CallGraph::Auto | CallGraph::Dwarf { .. });
+            let missing = unwinds && (sample.user_mode || sample.registers.is_some());
+            health.add(Count::StacksNoRegisters, u64::from(missing));
+            return missing.then_some(Marker::NoRegisters);
+        };
+        let stack = StackCopy { start: stack_pointer(&registers), bytes: sample.stack };
+        let walked = unwinder.walk::<Host>(process.space(), &registers, stack, &mut self.frames, health);
+        let end = unwinder.splice(process.space(), &self.user, &mut self.frames, walked, health);
+        let end = match end {
+            // What was not copied whole ended where the memory of the stack does: nothing can lie behind.
+            End::Truncated(Why::Truncated) if !sample.stack_full => End::Truncated(Why::Broken),
+            end => end,
+        };
+        health.add(end.count(), 1);
+        marker(end)
+    }
+
+    /// The user part as the kernel walked it: an instruction, then return addresses.
+    fn by_kernel(&mut self, process: &Process) {
+        let space = process.space();
+        self.frames.extend(calls(&self.user).map(|address| {
+            let address = Address(address);
+            UserFrame { address, place: space.place(address) }
+        }));
+    }
+
+    /// Adds the stack to the tree, from the root to the leaf.
+    fn push(&self, stacks: &mut StackTree, process: ProcessIndex, marker: Option<Marker>) -> StackId {
+        let root = marker.map_or(StackTree::EMPTY, |marker| stacks.push(StackTree::EMPTY, Frame::Marker(marker)));
+        let user = self.frames.iter().rev().map(|frame| match frame.place {
+            Some(place) => Frame::Image(place),
+            None => Frame::Anonymous(process, frame.address),
+        });
+        let user = user.fold(root, |caller, frame| stacks.push(caller, frame));
+        let kernel = calls(&self.kernel).rev().map(|address| Frame::Kernel(KernelAddress(address)));
+        kernel.fold(user, |caller, frame| stacks.push(caller, frame))
+    }
+}
+
+/// An instruction and the return addresses behind it, as addresses within the instructions that they belong to.
+fn calls(chain: &[u64]) -> impl DoubleEndedIterator<Item = u64> + '_ {
+    chain.iter().enumerate().map(|(at, &address)| address.wrapping_sub(u64::from(at > 0)))
+}
+
+fn marker(end: End) -> Option<Marker> {
+    match end {
+        End::Root => None,
+        End::Truncated(Why::Truncated) => Some(Marker::Truncated),
+        End::Truncated(Why::NoUnwindInfo) => Some(Marker::NoUnwindInfo),
+        End::Truncated(Why::Broken) => Some(Marker::Broken),
+        End::Truncated(Why::TooDeep) => Some(Marker::TooDeep),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn stack_pointer(registers: &Registers) -> Address {
+    Address(registers.gpr[7])
+}
+
+#[cfg(target_arch = "aarch64")]
+fn stack_pointer(registers: &Registers) -> Address {
+    Address(registers.sp)
+}
+
+fn event_info(event: &Event, loss: Loss) -> EventInfo {
+    let (frequency, period) = match event.rate {
+        Rate::Frequency(hertz) => (hertz, if event.unit == Unit::Nanoseconds { 1_000_000_000 / hertz.max(1) } else { 0 }),
+        Rate::Period(period) => (0, period),
+    };
+    EventInfo { name: event.name.clone(), value_name: event.value_name.clone(), unit: event.unit, period, frequency, loss }
+}
