@@ -157,12 +157,17 @@ fn create_beside(path: &Path, folder: &Path) -> io::Result<NamedTempFile> {
         .prefix(&format!(".{name}."))
         .permissions(fs::Permissions::from_mode(MODE))
         .tempfile_in(folder)
-        // The temporary name means nothing to the user.
-        .map_err(|error| error.raw_os_error().map_or(error, io::Error::from_raw_os_error))?;
+        .map_err(without_temporary_name)?;
     if let Some(mode) = old {
         beside.as_file().set_permissions(mode)?;
     }
     Ok(beside)
+}
+
+/// The temporary name, which the error tells, means nothing to the user.
+fn without_temporary_name(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|inner| inner.source()).and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
 fn folder(path: &Path) -> &Path {

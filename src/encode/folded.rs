@@ -47,13 +47,16 @@ pub(super) fn stacks(
     stacks
 }
 
-/// The frames as a line without its count. A last word of digits would be read as one more count.
+/// The frames as a line without its count. A last word of digits would be read as one more count, a first `#` as a comment.
 pub(super) fn line(stack: &[String]) -> String {
     let mut line = stack.join(";");
     if let Some((head, tail)) = line.rsplit_once(' ')
         && is_count(tail)
     {
         line = format!("{head}_{tail}");
+    }
+    if let Some(rest) = line.strip_prefix("# ") {
+        line = format!("#_{rest}");
     }
     line
 }

@@ -287,8 +287,9 @@ impl Builder {
         let threads = window.threads.iter();
         threads
             .map(|thread| {
-                let name = Label { key: comm, value: LabelValue::Text(strings.intern(&thread.comm)) };
-                vec![number(pid, thread.pid.0), number(tid, thread.tid.0), name]
+                let name = strings.intern(&thread.comm);
+                let name = (!name.is_empty()).then_some(Label { key: comm, value: LabelValue::Text(name) });
+                [number(pid, thread.pid.0), number(tid, thread.tid.0)].into_iter().chain(name).collect()
             })
             .collect()
     }

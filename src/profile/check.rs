@@ -62,6 +62,14 @@ pub enum CheckError {
     /// A label without a name.
     #[error("sample {0} has a label without a key")]
     LabelKey(usize),
+    /// A label that is neither a text nor a number in a file: the empty text is written as nothing.
+    #[error("sample {sample} has an empty text as label {key:?}")]
+    LabelEmpty {
+        /// The sample, from 1.
+        sample: usize,
+        /// The label.
+        key: String,
+    },
     /// A name that pprof keeps for itself.
     #[error("the label key {0:?} is reserved")]
     LabelReserved(String),
@@ -109,7 +117,7 @@ impl Profile {
     }
 
     /// Brings a profile that another program wrote under the rules: characters of sample types that backends refuse become `_`, labels
-    /// that are reserved or stand twice go, a label that is a text at some samples becomes one at all, and no mapping claims more than is true.
+    /// that are empty, reserved or stand twice go, a label that is a text at some samples becomes one at all, and no mapping claims more than is true.
     pub fn conform(&mut self) {
         self.conform_sample_types();
         self.conform_labels();
@@ -201,6 +209,9 @@ impl Profile {
             let key = self.text(label.key);
             if key.is_empty() {
                 return Err(CheckError::LabelKey(number));
+            }
+            if label.value == LabelValue::Text(StringId::EMPTY) {
+                return Err(CheckError::LabelEmpty { sample: number, key: key.into() });
             }
             if is_reserved(key) {
                 return Err(CheckError::LabelReserved(key.into()));
@@ -304,7 +315,8 @@ impl Profile {
             let mut seen: Vec<StringId> = Vec::new();
             sample.labels.retain_mut(|label| {
                 let key = self.strings.get(label.key);
-                let keep = !key.is_empty() && !is_reserved(key) && !seen.contains(&label.key);
+                let empty = key.is_empty() || label.value == LabelValue::Text(StringId::EMPTY);
+                let keep = !empty && !is_reserved(key) && !seen.contains(&label.key);
                 seen.push(label.key);
                 keep
             });
