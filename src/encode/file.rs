@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -150,24 +150,21 @@ fn write_beside(path: &Path, format: &Format, profile: &Profile, options: &Write
 }
 
 /// An empty file in the same folder, with the mode of the file that it will replace, or of a new one.
-fn create_beside(path: &Path, folder: &Path) -> io::Result<NamedTempFile> {
+fn create_beside(path: &Path, folder: &Path) -> io::Result<NamedTempFile<File>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let old = fs::metadata(path).ok().map(|old| old.permissions());
-    let beside = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .permissions(fs::Permissions::from_mode(MODE))
-        .tempfile_in(folder)
-        .map_err(without_temporary_name)?;
+    // The error of `tempfile` tells the temporary name, which means nothing to the user.
+    let mut cause = None;
+    let create = |path: &Path| {
+        let created = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
+        created.inspect_err(|error| cause = error.raw_os_error())
+    };
+    let beside = tempfile::Builder::new().prefix(&format!(".{name}.")).make_in(folder, create);
+    let beside = beside.map_err(|error| cause.map_or(error, io::Error::from_raw_os_error))?;
     if let Some(mode) = old {
         beside.as_file().set_permissions(mode)?;
     }
     Ok(beside)
-}
-
-/// The temporary name, which the error tells, means nothing to the user.
-fn without_temporary_name(error: io::Error) -> io::Error {
-    let cause = error.get_ref().and_then(|inner| inner.source()).and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
 fn folder(path: &Path) -> &Path {
