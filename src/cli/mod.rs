@@ -1,0 +1,3 @@
+//! Command line: arguments and one file a command.
+
+pub mod report;

@@ -1,0 +1,189 @@
+//! Trees of calls: from the roots of the stacks, or from one function up to its callers or down to its callees.
+
+use std::cmp::Reverse;
+
+use anyhow::bail;
+use rustc_hash::FxHashMap;
+
+use super::text::fit;
+use super::{Counts, ReportArgs};
+
+/// Deeper branches are not indented further: the names would have no room.
+const MAX_INDENT: usize = 24;
+/// Width of the numbers before a name: share, value, and what lies around them.
+const NUMBERS: usize = 24;
+/// A function's name is cut to no less than this.
+const MIN_NAME: usize = 20;
+/// Names that an error about an unknown function offers.
+const OFFERED: usize = 3;
+
+/// What calls what, from the roots of the stacks.
+pub(super) fn callees_of_roots(counts: &Counts, args: &ReportArgs, width: usize, out: &mut String) {
+    let mut tree = Tree::default();
+    for stack in &counts.stacks {
+        tree.add(stack.rows.iter().rev(), stack.value);
+    }
+    tree.print(counts, args.min_share, width, out);
+}
+
+/// Who calls a function: each stack from the function's innermost call up.
+pub(super) fn callers(
+    counts: &Counts,
+    function: &str,
+    args: &ReportArgs,
+    width: usize,
+    out: &mut String,
+) -> anyhow::Result<()> {
+    let wanted = find(counts, function)?;
+    let mut tree = Tree::default();
+    for stack in &counts.stacks {
+        if let Some(at) = stack.rows.iter().position(|row| wanted[*row]) {
+            tree.add(stack.rows[at..].iter(), stack.value);
+        }
+    }
+    out.push_str(&format!("callers of {function} (each line is called by the lines below it)\n"));
+    tree.print(counts, args.min_share, width, out);
+    Ok(())
+}
+
+/// What a function calls: each stack from the function's outermost call down.
+pub(super) fn callees(
+    counts: &Counts,
+    function: &str,
+    args: &ReportArgs,
+    width: usize,
+    out: &mut String,
+) -> anyhow::Result<()> {
+    let wanted = find(counts, function)?;
+    let mut tree = Tree::default();
+    for stack in &counts.stacks {
+        if let Some(at) = stack.rows.iter().rposition(|row| wanted[*row]) {
+            tree.add(stack.rows[..=at].iter().rev(), stack.value);
+        }
+    }
+    out.push_str(&format!("callees of {function} (each line calls the lines below it)\n"));
+    tree.print(counts, args.min_share, width, out);
+    Ok(())
+}
+
+/// The functions of this name; without one, those whose names contain it.
+fn find(counts: &Counts, function: &str) -> anyhow::Result<Vec<bool>> {
+    let matching =
+        |matches: &dyn Fn(&str) -> bool| -> Vec<bool> { counts.rows.iter().map(|row| matches(&row.name)).collect() };
+    let same = matching(&|name| name == function);
+    let found = if same.contains(&true) { same } else { matching(&|name| name.contains(function)) };
+    if found.contains(&true) {
+        return Ok(found);
+    }
+    let mut near: Vec<&str> = counts.rows.iter().map(|row| &*row.name).collect();
+    near.sort_by_cached_key(|name| strsim::damerau_levenshtein(function, name));
+    near.dedup();
+    near.truncate(OFFERED);
+    bail!("no function's name contains {function:?}; the most similar are {}", near.join(", "))
+}
+
+/// A function in the place where it was called, and what was counted there and below.
+struct Node {
+    row: usize,
+    value: i128,
+    own: i128,
+    children: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Tree {
+    nodes: Vec<Node>,
+    roots: Vec<usize>,
+    index: FxHashMap<(Option<usize>, usize), usize>,
+}
+
+/// A node that waits to be printed, or the line that tells what was left out.
+enum Line {
+    Node { node: usize, depth: usize },
+    Hidden { number: usize, value: i128, depth: usize },
+}
+
+impl Tree {
+    fn add<'a>(&mut self, path: impl Iterator<Item = &'a usize>, value: i128) {
+        let mut parent = None;
+        for &row in path {
+            let node = self.child(parent, row);
+            self.nodes[node].value += value;
+            parent = Some(node);
+        }
+        if let Some(last) = parent {
+            self.nodes[last].own += value;
+        }
+    }
+
+    fn child(&mut self, parent: Option<usize>, row: usize) -> usize {
+        if let Some(&node) = self.index.get(&(parent, row)) {
+            return node;
+        }
+        let node = self.nodes.len();
+        self.nodes.push(Node { row, value: 0, own: 0, children: Vec::new() });
+        self.index.insert((parent, row), node);
+        match parent {
+            Some(parent) => self.nodes[parent].children.push(node),
+            None => self.roots.push(node),
+        }
+        node
+    }
+
+    /// Depth first, largest first; without recursion, because a stack may be deeper than the program's own.
+    fn print(&self, counts: &Counts, min_share: f64, width: usize, out: &mut String) {
+        let least = least(counts.total, min_share);
+        let mut waiting = Vec::new();
+        self.push_children(&self.roots, 0, least, &mut waiting);
+        while let Some(line) = waiting.pop() {
+            match line {
+                Line::Node { node, depth } => {
+                    let node = &self.nodes[node];
+                    print_node(counts, node, depth, width, out);
+                    // A chain without branches goes straight down: the width is kept for names.
+                    let branches = node.children.len() > 1 || node.own != 0;
+                    self.push_children(&node.children, depth + usize::from(branches), least, &mut waiting);
+                }
+                Line::Hidden { number, value, depth } => {
+                    let indent = indent(depth);
+                    let (share, value) = (counts.percent(value), counts.amount(value));
+                    out.push_str(&format!(
+                        "{share:>9}  {value:>11}  {indent}({number} more, each below {min_share} %)\n"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Puts the children on the stack of waiting lines, so that the largest is taken first and what is left out last.
+    fn push_children(&self, children: &[usize], depth: usize, least: i128, waiting: &mut Vec<Line>) {
+        let (mut shown, hidden): (Vec<usize>, Vec<usize>) =
+            children.iter().partition(|&&node| self.nodes[node].value.abs() >= least);
+        shown.sort_by_key(|&node| Reverse(self.nodes[node].value.abs()));
+        if !hidden.is_empty() {
+            let value = hidden.iter().map(|&node| self.nodes[node].value).sum();
+            waiting.push(Line::Hidden { number: hidden.len(), value, depth });
+        }
+        waiting.extend(shown.into_iter().rev().map(|node| Line::Node { node, depth }));
+    }
+}
+
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a bound, not a sum")]
+fn least(total: i128, min_share: f64) -> i128 {
+    (total.abs() as f64 * min_share / 100.0).ceil() as i128
+}
+
+fn print_node(counts: &Counts, node: &Node, depth: usize, width: usize, out: &mut String) {
+    let (row, indent) = (&counts.rows[node.row], indent(depth));
+    let mut name = row.name.clone();
+    if !row.module.is_empty() {
+        name = format!("{name}  [{}]", row.module.trim_start_matches('[').trim_end_matches(']'));
+    }
+    let name = fit(&name, width.saturating_sub(NUMBERS + indent.len()).max(MIN_NAME));
+    let (share, value) = (counts.percent(node.value), counts.amount(node.value));
+    out.push_str(&format!("{share:>9}  {value:>11}  {indent}{name}\n"));
+}
+
+fn indent(depth: usize) -> String {
+    "  ".repeat(depth.min(MAX_INDENT))
+}

@@ -1,0 +1,97 @@
+//! A flame graph as one SVG that searches and zooms in any browser.
+//!
+//! The drawing is done by the crate `inferno`, which is under the CDDL-1.0, a licence by file: it asks that inferno's
+//! own files stay under it and be offered as source, and nothing of the program around them. No other file imports it.
+//!
+//! Kernel code is orange, inlined functions aqua, code made at run time green, C++ and Rust yellow, C red.
+
+use std::io::{self, Write};
+
+use inferno::flamegraph::color::MultiPalette;
+use inferno::flamegraph::{self, Options, Palette, TextTruncateDirection};
+
+use super::{EncodeError, WriteOptions, folded};
+use crate::profile::{FrameView, Origin, Profile, Quality};
+
+/// Sums up to here are exact in the arithmetic of whoever draws.
+const EXACT: i128 = 1 << 53;
+
+/// Draws the profile's own value, unless another is asked for.
+pub(super) fn write(profile: &Profile, options: &WriteOptions, out: &mut dyn Write) -> Result<(), EncodeError> {
+    let column = profile.column(options.value.as_deref())?;
+    let stacks = folded::stacks(profile, column, annotated);
+    let total: i128 = stacks.values().filter(|count| **count > 0).sum();
+    let divisor = total / EXACT + 1;
+    // Flame chart mode is the one that takes the order as it is, last first. The other sorts whole lines, which tears
+    // a function in two where the name of a sibling begins with its own (`copy` and `copy.cold`).
+    let counts = stacks.iter().rev().filter(|(stack, count)| **count >= divisor && !stack.is_empty());
+    let lines: Vec<String> =
+        counts.map(|(stack, count)| format!("{} {}", folded::line(stack), count / divisor)).collect();
+    if lines.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "no samples to draw").into());
+    }
+    let mut drawing = drawing(profile, column, divisor);
+    flamegraph::from_lines(&mut drawing, lines.iter().map(String::as_str), out)?;
+    Ok(())
+}
+
+fn drawing(profile: &Profile, column: usize, divisor: i128) -> Options<'static> {
+    let mut options = Options::default();
+    let kind = profile.sample_types[column];
+    let (unit, factor) = match profile.text(kind.unit) {
+        "nanoseconds" => ("ms", 1e-6),
+        "count" => (profile.text(kind.name), 1.0),
+        unit => (unit, 1.0),
+    };
+    options.count_name = xml_safe(unit);
+    options.factor = factor * scale(divisor);
+    options.title = "Flame graph".into();
+    options.subtitle = Some(xml_safe(&subtitle(profile)));
+    options.colors = Palette::Multi(MultiPalette::Java);
+    options.flame_chart = true;
+    options.hash = true;
+    options.deterministic = true;
+    options.text_truncate_direction = TextTruncateDirection::Right;
+    options
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a scale of what is drawn")]
+fn scale(divisor: i128) -> f64 {
+    divisor as f64
+}
+
+/// The name with the mark by which the palette knows the kind of code; it is not shown. A name that looks marked is made not to.
+fn annotated(frame: &FrameView<'_>) -> String {
+    let name = folded::safe(&frame.name);
+    match frame.origin {
+        Origin::Kernel => format!("{name}_[k]"),
+        Origin::Inlined => format!("{name}_[i]"),
+        Origin::Jit => format!("{name}_[j]"),
+        Origin::Native | Origin::Nowhere => name.into_owned(),
+    }
+}
+
+/// What was profiled, and how good the profile is.
+fn subtitle(profile: &Profile) -> String {
+    let mut parts: Vec<String> = profile.command().map(str::to_owned).into_iter().collect();
+    if profile.duration_nanos > 0 {
+        parts.push(format!(
+            "{:.1} s",
+            std::time::Duration::from_nanos(profile.duration_nanos.unsigned_abs()).as_secs_f64()
+        ));
+    }
+    if let Some(count) = profile.count_column() {
+        parts.push(format!("{} samples", profile.total(count)));
+    }
+    if let Some(quality) = Quality::of(profile) {
+        parts.push(format!("lost {:.1} %", quality.lost_share() * 100.0));
+        let complete = quality.complete_share();
+        parts.extend(complete.map(|share| format!("incomplete stacks {:.1} %", (1.0 - share) * 100.0)));
+    }
+    parts.join(" · ")
+}
+
+/// XML has no way to write control characters.
+fn xml_safe(text: &str) -> String {
+    folded::safe(text).into_owned()
+}

@@ -1,0 +1,453 @@
+//! From a window to a profile: each distinct frame is named once, and what is equal then is one.
+
+use std::hash::Hash;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{
+    Function, FunctionId, Known, Label, LabelValue, Location, LocationId, Mapping, MappingId, Profile, Sample,
+    SourceLine, event_comment, health_comments, unit_name,
+};
+use crate::collect::{EventInfo, Frame, StackId, Tally, Unit, Window};
+use crate::health::Count;
+use crate::ids::{Address, ImageId, KernelAddress, Pid, Rva};
+use crate::process::{ImageInfo, ProcessInfo};
+use crate::symbol::{Symbol, Symbolizer};
+
+/// The mapping of the kernel; backends know it by this name.
+const KERNEL: &str = "[kernel.kallsyms]";
+/// The mapping of code that lies in no file.
+const ANONYMOUS: &str = "[anon]";
+
+/// What names addresses.
+pub trait Namer {
+    /// The functions at an address of an image, innermost first; never empty.
+    fn image(&mut self, info: &ImageInfo, rva: Rva) -> Vec<Symbol>;
+    /// The kernel's function at an address.
+    fn kernel(&mut self, address: KernelAddress) -> Symbol;
+    /// The function that a process made at run time.
+    fn anonymous(&mut self, process: &ProcessInfo, address: Address) -> Symbol;
+}
+
+impl Namer for Symbolizer {
+    fn image(&mut self, info: &ImageInfo, rva: Rva) -> Vec<Symbol> {
+        self.image(info, rva)
+    }
+
+    fn kernel(&mut self, address: KernelAddress) -> Symbol {
+        self.kernel(address)
+    }
+
+    fn anonymous(&mut self, process: &ProcessInfo, address: Address) -> Symbol {
+        self.anonymous(process, address)
+    }
+}
+
+/// Makes the profile of a window. `progress` is called after each distinct frame with how many are named and how many there are.
+pub fn build(window: Window, namer: &mut dyn Namer, progress: &mut dyn FnMut(usize, usize)) -> Profile {
+    let mut window = window;
+    let frames = distinct_frames(&window);
+    let mut builder = Builder::default();
+    builder.add_mappings(&window, &frames);
+    for (done, &frame) in frames.iter().enumerate() {
+        let symbols = name(&window, namer, frame);
+        let named = symbols.first().is_some_and(|symbol| symbol.named);
+        if !matches!(frame, Frame::Marker(_)) {
+            window.health.add(if named { Count::FramesNamed } else { Count::FramesUnnamed }, 1);
+        }
+        builder.add_frame(frame, &symbols);
+        progress(done + 1, frames.len());
+    }
+    builder.add_header(&window);
+    builder.add_samples(&window);
+    builder.profile
+}
+
+/// Each frame once. Sorted by image and address, so that whoever names them walks through each file's tables in order.
+fn distinct_frames(window: &Window) -> Vec<Frame> {
+    let stacks: FxHashSet<StackId> = window.samples.keys().map(|key| key.stack).collect();
+    let frames: FxHashSet<Frame> = stacks.iter().flat_map(|&stack| window.stacks.frames(stack)).collect();
+    let mut frames: Vec<Frame> = frames.into_iter().collect();
+    frames.sort_unstable_by_key(|frame| match *frame {
+        Frame::Image(place) => (0, place.image.0, place.rva.0),
+        Frame::Kernel(address) => (1, 0, address.0),
+        Frame::Anonymous(process, address) => (2, process.0, address.0),
+        Frame::Marker(marker) => (3, marker as u32, 0),
+    });
+    frames
+}
+
+fn name(window: &Window, namer: &mut dyn Namer, frame: Frame) -> Vec<Symbol> {
+    match frame {
+        Frame::Image(place) => {
+            window.images.get(place.image.0 as usize).map(|info| namer.image(info, place.rva)).unwrap_or_default()
+        }
+        Frame::Kernel(address) => vec![namer.kernel(address)],
+        Frame::Anonymous(process, address) => {
+            let process = window.processes.get(process.0 as usize);
+            process.map(|process| namer.anonymous(process, address)).into_iter().collect()
+        }
+        Frame::Marker(marker) => vec![marker_symbol(marker.name())],
+    }
+}
+
+fn marker_symbol(name: &str) -> Symbol {
+    let name: Arc<str> = name.into();
+    Symbol {
+        function: name.clone(),
+        system_name: name,
+        file: None,
+        line: 0,
+        start_line: 0,
+        inlined: false,
+        named: false,
+    }
+}
+
+/// What makes two images one mapping: the same file by its build ID, or else by being the same image.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum MappingKey {
+    Named(Arc<str>, String),
+    Image(ImageId),
+    Kernel,
+    Anonymous,
+}
+
+#[derive(Default)]
+struct Builder {
+    profile: Profile,
+    mappings: FxHashMap<MappingKey, MappingId>,
+    image_mappings: FxHashMap<ImageId, MappingId>,
+    functions: FxHashMap<Function, FunctionId>,
+    locations: FxHashMap<Location, LocationId>,
+    frames: FxHashMap<Frame, LocationId>,
+}
+
+impl Builder {
+    /// The main program comes first: readers take the first mapping as the name of the profile.
+    fn add_mappings(&mut self, window: &Window, frames: &[Frame]) {
+        let main = main_image(window).map(|info| mapping_key(info));
+        if let Some(main) = main {
+            self.mappings.insert(main, MappingId(0));
+            self.profile.mappings.push(Mapping::default());
+        }
+        for &frame in frames {
+            match frame {
+                Frame::Image(place) => {
+                    if let Some(info) = window.images.get(place.image.0 as usize) {
+                        let build_id = info.build_id.as_ref().map(ToString::to_string).unwrap_or_default();
+                        let code = || code_range(info);
+                        let id = self.add_to_mapping(mapping_key(info), &info.name, &build_id, &code, place.rva.0);
+                        self.image_mappings.insert(place.image, id);
+                    }
+                }
+                Frame::Kernel(address) => {
+                    self.add_to_mapping(MappingKey::Kernel, KERNEL, "", &|| None, address.0);
+                }
+                Frame::Anonymous(_, address) => {
+                    self.add_to_mapping(MappingKey::Anonymous, ANONYMOUS, "", &|| None, address.0);
+                }
+                Frame::Marker(_) => {}
+            }
+        }
+    }
+
+    /// A mapping covers the code of its image, and in any case every address that was met.
+    fn add_to_mapping(
+        &mut self,
+        key: MappingKey,
+        file: &str,
+        build_id: &str,
+        code: &dyn Fn() -> Option<CodeRange>,
+        address: u64,
+    ) -> MappingId {
+        let profile = &mut self.profile;
+        let id = *self.mappings.entry(key).or_insert_with(|| {
+            profile.mappings.push(Mapping::default());
+            MappingId(index(profile.mappings.len() - 1))
+        });
+        let file = profile.strings.intern(file);
+        let build_id = profile.strings.intern(build_id);
+        let mapping = &mut profile.mappings[id.0 as usize];
+        if mapping.file.is_empty() {
+            let code = code().unwrap_or(CodeRange { addresses: address..address.saturating_add(1), offset: 0 });
+            let Range { start, end } = code.addresses;
+            *mapping = Mapping { start, limit: end, offset: code.offset, file, build_id, has: Known::default() };
+        }
+        mapping.limit = mapping.limit.max(address.saturating_add(1));
+        if address < mapping.start {
+            mapping.offset = mapping.offset.saturating_sub(mapping.start - address);
+            mapping.start = address;
+        }
+        id
+    }
+
+    fn add_frame(&mut self, frame: Frame, symbols: &[Symbol]) {
+        let (mapping, address) = self.place(frame);
+        let lines: Vec<SourceLine> = symbols.iter().map(|symbol| self.line(symbol)).collect();
+        if let Some(mapping) = mapping {
+            let mapping = &mut self.profile.mappings[mapping.0 as usize];
+            mapping.has = mapping.has.or(known(symbols));
+        }
+        let locations = &mut self.profile.locations;
+        let location = Location { mapping, address, lines, folded: false };
+        let id = intern(locations, &mut self.locations, location, LocationId);
+        self.frames.insert(frame, id);
+    }
+
+    fn place(&self, frame: Frame) -> (Option<MappingId>, u64) {
+        let mapping = |key: &MappingKey| self.mappings.get(key).copied();
+        match frame {
+            Frame::Image(place) => (self.image_mappings.get(&place.image).copied(), place.rva.0),
+            Frame::Kernel(address) => (mapping(&MappingKey::Kernel), address.0),
+            Frame::Anonymous(_, address) => (mapping(&MappingKey::Anonymous), address.0),
+            Frame::Marker(_) => (None, 0),
+        }
+    }
+
+    fn line(&mut self, symbol: &Symbol) -> SourceLine {
+        let strings = &mut self.profile.strings;
+        let function = Function {
+            name: strings.intern(&symbol.function),
+            system_name: strings.intern(&symbol.system_name),
+            file: strings.intern(symbol.file.as_deref().unwrap_or("")),
+            start_line: symbol.start_line.into(),
+        };
+        let function = intern(&mut self.profile.functions, &mut self.functions, function, FunctionId);
+        SourceLine { function, line: symbol.line.into(), column: 0 }
+    }
+
+    fn add_header(&mut self, window: &Window) {
+        let types = column_names(&window.events);
+        let profile = &mut self.profile;
+        for (event, (count, value)) in window.events.iter().zip(&types) {
+            let count = profile.value_type(count, "count");
+            let value = profile.value_type(value, unit_name(event.unit));
+            profile.sample_types.extend([count, value]);
+        }
+        if let (Some(event), Some(&value)) = (window.events.first(), profile.sample_types.get(1)) {
+            profile.default_sample_type = value.name;
+            profile.period_type = Some(value);
+            profile.period = period(window, event);
+        }
+        profile.time_nanos = nanoseconds_since_1970(window.start);
+        profile.duration_nanos = nanoseconds(window.duration).max(1);
+        window.comments.iter().for_each(|line| profile.comment(line));
+        window.events.iter().for_each(|event| profile.comment(&event_comment(event)));
+        health_comments(&window.health).for_each(|line| profile.comment(&line));
+    }
+
+    /// Threads and stacks that turned out equal share a sample.
+    fn add_samples(&mut self, window: &Window) {
+        let mut keys: Vec<_> = window.samples.iter().collect();
+        keys.sort_unstable_by_key(|(key, _)| (key.stack, key.thread, key.event));
+        let labels = self.thread_labels(window);
+        let mut stacks: FxHashMap<Vec<LocationId>, usize> = FxHashMap::default();
+        let mut of_stack: FxHashMap<StackId, usize> = FxHashMap::default();
+        let mut of_sample: FxHashMap<(usize, Vec<Label>), usize> = FxHashMap::default();
+        for (key, tally) in keys {
+            let stack = *of_stack.entry(key.stack).or_insert_with(|| {
+                let locations = window.stacks.frames(key.stack).filter_map(|frame| self.frames.get(&frame).copied());
+                let next = stacks.len();
+                *stacks.entry(locations.collect()).or_insert(next)
+            });
+            let labels = labels.get(key.thread.0 as usize).cloned().unwrap_or_default();
+            let samples = &mut self.profile.samples;
+            let columns = window.events.len() * 2;
+            let at = *of_sample.entry((stack, labels)).or_insert_with_key(|(_, labels)| {
+                samples.push(Sample { stack: Vec::new(), values: vec![0; columns], labels: labels.clone() });
+                samples.len() - 1
+            });
+            add_tally(&mut samples[at].values, key.event as usize, *tally);
+        }
+        self.fill_stacks(stacks, of_sample);
+    }
+
+    fn fill_stacks(
+        &mut self,
+        stacks: FxHashMap<Vec<LocationId>, usize>,
+        samples: FxHashMap<(usize, Vec<Label>), usize>,
+    ) {
+        let mut by_number: Vec<Vec<LocationId>> = vec![Vec::new(); stacks.len()];
+        for (stack, number) in stacks {
+            by_number[number] = stack;
+        }
+        for ((stack, _), sample) in samples {
+            self.profile.samples[sample].stack.clone_from(&by_number[stack]);
+        }
+    }
+
+    fn thread_labels(&mut self, window: &Window) -> Vec<Vec<Label>> {
+        let strings = &mut self.profile.strings;
+        let [pid, tid, comm, no_unit] = ["pid", "tid", "comm", ""].map(|key| strings.intern(key));
+        let number = |key, value: i32| Label { key, value: LabelValue::Number(value.into(), no_unit) };
+        let threads = window.threads.iter();
+        threads
+            .map(|thread| {
+                let name = strings.intern(&thread.comm);
+                let name = (!name.is_empty()).then_some(Label { key: comm, value: LabelValue::Text(name) });
+                [number(pid, thread.pid.0), number(tid, thread.tid.0)].into_iter().chain(name).collect()
+            })
+            .collect()
+    }
+}
+
+fn add_tally(values: &mut [i64], event: usize, tally: Tally) {
+    let Some(pair) = values.get_mut(event * 2..event * 2 + 2) else { return };
+    pair[0] = pair[0].saturating_add(signed(tally.samples));
+    pair[1] = pair[1].saturating_add(signed(tally.weight));
+}
+
+/// `samples` and the first event's value, then a pair for each further event. Names are distinct: readers select by them.
+fn column_names(events: &[EventInfo]) -> Vec<(String, String)> {
+    let mut taken: FxHashSet<String> = FxHashSet::from_iter(["samples".to_owned()]);
+    let mut names = Vec::with_capacity(events.len());
+    for (index, event) in events.iter().enumerate() {
+        let mut value = event.value_name.clone();
+        let mut number = 2;
+        while taken.contains(&value) || taken.contains(&format!("{value}_samples")) {
+            value = format!("{}_{number}", event.value_name);
+            number += 1;
+        }
+        let count = if index == 0 { "samples".to_owned() } else { format!("{value}_samples") };
+        taken.extend([count.clone(), value.clone()]);
+        names.push((count, value));
+    }
+    names
+}
+
+/// What lies between two samples of an event: its fixed period, a second over its frequency, or else (an event other than
+/// time, sampled by frequency: the kernel varies the period) the mean weight of its samples.
+fn period(window: &Window, event: &EventInfo) -> i64 {
+    if event.period > 0 {
+        return signed(event.period);
+    }
+    if event.frequency > 0 && event.unit == Unit::Nanoseconds {
+        return signed(1_000_000_000 / event.frequency);
+    }
+    let of_event = window.samples.iter().filter(|(key, _)| key.event == 0);
+    let sums = of_event.fold((0_u64, 0_u64), |(samples, weight), (_, tally)| {
+        (samples.saturating_add(tally.samples), weight.saturating_add(tally.weight))
+    });
+    signed(sums.1.checked_div(sums.0).unwrap_or(1).max(1))
+}
+
+/// What a symbol that is a true name tells of its mapping.
+fn known(symbols: &[Symbol]) -> Known {
+    let named = || symbols.iter().filter(|symbol| symbol.named);
+    Known {
+        functions: named().next().is_some(),
+        filenames: named().any(|symbol| symbol.file.as_deref().is_some_and(|file| !file.is_empty())),
+        line_numbers: named().any(|symbol| symbol.line > 0),
+        inline_frames: symbols.len() > 1,
+    }
+}
+
+/// The executable of the main process. The kernel does not tell which of a process's images it is: the one that its name
+/// (at most 15 bytes of the file's) is taken from, else the one that is no library and has the most samples.
+fn main_image(window: &Window) -> Option<&ImageInfo> {
+    let mut counts = image_samples(window, window.main_process);
+    if counts.is_empty() {
+        counts = image_samples(window, None);
+    }
+    let comms: Vec<&str> = window
+        .processes
+        .iter()
+        .filter(|process| window.main_process.is_none_or(|pid| pid == process.pid))
+        .map(|process| &*process.comm)
+        .collect();
+    let rank = |info: &ImageInfo| {
+        let file = info.name.rsplit('/').next().unwrap_or_default();
+        let named_like = window.main_process.is_some() && comms.iter().any(|comm| is_comm_of(comm, file));
+        let library = file.starts_with('[') || file.contains(".so.") || file.ends_with(".so");
+        (named_like, !library)
+    };
+    let images = counts.iter().filter_map(|(image, count)| Some((window.images.get(image.0 as usize)?, *count)));
+    images.max_by_key(|(info, count)| (rank(info), *count, std::cmp::Reverse(info.id))).map(|(info, _)| info)
+}
+
+/// Whether the kernel would have named a process that executes `file` so.
+fn is_comm_of(comm: &str, file: &str) -> bool {
+    !comm.is_empty() && (comm == file || (comm.len() == 15 && file.starts_with(comm)))
+}
+
+/// In how many samples of a process (or of all) each image has a frame.
+fn image_samples(window: &Window, process: Option<Pid>) -> FxHashMap<ImageId, u64> {
+    let mut counts = FxHashMap::default();
+    for (key, tally) in &window.samples {
+        let thread = window.threads.get(key.thread.0 as usize);
+        if process.is_some_and(|pid| thread.is_none_or(|thread| thread.pid != pid)) {
+            continue;
+        }
+        let images: FxHashSet<ImageId> = window.stacks.frames(key.stack).filter_map(image_of).collect();
+        for image in images {
+            *counts.entry(image).or_insert(0) += tally.samples;
+        }
+    }
+    counts
+}
+
+fn image_of(frame: Frame) -> Option<ImageId> {
+    match frame {
+        Frame::Image(place) => Some(place.image),
+        _ => None,
+    }
+}
+
+fn mapping_key(info: &ImageInfo) -> MappingKey {
+    match &info.build_id {
+        Some(build_id) => MappingKey::Named(info.name.clone(), build_id.to_string()),
+        None => MappingKey::Image(info.id),
+    }
+}
+
+/// Where an image's code lies among its own addresses, and in its file.
+struct CodeRange {
+    addresses: Range<u64>,
+    offset: u64,
+}
+
+fn code_range(info: &ImageInfo) -> Option<CodeRange> {
+    let image = info.image.as_ref()?;
+    let code = || image.segments().iter().filter(|segment| segment.executable && segment.size > 0);
+    let first = code().min_by_key(|segment| segment.address)?;
+    let end = code().map(|segment| segment.address.saturating_add(segment.size)).max()?;
+    Some(CodeRange { addresses: first.address..end, offset: first.offset })
+}
+
+/// The id of a value in a table, where it is added if it is new.
+fn intern<T: Clone + Eq + Hash, I: Copy>(
+    table: &mut Vec<T>,
+    ids: &mut FxHashMap<T, I>,
+    value: T,
+    id: fn(u32) -> I,
+) -> I {
+    if let Some(&found) = ids.get(&value) {
+        return found;
+    }
+    let new = id(index(table.len()));
+    table.push(value.clone());
+    ids.insert(value, new);
+    new
+}
+
+/// Tables are indexed by 32 bits, as the stacks that they are made from.
+fn index(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Zero means "now" to backends, so that a clock before 1970 gives 1.
+fn nanoseconds_since_1970(time: SystemTime) -> i64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(1, nanoseconds).max(1)
+}

@@ -1,0 +1,122 @@
+//! How good a profile is, as its comments tell it. pprof has no field for losses; a comment is what every reader
+//! shows and none interprets. The lines are written and read here, so that they agree.
+
+use super::Profile;
+use crate::collect::{EventInfo, Unit};
+use crate::health::{Count, Health};
+
+/// How the comment begins that holds the command that was profiled.
+pub const COMMAND: &str = "command: ";
+
+/// How the comment of an event begins.
+const EVENT: &str = "event ";
+
+/// The ends that a user stack can have besides its true root.
+const INCOMPLETE: [Count; 5] =
+    [Count::StacksTruncated, Count::StacksNoCfi, Count::StacksBroken, Count::StacksTooDeep, Count::StacksNoRegisters];
+
+/// The name of a unit in files.
+#[must_use]
+pub fn unit_name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Nanoseconds => "nanoseconds",
+        Unit::Count => "count",
+    }
+}
+
+/// The comment of an event: how it was sampled and what was lost of it.
+#[must_use]
+pub fn event_comment(event: &EventInfo) -> String {
+    format!(
+        "{EVENT}{}: value={} unit={} frequency={} period={} lost={} throttled={}",
+        event.name,
+        event.value_name,
+        unit_name(event.unit),
+        event.frequency,
+        event.period,
+        event.loss.lost,
+        event.loss.throttled,
+    )
+}
+
+/// The comments of a health table: a line `name=value` for each row that is not zero.
+pub fn health_comments(health: &Health) -> impl Iterator<Item = String> + '_ {
+    health.rows().map(|(row, number)| format!("{}={number}", row.name()))
+}
+
+/// What a profile's comments tell of its samples and losses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quality {
+    /// The health table.
+    pub health: Health,
+    /// Samples that were lost: the sum over the events, or the records lost where no event says it.
+    pub lost: u64,
+    /// Times that events were throttled.
+    pub throttled: u64,
+}
+
+impl Quality {
+    /// Reads the comments; `None` if they tell nothing (a profile of another program).
+    #[must_use]
+    pub fn of(profile: &Profile) -> Option<Quality> {
+        let mut health = Health::default();
+        let (mut lost, mut throttled, mut known) = (0_u64, 0_u64, false);
+        for line in profile.comments.iter().map(|&comment| profile.text(comment)) {
+            if let Some((row, number)) = health_row(line) {
+                // A file of others may hold any number.
+                health.add(row, number.min(u64::MAX - health.get(row)));
+                known = true;
+            } else if line.starts_with(EVENT) {
+                lost = lost.saturating_add(event_number(line, "lost=").unwrap_or(0));
+                throttled = throttled.saturating_add(event_number(line, "throttled=").unwrap_or(0));
+                known = true;
+            }
+        }
+        let lost = lost.max(health.get(Count::RecordsLost));
+        let throttled = throttled.max(health.get(Count::Throttled));
+        known.then_some(Quality { health, lost, throttled })
+    }
+
+    /// The share (0 to 1) of all samples that was lost.
+    #[must_use]
+    pub fn lost_share(&self) -> f64 {
+        share(self.lost, self.lost.saturating_add(self.health.get(Count::Samples)))
+    }
+
+    /// The share (0 to 1) of user stacks that reached their root; `None` without user stacks.
+    #[must_use]
+    pub fn complete_share(&self) -> Option<f64> {
+        let complete = self.health.get(Count::StacksRoot);
+        let all = INCOMPLETE.iter().fold(complete, |sum, &row| sum.saturating_add(self.health.get(row)));
+        (all > 0).then(|| share(complete, all))
+    }
+}
+
+impl Profile {
+    /// The command that was profiled, if the comments tell it.
+    #[must_use]
+    pub fn command(&self) -> Option<&str> {
+        self.comments.iter().find_map(|&comment| self.text(comment).strip_prefix(COMMAND))
+    }
+
+    /// The comments that are neither a number nor an event: what a person reads first.
+    pub fn remarks(&self) -> impl Iterator<Item = &str> {
+        let lines = self.comments.iter().map(|&comment| self.text(comment));
+        lines.filter(|line| health_row(line).is_none() && !line.starts_with(EVENT))
+    }
+}
+
+fn health_row(line: &str) -> Option<(Count, u64)> {
+    let (name, number) = line.split_once('=')?;
+    let row = Count::ALL.iter().find(|row| row.name() == name)?;
+    Some((*row, number.parse().ok()?))
+}
+
+fn event_number(line: &str, field: &str) -> Option<u64> {
+    line.split(' ').rev().find_map(|word| word.strip_prefix(field))?.parse().ok()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a share is shown with one decimal")]
+fn share(part: u64, all: u64) -> f64 {
+    if all == 0 { 0.0 } else { part as f64 / all as f64 }
+}

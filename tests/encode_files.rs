@@ -1,0 +1,131 @@
+//! Files: whole or not there, modes, devices, full disks.
+
+#[path = "encode_support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use rprof::encode::{FileError, Format, read_file, write_file};
+use rprof::profile::Profile;
+use support::*;
+
+fn write(path: &Path, profile: &Profile) -> Result<(), FileError> {
+    write_file(path, Format::by_name("pprof").unwrap(), profile)
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+/// A profile that does not fit into a few pages, compressed.
+fn large_profile() -> Profile {
+    let mut profile = server_profile();
+    let mut number = 1_u64;
+    for _ in 0..200_000 {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        profile.comment(&format!("{number:x}"));
+    }
+    profile
+}
+
+#[test]
+fn a_file_is_written_and_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cpu.pb.gz");
+    write(&path, &server_profile()).unwrap();
+    assert_eq!(read_file(&path).unwrap(), server_profile());
+    assert_eq!(files(folder.path()), ["cpu.pb.gz"], "nothing is left behind");
+    write(&path, &Profile::default()).unwrap();
+    assert_eq!(read_file(&path).unwrap(), Profile::default(), "replaced");
+}
+
+#[test]
+fn the_mode_is_that_of_a_normal_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, normal) = (folder.path().join("cpu.pb.gz"), folder.path().join("normal"));
+    fs::write(&normal, "").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    write(&path, &server_profile()).unwrap();
+    assert_eq!(mode(&path), mode(&normal));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    write(&path, &server_profile()).unwrap();
+    assert_eq!(mode(&path) & 0o777, 0o600, "a file keeps its mode");
+}
+
+#[test]
+fn a_link_stays_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let (link, target) = (folder.path().join("latest"), folder.path().join("cpu.pb.gz"));
+    fs::write(&target, "old").unwrap();
+    symlink(&target, &link).unwrap();
+    write(&link, &server_profile()).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(read_file(&target).unwrap(), server_profile());
+}
+
+#[test]
+fn a_full_device_is_an_error_that_says_so() {
+    let error = write(Path::new("/dev/full"), &server_profile()).unwrap_err().to_string();
+    assert!(error.starts_with("cannot write /dev/full: No space left on device"), "{error}");
+    write(Path::new("/dev/null"), &server_profile()).unwrap();
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = |args: &[&str]| Command::new("mount").args(args).arg(folder.path()).status().unwrap().success();
+    assert!(mount(&["-t", "tmpfs", "-o", "size=64k", "none"]), "this test needs root to mount a small disk");
+    let path = folder.path().join("cpu.pb.gz");
+    let first = write(&path, &server_profile());
+    let error = write(&path, &large_profile());
+    let (read, left) = (read_file(&path), files(folder.path()));
+    assert!(Command::new("umount").arg(folder.path()).status().unwrap().success());
+    first.unwrap();
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("cpu.pb.gz: No space left on device (os error 28); make room in "), "{error}");
+    assert!(error.ends_with("or name another file with -o"), "{error}");
+    assert_eq!(read.unwrap(), server_profile(), "the old file is whole");
+    assert_eq!(left, ["cpu.pb.gz"]);
+}
+
+#[test]
+fn errors_tell_path_cause_and_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("no/such/cpu.pb.gz");
+    let error = write(&missing, &server_profile()).unwrap_err().to_string();
+    let parent = missing.parent().unwrap().display();
+    let expected = format!(
+        "cannot write {}: No such file or directory (os error 2); make the folder first: mkdir -p {parent}",
+        missing.display()
+    );
+    assert_eq!(error, expected);
+    let error = write(folder.path(), &server_profile()).unwrap_err().to_string();
+    assert!(error.ends_with("; name a file in it"), "{error}");
+    let error = write(Path::new("/proc/cpu.pb.gz"), &server_profile()).unwrap_err().to_string();
+    assert!(error.starts_with("cannot write /proc/cpu.pb.gz: "), "{error}");
+    let error = read_file(&missing).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot read {}: No such file", missing.display())), "{error}");
+}
+
+#[test]
+fn a_fifo_is_written_directly() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let path = path.clone();
+        move || {
+            let mut bytes = Vec::new();
+            fs::File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
+            bytes
+        }
+    });
+    write(&path, &server_profile()).unwrap();
+    assert_eq!(rprof::encode::decode(&reader.join().unwrap()).unwrap(), server_profile());
+    assert_eq!(files(folder.path()), ["pipe"]);
+}
