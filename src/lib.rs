@@ -4,8 +4,8 @@
 //! `health · ids · sys → record → capture → process → unwind → runtime → collect → symbol → profile → encode → session → cli`.
 //! docs/architecture.md tells what each holds.
 
-pub mod cli;
 pub mod capture;
+pub mod cli;
 pub mod collect;
 pub mod encode;
 pub mod health;
@@ -14,6 +14,7 @@ pub mod process;
 pub mod profile;
 pub mod record;
 pub mod runtime;
+pub mod session;
 pub mod symbol;
 pub mod sys;
 pub mod unwind;

@@ -1,3 +1,7 @@
 //! The `rprof` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rprof::cli::run(std::env::args_os())
+}

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -330,7 +330,7 @@ impl Live {
         let watermark = (self.ring_bytes / 4) as u32;
         let mut attr = attr::sampling(event, self.settings.graph, self.stack_bytes, self.features, watermark);
         self.inherit(&mut attr);
-        attr.set_enable_on_exec((self.sharing == Sharing::PerTask && self.settings.enable_on_exec).into());
+        attr.set_enable_on_exec(self.enables_on_exec().into());
         attr
     }
 
@@ -527,6 +527,12 @@ impl Live {
         self.sideband.iter().try_for_each(EventFd::enable)
     }
 
+    /// Whether the kernel starts sampling by itself, at the command's exec.
+    #[must_use]
+    pub fn enables_on_exec(&self) -> bool {
+        self.sharing == Sharing::PerTask && self.settings.enable_on_exec
+    }
+
     /// Starts sampling.
     ///
     /// # Errors
@@ -543,8 +549,8 @@ impl Live {
         }
     }
 
-    /// Waits until a ring is a quarter full, at most so long.
-    pub fn wait(&mut self, timeout: Duration) {
+    /// Waits until a ring is a quarter full or one of `others` is readable, at most so long.
+    pub fn wait(&mut self, others: &[BorrowedFd<'_>], timeout: Duration) {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO);
         let mut fds: Vec<PollFd<'_>> = self
             .anchors
@@ -552,12 +558,16 @@ impl Live {
             .filter(|anchor| !anchor.hung_up)
             .map(|anchor| PollFd::new(anchor.fd.as_fd(), PollFlags::POLLIN))
             .collect();
+        let anchors = fds.len();
+        fds.extend(others.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)));
         if poll(&mut fds, timeout).is_err() {
             return;
         }
         // An anchor whose task has ended would be ready for ever.
-        let hung_up: Vec<bool> =
-            fds.iter().map(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))).collect();
+        let hung_up: Vec<bool> = fds[..anchors]
+            .iter()
+            .map(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
+            .collect();
         for (anchor, gone) in self.anchors.iter_mut().filter(|anchor| !anchor.hung_up).zip(hung_up) {
             anchor.hung_up = gone;
         }

@@ -1,3 +1,65 @@
 //! Command line: arguments and one file a command.
 
+pub mod record;
 pub mod report;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit status for a command line that means nothing, as perf's.
+const USAGE: u8 = 129;
+/// Exit status where nothing could be recorded or read, as perf's.
+const FAILURE: u8 = 255;
+
+/// A sampling profiler for Linux: whole stacks without frame pointers, named, in one file.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 120, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Record(record::RecordArgs),
+    Report(report::ReportArgs),
+}
+
+/// Runs a command line, and answers its exit status.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let line = arguments.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let parsed = match Arguments::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help goes to the standard output, and a closed one is no error of ours.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let result = match &parsed.command {
+        Command::Record(args) => record::run(args, &line),
+        Command::Report(args) => report::run(args).map(|()| 0),
+    };
+    match result {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(FAILURE)),
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(if error.is::<UsageError>() { USAGE } else { FAILURE })
+        }
+    }
+}
+
+/// A command line that means nothing, found only when it was looked at closely.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// The whole of an error in one line, each cause once.
+#[expect(clippy::print_stderr, reason = "the one place where a command's failure is told")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("rprof: {error:#}");
+}

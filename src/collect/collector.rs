@@ -390,8 +390,17 @@ fn stack_pointer(registers: &Registers) -> Address {
 
 fn event_info(event: &Event, loss: Loss) -> EventInfo {
     let (frequency, period) = match event.rate {
-        Rate::Frequency(hertz) => (hertz, if event.unit == Unit::Nanoseconds { 1_000_000_000 / hertz.max(1) } else { 0 }),
+        Rate::Frequency(hertz) => {
+            (hertz, if event.unit == Unit::Nanoseconds { 1_000_000_000 / hertz.max(1) } else { 0 })
+        }
         Rate::Period(period) => (0, period),
     };
-    EventInfo { name: event.name.clone(), value_name: event.value_name.clone(), unit: event.unit, period, frequency, loss }
+    EventInfo {
+        name: event.name.clone(),
+        value_name: event.value_name.clone(),
+        unit: event.unit,
+        period,
+        frequency,
+        loss,
+    }
 }

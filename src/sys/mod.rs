@@ -1,5 +1,6 @@
 //! The kernel's interfaces, and all of the crate's `unsafe` code.
 
+pub mod child;
 mod fault;
 pub mod perf_event;
 pub mod ring;

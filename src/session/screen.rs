@@ -1,0 +1,118 @@
+//! What is told while recording and at the end, all on standard error: lines for people, a live line on a terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::health::{Count, Health};
+use crate::profile::{Profile, Quality};
+
+/// Where a session talks to its user.
+pub struct Screen {
+    quiet: bool,
+    live: ProgressBar,
+}
+
+impl Screen {
+    /// A screen that keeps silent if it is to be `quiet`, but for errors.
+    #[must_use]
+    pub fn new(quiet: bool) -> Screen {
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
+        let live = ProgressBar::with_draw_target(None, target);
+        live.set_style(style("{spinner} {msg}"));
+        Screen { quiet, live }
+    }
+
+    /// A line that stays.
+    pub fn say(&self, line: &str) {
+        if !self.quiet {
+            self.live.suspend(|| eprintln(&format!("rprof: {line}")));
+        }
+    }
+
+    /// The live line: how long, how many samples, what was lost, and how many CPUs the target uses.
+    pub(super) fn show(&self, elapsed: Duration, samples: u64, lost: u64, cpus: Option<f64>) {
+        let cpus = cpus.map_or(String::new(), |cpus| format!(", {cpus:.2} CPUs"));
+        self.live
+            .set_message(format!("recording {:.0} s: {samples} samples, {lost} lost{cpus}", elapsed.as_secs_f64()));
+        self.live.tick();
+    }
+
+    /// The bar while frames are named.
+    pub(super) fn naming(&self, done: usize, total: usize) {
+        if self.live.length() != Some(total as u64) {
+            self.live.set_length(total as u64);
+            self.live.set_style(style("naming frames {bar:40} {pos}/{len}"));
+        }
+        self.live.set_position(done as u64);
+    }
+
+    /// The closing summary; with `verbose`, all that was counted.
+    pub(super) fn sum_up(&self, end: &Summary<'_>, verbose: bool) {
+        self.live.finish_and_clear();
+        let quality = Quality::of(end.profile).unwrap_or_default();
+        let health = &quality.health;
+        let seconds = end.elapsed.as_secs_f64();
+        let cpus = end.cpus.map_or(String::new(), |cpus| format!(" ({cpus:.2} CPUs)"));
+        self.say(&format!(
+            "{} samples in {seconds:.1} s{cpus}, {} lost{}",
+            health.get(Count::Samples),
+            quality.lost,
+            throttled(&quality)
+        ));
+        if let Some(complete) = quality.complete_share() {
+            self.say(&format!("{:.1} % of user stacks reach the root{}", 100.0 * complete, incomplete(health)));
+        }
+        let (named, unnamed) = (health.get(Count::FramesNamed), health.get(Count::FramesUnnamed));
+        if named + unnamed > 0 {
+            let share = 100.0 * unnamed as f64 / (named + unnamed) as f64;
+            self.say(&format!("{share:.1} % of {} distinct frames have no name", named + unnamed));
+        }
+        if verbose {
+            health.rows().for_each(|(row, number)| self.say(&format!("{number:>10} {}", row.meaning())));
+        }
+        self.say(&format!("used {:.2} s of CPU itself; wrote {}", end.own_cpu.as_secs_f64(), end.file));
+    }
+}
+
+/// What the closing summary tells.
+pub(super) struct Summary<'a> {
+    pub(super) profile: &'a Profile,
+    pub(super) elapsed: Duration,
+    /// How many CPUs the target used, where time was sampled.
+    pub(super) cpus: Option<f64>,
+    pub(super) own_cpu: Duration,
+    /// The file and its size.
+    pub(super) file: String,
+}
+
+fn throttled(quality: &Quality) -> String {
+    if quality.throttled == 0 { String::new() } else { format!(", throttled {} times", quality.throttled) }
+}
+
+/// Why stacks have no root, most frequent first.
+fn incomplete(health: &Health) -> String {
+    let mut reasons: Vec<_> = [
+        (Count::StacksTruncated, "longer than the copied part"),
+        (Count::StacksNoCfi, "without unwind information"),
+        (Count::StacksBroken, "broken"),
+        (Count::StacksTooDeep, "too deep"),
+        (Count::StacksNoRegisters, "without registers"),
+    ]
+    .into_iter()
+    .map(|(row, reason)| (health.get(row), reason))
+    .filter(|(number, _)| *number > 0)
+    .collect();
+    reasons.sort_by(|a, b| b.cmp(a));
+    let list: Vec<_> = reasons.iter().map(|(number, reason)| format!("{number} {reason}")).collect();
+    if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[expect(clippy::print_stderr, reason = "the one place that talks to the user")]
+fn eprintln(line: &str) {
+    eprintln!("{line}");
+}
