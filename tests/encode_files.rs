@@ -1,4 +1,5 @@
 //! Files: whole or not there, modes, devices, full disks.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "encode_support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! pprof files: read back as they were, read by `go tool pprof` with the same totals, and no harm from damaged ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "encode_support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! Folded stacks and flame graphs: hostile names, round trips, well-formed XML.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "encode_support/mod.rs"]
 mod support;
@@ -138,6 +139,16 @@ fn folded_stacks_of_others_are_read() {
     let error = decode(b"main;a 5\nmain;b many\n").unwrap_err().to_string();
     assert_eq!(error, "line 2 is not a stack and a count: \"main;b many\"");
     assert!(decode(b"just some text\n").is_err());
+}
+
+#[test]
+fn no_sample_is_left_out_for_want_of_frames() {
+    let mut profile = server_profile();
+    profile.samples[0].stack.clear();
+    profile.samples[0].labels.clear();
+    let folded = encode("folded", &profile);
+    assert!(folded.starts_with("[no stack] 40\n"), "{folded}");
+    assert!(encode("flamegraph", &profile).contains("all (100 ms, 100%)"));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! A window becomes a profile: each frame named once, everything equal merged, every rule of pprof's readers kept.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "encode_support/mod.rs"]
 mod support;

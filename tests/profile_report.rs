@@ -1,4 +1,5 @@
 //! The report's numbers: self, total, recursion, callers and callees.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "encode_support/mod.rs"]
 mod support;
@@ -77,7 +78,8 @@ fn another_value_can_be_shown() {
 fn trees_show_shares_and_say_what_they_leave_out() {
     let tree = report(&["--tree", "--min-share", "7"]);
     assert_eq!(line(&tree, "lookup(int)")[..4], ["65.00", "%", "65.00", "ms"]);
-    assert!(tree.contains("(2 more, each below 7 %)"), "{tree}");
+    assert!(tree.contains("10.00 %     10.00 ms  (2 more, each below 7 %)"), "{tree}");
+    assert!(tree.ends_with("(branches below 7 % are left out; --min-share 0 shows all)\n"), "{tree}");
     assert!(!tree.contains("LazyCompile"));
     let order: Vec<_> = ["libc.so.6+0x2000", "lookup(int)", "hash", "memcpy"].map(|name| tree.find(name)).into();
     assert!(order.is_sorted() && order.iter().all(Option::is_some), "{order:?}\n{tree}");

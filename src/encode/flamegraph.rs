@@ -3,12 +3,14 @@
 //! The drawing is done by the crate `inferno`, which is under the CDDL-1.0, a licence by file: it asks that inferno's
 //! own files stay under it and be offered as source, and nothing of the program around them. No other file imports it.
 //!
-//! Kernel code is orange, inlined functions aqua, code made at run time green, C++ and Rust yellow, C red.
+//! Kernel code is orange, inlined functions aqua, code made at run time green, C++ and Rust yellow, other native code
+//! red, and what has no name grey. The crate's own palettes guess the language from a name, and take the dot of
+//! `libc.so.6` for Java's.
 
 use std::io::{self, Write};
 
-use inferno::flamegraph::color::MultiPalette;
-use inferno::flamegraph::{self, Options, Palette, TextTruncateDirection};
+use inferno::flamegraph::color::{Color, PaletteMap};
+use inferno::flamegraph::{self, Options, TextTruncateDirection};
 
 use super::{EncodeError, WriteOptions, folded};
 use crate::profile::{FrameView, Origin, Profile, Quality};
@@ -24,18 +26,20 @@ pub(super) fn write(profile: &Profile, options: &WriteOptions, out: &mut dyn Wri
     let divisor = total / EXACT + 1;
     // Flame chart mode is the one that takes the order as it is, last first. The other sorts whole lines, which tears
     // a function in two where the name of a sibling begins with its own (`copy` and `copy.cold`).
-    let counts = stacks.iter().rev().filter(|(stack, count)| **count >= divisor && !stack.is_empty());
+    let counts = stacks.iter().rev().filter(|(_, count)| **count >= divisor);
     let lines: Vec<String> =
         counts.map(|(stack, count)| format!("{} {}", folded::line(stack), count / divisor)).collect();
     if lines.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "no samples to draw").into());
     }
+    let mut colours = colours(stacks.keys().flatten());
     let mut drawing = drawing(profile, column, divisor);
+    drawing.palette_map = Some(&mut colours);
     flamegraph::from_lines(&mut drawing, lines.iter().map(String::as_str), out)?;
     Ok(())
 }
 
-fn drawing(profile: &Profile, column: usize, divisor: i128) -> Options<'static> {
+fn drawing<'a>(profile: &Profile, column: usize, divisor: i128) -> Options<'a> {
     let mut options = Options::default();
     let kind = profile.sample_types[column];
     let (unit, factor) = match profile.text(kind.unit) {
@@ -47,9 +51,7 @@ fn drawing(profile: &Profile, column: usize, divisor: i128) -> Options<'static> 
     options.factor = factor * scale(divisor);
     options.title = "Flame graph".into();
     options.subtitle = Some(xml_safe(&subtitle(profile)));
-    options.colors = Palette::Multi(MultiPalette::Java);
     options.flame_chart = true;
-    options.hash = true;
     options.deterministic = true;
     options.text_truncate_direction = TextTruncateDirection::Right;
     options
@@ -69,6 +71,39 @@ fn annotated(frame: &FrameView<'_>) -> String {
         Origin::Jit => format!("{name}_[j]"),
         Origin::Native | Origin::Nowhere => name.into_owned(),
     }
+}
+
+/// A colour for each name: the hue by its mark, the shade by the name, so that neighbours differ and every drawing agrees.
+fn colours<'a>(names: impl Iterator<Item = &'a String>) -> PaletteMap {
+    let mut colours = PaletteMap::default();
+    for name in names {
+        if colours.get(name).is_none() {
+            colours.insert(name, colour(name));
+        }
+    }
+    colours
+}
+
+fn colour(name: &str) -> Color {
+    let shade = shade(name);
+    let between = |low: u8, span: u8| low + u8::try_from(u16::from(span) * u16::from(shade) / 255).unwrap_or(0);
+    let [r, g, b] = match name {
+        _ if name.ends_with("_[k]") => [between(190, 65), between(90, 65), 0],
+        _ if name.ends_with("_[i]") => [between(50, 60), between(165, 55), between(165, 55)],
+        _ if name.ends_with("_[j]") => [between(50, 60), between(200, 55), between(50, 60)],
+        _ if name.starts_with('[') || name.contains("+0x") => [between(180, 40); 3],
+        _ if name.contains("::") => [between(185, 45), between(175, 45), between(50, 20)],
+        _ => [between(215, 40), between(80, 60), between(70, 60)],
+    };
+    Color { r, g, b }
+}
+
+/// A byte of the FNV-1a hash, which is the same everywhere.
+fn shade(name: &str) -> u8 {
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    hash.to_be_bytes()[3]
 }
 
 /// What was profiled, and how good the profile is.

@@ -15,6 +15,8 @@ use crate::profile::{FrameView, Function, FunctionId, Location, LocationId, Prof
 
 /// How much of a file is looked at to recognize it.
 const LOOK: usize = 64 << 10;
+/// Stands for the stack of a sample without one, which is still a sample.
+const NO_STACK: &str = "[no stack]";
 /// How much of a bad line an error shows.
 const SHOWN: usize = 80;
 
@@ -25,7 +27,7 @@ pub(super) fn write(profile: &Profile, options: &WriteOptions, out: &mut dyn Wri
         None => profile.count_column().map_or_else(|| profile.column(None), Ok)?,
     };
     let stacks = stacks(profile, column, |frame| safe(&frame.name).into_owned());
-    for (stack, count) in stacks.iter().filter(|(stack, count)| **count != 0 && !stack.is_empty()) {
+    for (stack, count) in stacks.iter().filter(|(_, count)| **count != 0) {
         writeln!(out, "{} {count}", line(stack))?;
     }
     Ok(())
@@ -40,8 +42,9 @@ pub(super) fn stacks(
     let mut stacks = BTreeMap::new();
     for sample in &profile.samples {
         let comm = profile.label(sample, "comm").map(|name| safe(name).into_owned());
+        let bare = sample.stack.is_empty().then(|| NO_STACK.to_owned());
         let frames = profile.frames(sample).rev().map(|frame| show(&frame));
-        let sum = stacks.entry(comm.into_iter().chain(frames).collect()).or_insert(0);
+        let sum = stacks.entry(comm.into_iter().chain(bare).chain(frames).collect()).or_insert(0);
         *sum += sample.values.get(column).copied().map_or(0, i128::from);
     }
     stacks

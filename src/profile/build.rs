@@ -129,7 +129,7 @@ struct Builder {
 impl Builder {
     /// The main program comes first: readers take the first mapping as the name of the profile.
     fn add_mappings(&mut self, window: &Window, frames: &[Frame]) {
-        let main = main_image(window).map(|info| mapping_key(info));
+        let main = main_image(window).map(mapping_key);
         if let Some(main) = main {
             self.mappings.insert(main, MappingId(0));
             self.profile.mappings.push(Mapping::default());

@@ -153,6 +153,9 @@ impl Tree {
                 }
             }
         }
+        if least > 1 {
+            out.push_str(&format!("(branches below {min_share} % are left out; --min-share 0 shows all)\n"));
+        }
     }
 
     /// Puts the children on the stack of waiting lines, so that the largest is taken first and what is left out last.
@@ -160,8 +163,9 @@ impl Tree {
         let (mut shown, hidden): (Vec<usize>, Vec<usize>) =
             children.iter().partition(|&&node| self.nodes[node].value.abs() >= least);
         shown.sort_by_key(|&node| Reverse(self.nodes[node].value.abs()));
-        if !hidden.is_empty() {
-            let value = hidden.iter().map(|&node| self.nodes[node].value).sum();
+        let value: i128 = hidden.iter().map(|&node| self.nodes[node].value).sum();
+        // Many small ones make a large one that is missed; a few are told by the last line.
+        if !hidden.is_empty() && value.abs() >= least {
             waiting.push(Line::Hidden { number: hidden.len(), value, depth });
         }
         waiting.extend(shown.into_iter().rev().map(|node| Line::Node { node, depth }));
