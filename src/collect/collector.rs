@@ -288,9 +288,9 @@ impl Counts {
 impl Chain {
     /// Takes the kernel's callchain apart: `PERF_CONTEXT_*` marks, very large numbers, stand before each part.
     fn read(&mut self, sample: &Sample<'_>) {
-        const KERNEL: u64 = abi::PERF_CONTEXT_KERNEL as u64;
-        const USER: u64 = abi::PERF_CONTEXT_USER as u64;
-        const FIRST_MARK: u64 = abi::PERF_CONTEXT_MAX as u64;
+        const KERNEL: u64 = abi::PERF_CONTEXT_KERNEL;
+        const USER: u64 = abi::PERF_CONTEXT_USER;
+        const FIRST_MARK: u64 = abi::PERF_CONTEXT_MAX;
         self.kernel.clear();
         self.user.clear();
         self.frames.clear();

@@ -167,6 +167,13 @@ impl Image {
         self.elf.borrow_bytes().as_slice()
     }
 
+    /// Gives back the memory of a file that was read from end to end; what is needed again is read again.
+    pub fn release_pages(&self) {
+        if let Bytes::Mapped(map) = self.elf.borrow_bytes() {
+            sys::release_pages(map);
+        }
+    }
+
     /// A section's bytes, decompressed where they were compressed; `None` if it is absent, empty or damaged.
     #[must_use]
     pub fn section(&self, name: &str) -> Option<Cow<'_, [u8]>> {

@@ -2,12 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::OFlag;
 
 use super::image::{Image, ImageError};
 use crate::ids::{Address, ImageId, Pid};
@@ -68,27 +67,24 @@ impl OpenRequest {
 
     fn by_mapping(&self) -> io::Result<File> {
         let (start, end) = self.range;
-        File::open(format!("/proc/{}/map_files/{start:x}-{end:x}", self.pid.0))
+        let path = format!("/proc/{}/map_files/{start:x}-{end:x}", self.pid.0);
+        sys::open_regular(None, Path::new(&path), true)
     }
 
     fn by_root(&self) -> io::Result<File> {
         let root = self.root.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        open_below(root, Path::new(&*self.name))
+        sys::open_regular(Some(root), Path::new(&*self.name), true)
     }
 
     fn by_path(&self) -> io::Result<File> {
         let path = Path::new(&*self.name);
-        if path.is_absolute() { File::open(path) } else { Err(io::ErrorKind::NotFound.into()) }
+        if path.is_absolute() { sys::open_regular(None, path, true) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Whether it is the file that was mapped. Overlay filesystems show other device numbers in mappings than to `stat`, so the
     /// inode alone decides.
     fn check(&self, file: &File) -> Result<Arc<Image>, ImageError> {
         let meta = file.metadata().map_err(|source| self.failed(source))?;
-        if !meta.is_file() {
-            // Opening a device could do something.
-            return Err(self.failed(io::ErrorKind::InvalidInput.into()));
-        }
         let replaced = || ImageError::Replaced { name: self.name.to_string() };
         if matches!(self.identity, Identity::Inode { inode, .. } if inode != meta.ino()) {
             return Err(replaced());
@@ -98,22 +94,6 @@ impl OpenRequest {
             Identity::BuildId(build_id) if image.build_id() != Some(build_id) => Err(replaced()),
             _ => Ok(image),
         }
-    }
-}
-
-/// Opens a file below a directory as if that directory were the root: links cannot lead out of it.
-fn open_below(root: &File, path: &Path) -> io::Result<File> {
-    let relative = path.strip_prefix("/").map_err(|_| io::ErrorKind::NotFound)?;
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT);
-    match openat2(root, relative, how) {
-        Ok(fd) => Ok(File::from(fd)),
-        // Linux before 5.6: by way of the link in /proc, which a container's own links could lead out of; the identity is checked.
-        Err(nix::errno::Errno::ENOSYS) => {
-            File::open(PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd())).join(relative))
-        }
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -104,6 +104,7 @@ fn marker_symbol(name: &str) -> Symbol {
         start_line: 0,
         inlined: false,
         named: false,
+        module: None,
     }
 }
 

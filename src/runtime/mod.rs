@@ -1,1 +1,3 @@
-//! (in progress)
+//! Frames that the CPU knows nothing of: code made at run time, and interpreters.
+
+pub mod perf_map;

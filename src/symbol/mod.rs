@@ -1,59 +1,231 @@
-//! From addresses to names.
+//! From frames to functions, files, lines and inlined calls.
+//!
+//! The sources of an image, best first: DWARF (in the file or in a separate debug file), Go's own table, `.symtab`, the
+//! `.symtab` in `.gnu_debugdata`, `.dynsym`, and the stubs of the PLT. What none of them names keeps its place as
+//! `module+0xoffset`. The kernel's names come from `/proc/kallsyms`, those of code made at run time from perf maps.
+//!
+//! Everything is read when the first frame needs it, and each failure is remembered. What is kept across batches is
+//! bounded by [`Options::memory`]; beyond it the images that were used longest ago are forgotten, and read again if needed.
 
+mod debug_files;
+mod demangle;
+mod dwarf;
+mod image;
+mod kernel;
+mod mini_debug;
+mod names;
+mod object;
+mod plt;
+
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::ids::{Address, KernelAddress, Rva};
-use crate::process::{ImageInfo, ProcessInfo};
+use rustc_hash::FxHashMap;
 
-/// The function that an address lies in, or one that was inlined there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Symbol {
-    /// The name for people, demangled.
-    pub function: Arc<str>,
-    /// The name as the linker knows it.
-    pub system_name: Arc<str>,
-    /// The source file.
-    pub file: Option<Arc<str>>,
-    /// The line of the address; 0 if unknown.
-    pub line: u32,
-    /// The line where the function begins; 0 if unknown.
-    pub start_line: u32,
-    /// Whether it was inlined into the symbol behind it.
+pub use self::dwarf::DwarfError;
+
+use self::image::ImageSymbols;
+use self::kernel::Kernel;
+use self::names::Names;
+use crate::ids::{Address, ImageId, KernelAddress, Rva};
+use crate::process::{ImageInfo, ProcessInfo};
+use crate::runtime::perf_map::PerfMaps;
+
+/// How names are found.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where debug files are looked up, apart from beside their binary.
+    pub debug_directories: Vec<PathBuf>,
+    /// The kernel's symbols.
+    pub kallsyms: PathBuf,
+    /// Whether calls that were inlined become frames of their own.
     pub inlined: bool,
-    /// Whether the name is a true one and no `module+offset`.
-    pub named: bool,
+    /// Bytes that tables of images may take between two batches.
+    pub memory: usize,
 }
 
-/// Names addresses.
-#[derive(Debug, Default)]
-pub struct Symbolizer {}
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            debug_directories: vec![PathBuf::from("/usr/lib/debug")],
+            kallsyms: PathBuf::from("/proc/kallsyms"),
+            inlined: true,
+            memory: 48 << 20,
+        }
+    }
+}
+
+/// The name of a frame.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Symbol {
+    /// The function as people wrote it, or `module+0xoffset` where no name is known.
+    pub function: Arc<str>,
+    /// The function as the linker knows it.
+    pub system_name: Arc<str>,
+    /// The source file of the line.
+    pub file: Option<Arc<str>>,
+    /// The line that was running; 0 if unknown.
+    pub line: u32,
+    /// The line that the function begins at; 0 if unknown.
+    pub start_line: u32,
+    /// Whether the call was inlined: the next symbol is its caller.
+    pub inlined: bool,
+    /// Whether a name was found.
+    pub named: bool,
+    /// Of the kernel's functions alone: `[kernel.kallsyms]`, or the module's name in brackets.
+    pub module: Option<Arc<str>>,
+}
+
+impl Symbol {
+    fn named(name: names::Name) -> Symbol {
+        Symbol {
+            function: name.function,
+            system_name: name.system,
+            file: None,
+            line: 0,
+            start_line: 0,
+            inlined: false,
+            named: true,
+            module: None,
+        }
+    }
+
+    fn unnamed(place: String) -> Symbol {
+        let place: Arc<str> = place.into();
+        Symbol { named: false, ..Symbol::named(names::Name { function: place.clone(), system: place }) }
+    }
+}
+
+/// Addresses whose symbols are remembered, some 250 bytes each: windows of one program name mostly the same frames.
+const MOST_REMEMBERED: usize = 1 << 16;
+
+/// Names frames; kept across windows.
+pub struct Symbolizer {
+    options: Options,
+    names: Names,
+    images: FxHashMap<ImageId, ImageSymbols>,
+    roots: FxHashMap<ImageId, Arc<File>>,
+    remembered: FxHashMap<(ImageId, Rva), Arc<[Symbol]>>,
+    kernel: Option<Kernel>,
+    perf_maps: PerfMaps,
+    batches: u64,
+}
 
 impl Symbolizer {
-    /// The functions at an address of an image, innermost first; never empty.
+    /// A symbolizer that has read nothing yet.
+    #[must_use]
+    pub fn new(options: Options) -> Symbolizer {
+        Symbolizer {
+            options,
+            names: Names::default(),
+            images: FxHashMap::default(),
+            roots: FxHashMap::default(),
+            remembered: FxHashMap::default(),
+            kernel: None,
+            perf_maps: PerfMaps::default(),
+            batches: 0,
+        }
+    }
+
+    /// Tells the root directory of a process that mapped an image, so that the debug files of its container are found.
+    pub fn set_root(&mut self, image: ImageId, root: Arc<File>) {
+        self.roots.insert(image, root);
+    }
+
+    /// The functions at an address of an image, innermost first: inlined calls, then the physical function. Never empty.
+    /// Many addresses are named far faster by [`Symbolizer::image_batch`].
     pub fn image(&mut self, info: &ImageInfo, rva: Rva) -> Vec<Symbol> {
-        vec![unnamed(format!("{}+{rva:#x}", info.name))]
+        self.image_batch(info, &[rva]).first().map_or_else(Vec::new, |symbols| symbols.to_vec())
     }
 
-    /// The kernel's function at an address.
+    /// As [`Symbolizer::image`], for many addresses in any order: each unit and function of the debug information is read
+    /// once for all of them. The result has the order of `rvas`.
+    pub fn image_batch(&mut self, info: &ImageInfo, rvas: &[Rva]) -> Vec<Arc<[Symbol]>> {
+        let mut missing: Vec<Rva> =
+            rvas.iter().copied().filter(|&rva| !self.remembered.contains_key(&(info.id, rva))).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        let mut found = self.resolve(info, &missing);
+        let symbols = rvas.iter().map(|&rva| {
+            let remembered = self.remembered.get(&(info.id, rva));
+            let new = || missing.binary_search(&rva).ok().and_then(|at| found.get(at));
+            remembered.or_else(new).cloned().unwrap_or_else(|| [image::offset_symbol(&info.name, rva)].into())
+        });
+        let symbols = symbols.collect();
+        if self.remembered.len() + missing.len() > MOST_REMEMBERED {
+            self.remembered = FxHashMap::default();
+        }
+        let new = missing.into_iter().zip(found.drain(..)).take(MOST_REMEMBERED);
+        self.remembered.extend(new.map(|(rva, symbols)| ((info.id, rva), symbols)));
+        symbols
+    }
+
+    /// The function at an address of the kernel.
     pub fn kernel(&mut self, address: KernelAddress) -> Symbol {
-        unnamed(format!("[kernel]+{:#x}", address.0))
+        let kernel = self.kernel.get_or_insert_with(|| Kernel::read(&self.options.kallsyms));
+        kernel.find(address, &mut self.names)
     }
 
-    /// The function that a process made at run time.
-    pub fn anonymous(&mut self, _process: &ProcessInfo, address: Address) -> Symbol {
-        unnamed(format!("[anon]+{address:#x}"))
+    /// Whether the kernel hides its addresses (`kernel.kptr_restrict`, no `CAP_SYSLOG`) or its symbols cannot be read.
+    pub fn kernel_restricted(&mut self) -> bool {
+        self.kernel.get_or_insert_with(|| Kernel::read(&self.options.kallsyms)).restricted()
     }
-}
 
-fn unnamed(name: String) -> Symbol {
-    let name: Arc<str> = name.into();
-    Symbol {
-        function: name.clone(),
-        system_name: name,
-        file: None,
-        line: 0,
-        start_line: 0,
-        inlined: false,
-        named: false,
+    /// The function at an address of code that a process made at run time: by its perf map, else `[anon]+0xaddress`.
+    pub fn anonymous(&mut self, process: &ProcessInfo, address: Address) -> Symbol {
+        match self.perf_maps.find(process, address) {
+            Some(name) => Symbol::named(self.names.function(name.as_bytes())),
+            None => Symbol::unnamed(format!("[anon]+{address:#x}")),
+        }
+    }
+
+    /// Lines of perf maps that were not kept, because the maps were too long.
+    #[must_use]
+    pub fn perf_map_lines_dropped(&self) -> u64 {
+        self.perf_maps.dropped()
+    }
+
+    /// Why an image that was used has no lines, if it has none.
+    #[must_use]
+    pub fn debug_info_error(&self, image: ImageId) -> Option<DwarfError> {
+        self.images.get(&image)?.dwarf_error()
+    }
+
+    /// Names sorted, distinct addresses.
+    fn resolve(&mut self, info: &ImageInfo, rvas: &[Rva]) -> Vec<Arc<[Symbol]>> {
+        if rvas.is_empty() {
+            return Vec::new();
+        }
+        let Some(image) = &info.image else {
+            return rvas.iter().map(|&rva| Arc::from([image::offset_symbol(&info.name, rva)])).collect();
+        };
+        self.batches += 1;
+        let symbols = self.images.entry(info.id).or_insert_with(|| ImageSymbols::new(image.clone()));
+        symbols.used = self.batches;
+        let finder = debug_files::Finder {
+            directories: &self.options.debug_directories,
+            root: self.roots.get(&info.id).map(|root| &**root),
+        };
+        let found = symbols.resolve(rvas, &finder, self.options.inlined, &mut self.names);
+        self.forget();
+        found
+    }
+
+    /// Drops the tables of the images that were used longest ago, until what is left fits.
+    fn forget(&mut self) {
+        let mut images: Vec<(u64, ImageId, usize)> =
+            self.images.iter().map(|(&id, symbols)| (symbols.used, id, symbols.memory())).collect();
+        let mut total: usize = images.iter().map(|image| image.2).sum();
+        images.sort_unstable_by_key(|image| image.0);
+        for (_, id, memory) in images {
+            if total <= self.options.memory {
+                break;
+            }
+            total -= memory;
+            if let Some(symbols) = self.images.get_mut(&id) {
+                symbols.forget();
+            }
+        }
     }
 }

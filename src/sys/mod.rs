@@ -2,6 +2,7 @@
 
 pub mod child;
 mod fault;
+mod open;
 pub mod perf_event;
 pub mod ring;
 
@@ -9,13 +10,14 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::OnceLock;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::ids::Timestamp;
 
 pub use fault::survive_truncated_files;
+pub use open::open_regular;
 
 /// Bytes of a page of memory.
 #[must_use]
@@ -76,4 +78,11 @@ pub fn vdso() -> Option<Vec<u8>> {
     let mut bytes = vec![0; (map.address.1 - map.address.0) as usize];
     memory.read_exact(&mut bytes).ok()?;
     Some(bytes)
+}
+
+/// Gives the memory of a mapped file back; its pages are read again from the file (mostly the page cache) when next used.
+pub fn release_pages(map: &Mmap) {
+    // SAFETY: the mapping is of a file, shared and never written, so that dropped pages come back with the file's bytes.
+    // An answer of the kernel that it cannot only means that the memory stays in use.
+    let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
 }

@@ -1,0 +1,211 @@
+//! All that names the addresses of one image.
+
+use std::sync::Arc;
+
+use super::Symbol;
+use super::debug_files::Finder;
+use super::dwarf::{DebugInfo, DwarfError, DwarfFrame, Request};
+use super::mini_debug;
+use super::names::Names;
+use super::object::{Kind, SymbolTable};
+use super::plt::Plt;
+use crate::ids::Rva;
+use crate::process::Image;
+
+/// What a table of functions that a language writes for itself says of an address.
+pub(super) struct TableFunction {
+    /// The function.
+    pub(super) name: String,
+    /// Its file.
+    pub(super) file: Option<String>,
+    /// The line of the address; 0 if unknown.
+    pub(super) line: u32,
+    /// The line of the function; 0 if unknown.
+    pub(super) start_line: u32,
+}
+
+/// A table of functions that a language writes for itself, and that stripping leaves: Go's `.gopclntab`.
+pub(super) trait FunctionTable: Send {
+    /// The function at an address.
+    fn find(&self, rva: Rva) -> Option<TableFunction>;
+}
+
+/// The language's own table of an image.
+fn function_table(_image: &Arc<Image>) -> Option<Box<dyn FunctionTable>> {
+    None
+}
+
+/// The tables of functions, best first.
+struct Tables {
+    language: Option<Box<dyn FunctionTable>>,
+    symbols: Vec<SymbolTable>,
+    plt: Plt,
+}
+
+/// The names of one image; each part is read when an address first needs it.
+pub(super) struct ImageSymbols {
+    image: Arc<Image>,
+    /// The separate debug file; `None` until it was looked for.
+    debug_file: Option<Option<Arc<Image>>>,
+    dwarf: Option<Result<Box<DebugInfo>, DwarfError>>,
+    tables: Option<Tables>,
+    /// The number of the batch that used it last.
+    pub(super) used: u64,
+}
+
+impl ImageSymbols {
+    /// Nothing read yet.
+    pub(super) fn new(image: Arc<Image>) -> ImageSymbols {
+        ImageSymbols { image, debug_file: None, dwarf: None, tables: None, used: 0 }
+    }
+
+    /// The symbols of sorted addresses, innermost first, none empty.
+    pub(super) fn resolve(
+        &mut self,
+        rvas: &[Rva],
+        finder: &Finder<'_>,
+        inlined: bool,
+        names: &mut Names,
+    ) -> Vec<Arc<[Symbol]>> {
+        let mut frames = self.dwarf_frames(rvas, finder, inlined, names).into_iter();
+        let symbols = rvas.iter().map(|&rva| self.symbols(rva, frames.next().unwrap_or_default(), finder, names));
+        let symbols = symbols.collect();
+        self.image.release_pages();
+        symbols
+    }
+
+    /// Why there are no lines.
+    pub(super) fn dwarf_error(&self) -> Option<DwarfError> {
+        self.dwarf.as_ref()?.as_ref().err().copied()
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory(&self) -> usize {
+        let dwarf = self.dwarf.as_ref().and_then(|dwarf| dwarf.as_ref().ok()).map_or(0, |dwarf| dwarf.memory());
+        let tables =
+            self.tables.as_ref().map_or(0, |tables| tables.symbols.iter().map(SymbolTable::memory).sum::<usize>());
+        dwarf + tables + size_of::<ImageSymbols>()
+    }
+
+    /// Gives the memory back. What could not be read is remembered.
+    pub(super) fn forget(&mut self) {
+        self.dwarf = self.dwarf.take().filter(Result::is_err);
+        self.tables = None;
+    }
+
+    fn dwarf_frames(
+        &mut self,
+        rvas: &[Rva],
+        finder: &Finder<'_>,
+        inlined: bool,
+        names: &mut Names,
+    ) -> Vec<Vec<DwarfFrame>> {
+        if self.dwarf.is_none() {
+            let read = self.read_dwarf(finder).map(Box::new);
+            self.dwarf = Some(read);
+        }
+        let Some(Ok(dwarf)) = &mut self.dwarf else { return Vec::new() };
+        match dwarf.frames(rvas, &Request { finder, inlined }, names) {
+            Ok(frames) => frames,
+            Err(error) => {
+                self.dwarf = Some(Err(error));
+                Vec::new()
+            }
+        }
+    }
+
+    fn read_dwarf(&mut self, finder: &Finder<'_>) -> Result<DebugInfo, DwarfError> {
+        match DebugInfo::read(&self.image, &self.image, finder) {
+            Err(DwarfError::Absent) => {}
+            present => return present,
+        }
+        let debug_file = self.debug_file(finder).ok_or(DwarfError::Absent)?;
+        DebugInfo::read(&debug_file, &self.image, finder)
+    }
+
+    fn debug_file(&mut self, finder: &Finder<'_>) -> Option<Arc<Image>> {
+        self.debug_file.get_or_insert_with(|| finder.debug_file(&self.image)).clone()
+    }
+
+    /// The symbols of one address, given what DWARF says.
+    fn symbols(&mut self, rva: Rva, frames: Vec<DwarfFrame>, finder: &Finder<'_>, names: &mut Names) -> Arc<[Symbol]> {
+        if frames.is_empty() {
+            return [self.table_symbol(rva, finder, names)].into();
+        }
+        frames
+            .into_iter()
+            .map(|frame| {
+                let DwarfFrame { function, file, line, inlined } = frame;
+                let mut symbol = match function.name {
+                    Some(name) if function.linkage || inlined => Symbol::named(name),
+                    name => self.physical_symbol(rva, name.map(Symbol::named), finder, names),
+                };
+                symbol.inlined = inlined;
+                symbol.start_line = symbol.start_line.max(function.start_line);
+                if file.is_some() {
+                    (symbol.file, symbol.line) = (file, line);
+                }
+                symbol
+            })
+            .collect()
+    }
+
+    /// The physical function, where DWARF has no linkage name: the last part of a name alone (`operator()`) is worth less
+    /// than the mangled name of the symbol table, but C's `f` more than its `f.isra.0`.
+    fn physical_symbol(&mut self, rva: Rva, dwarf: Option<Symbol>, finder: &Finder<'_>, names: &mut Names) -> Symbol {
+        let table = self.table_symbol(rva, finder, names);
+        match dwarf {
+            Some(symbol) if !table.named || Arc::ptr_eq(&table.function, &table.system_name) => symbol,
+            _ => table,
+        }
+    }
+
+    /// What the tables name an address, or `module+0xoffset`.
+    fn table_symbol(&mut self, rva: Rva, finder: &Finder<'_>, names: &mut Names) -> Symbol {
+        if self.tables.is_none() {
+            let read = self.read_tables(finder);
+            self.tables = Some(read);
+        }
+        let found = self.tables.as_ref().and_then(|tables| tables.find(rva, names));
+        found.unwrap_or_else(|| offset_symbol(self.image.name(), rva))
+    }
+
+    fn read_tables(&mut self, finder: &Finder<'_>) -> Tables {
+        let mut full = SymbolTable::read(&self.image, Kind::Full);
+        if full.is_empty()
+            && let Some(debug_file) = self.debug_file(finder)
+        {
+            full = SymbolTable::read(&debug_file, Kind::Full);
+        }
+        if full.is_empty()
+            && let Some(mini) = mini_debug::read(&self.image)
+        {
+            full = SymbolTable::read(&mini, Kind::Full);
+        }
+        let symbols = vec![full, SymbolTable::read(&self.image, Kind::Dynamic)];
+        Tables { language: function_table(&self.image), symbols, plt: Plt::read(&self.image) }
+    }
+}
+
+impl Tables {
+    fn find(&self, rva: Rva, names: &mut Names) -> Option<Symbol> {
+        if let Some(found) = self.language.as_ref().and_then(|table| table.find(rva)) {
+            let file = found.file.map(|file| names.string(&file));
+            let symbol = Symbol::named(names.function(found.name.as_bytes()));
+            return Some(Symbol { file, line: found.line, start_line: found.start_line, ..symbol });
+        }
+        if let Some(name) = self.symbols.iter().find_map(|table| table.find(rva)) {
+            return Some(Symbol::named(names.function(name)));
+        }
+        let stub = self.plt.find(rva)?;
+        let name = names.function(stub);
+        let at_plt = |name: &str| Arc::from(format!("{name}@plt"));
+        Some(Symbol { function: at_plt(&name.function), system_name: at_plt(&name.system), ..Symbol::named(name) })
+    }
+}
+
+/// The stand-in for a name that is not known.
+pub(super) fn offset_symbol(name: &str, rva: Rva) -> Symbol {
+    let module = name.rsplit('/').next().filter(|base| !base.is_empty()).unwrap_or(name);
+    Symbol::unnamed(format!("{module}+{rva:#x}"))
+}
