@@ -211,6 +211,25 @@ fn go_reads_tables_labels_stacks_and_comments() {
 }
 
 #[test]
+fn what_go_writes_is_read() {
+    let (folder, path) = written(&server_profile());
+    let by_go = folder.path().join("go.pb.gz");
+    go_pprof(&path, &["-proto", "-output", by_go.to_str().unwrap()]);
+    let (profile, ours) = (rprof::encode::read_file(&by_go).unwrap(), server_profile());
+    profile.check().unwrap();
+    let stacks = |profile: &Profile| -> Vec<(Vec<String>, Vec<i64>)> {
+        let frames = |sample| profile.frames(sample).map(|frame| frame.name.into_owned()).collect();
+        let mut stacks: Vec<_> = profile.samples.iter().map(|sample| (frames(sample), sample.values.clone())).collect();
+        stacks.sort();
+        stacks
+    };
+    assert_eq!(stacks(&profile), stacks(&ours));
+    assert_eq!((profile.period, profile.time_nanos), (ours.period, ours.time_nanos));
+    assert_eq!(profile.command(), ours.command());
+    assert_eq!(profile.label(&profile.samples[0], "comm"), ours.label(&ours.samples[0], "comm"));
+}
+
+#[test]
 fn go_merges_and_diffs_two_windows() {
     let (_folder, path) = written(&server_profile());
     let (_other_folder, other) = written(&server_profile());
