@@ -62,7 +62,7 @@ fn scale(divisor: i128) -> f64 {
     divisor as f64
 }
 
-/// The name with the mark by which the palette knows the kind of code; it is not shown. A name that looks marked is made not to.
+/// The name with the mark by which the palette knows the kind of code; it is not shown.
 fn annotated(frame: &FrameView<'_>) -> String {
     let name = folded::safe(&frame.name);
     match frame.origin {
