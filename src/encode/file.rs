@@ -145,8 +145,9 @@ fn write_beside(path: &Path, format: &Format, profile: &Profile, options: &Write
     write_to(beside.as_file(), format, profile, options)?;
     beside.as_file().sync_all()?;
     beside.persist(path).map_err(|error| error.error)?;
-    // The name is on the disk when its folder is.
-    Ok(File::open(folder).and_then(|folder| folder.sync_all())?)
+    // The name is on the disk when its folder is. The file is there by now, and some file systems cannot sync a folder.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
 }
 
 /// An empty file in the same folder, with the mode of the file that it will replace, or of a new one.

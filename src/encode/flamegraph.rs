@@ -62,7 +62,7 @@ fn scale(divisor: i128) -> f64 {
     divisor as f64
 }
 
-/// The name with the mark by which the palette knows the kind of code; it is not shown. A name that looks marked is made not to.
+/// The name with the mark by which the palette knows the kind of code; it is not shown.
 fn annotated(frame: &FrameView<'_>) -> String {
     let name = folded::safe(&frame.name);
     match frame.origin {
@@ -76,6 +76,8 @@ fn annotated(frame: &FrameView<'_>) -> String {
 /// A colour for each name: the hue by its mark, the shade by the name, so that neighbours differ and every drawing agrees.
 fn colours<'a>(names: impl Iterator<Item = &'a String>) -> PaletteMap {
     let mut colours = PaletteMap::default();
+    // The bar below all stacks has no name.
+    colours.insert("", Color { r: 220, g: 220, b: 220 });
     for name in names {
         if colours.get(name).is_none() {
             colours.insert(name, colour(name));

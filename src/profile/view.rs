@@ -32,7 +32,7 @@ pub struct FrameView<'a> {
 
 /// There is no column of this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the profile has no value named {name:?}; it has {}", known.join(", "))]
+#[error("the profile has no value named {name:?}; it has {}", list(.known))]
 pub struct UnknownValue {
     /// What was asked for.
     pub name: String,
@@ -111,6 +111,10 @@ impl Profile {
         };
         FrameView { name: Cow::Owned(name), module, origin: origin(module) }
     }
+}
+
+fn list(known: &[String]) -> String {
+    if known.is_empty() { "none".into() } else { known.join(", ") }
 }
 
 fn origin(module: &str) -> Origin {
