@@ -192,7 +192,8 @@ fn an_open_image_gives_its_own_range() {
     let image = Image::from_file(ImageId(0), "/self", &file).unwrap();
     let code = *image.segments().iter().find(|segment| segment.executable).unwrap();
     let mut window = empty_window();
-    window.images = vec![ImageInfo { id: ImageId(0), name: "/self".into(), build_id: None, image: Some(image) }];
+    window.images =
+        vec![ImageInfo { id: ImageId(0), name: "/self".into(), build_id: None, root: None, image: Some(image) }];
     window.processes = vec![process(1, "self")];
     window.threads = vec![thread(0, 1, 1, "self")];
     let stack = push(&mut window, &[at(0, code.address + 16)]);

@@ -1,5 +1,6 @@
 //! The table of images: each file once, whoever maps it.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -17,6 +18,8 @@ pub struct ImageInfo {
     pub name: Arc<str>,
     /// The build ID that the kernel or the file gave.
     pub build_id: Option<BuildId>,
+    /// The root directory of the process that it was opened for: a container's debug files lie below its own.
+    pub root: Option<Arc<File>>,
     /// The open file. Without it, addresses are offsets in the file.
     pub image: Option<Arc<Image>>,
 }
@@ -66,7 +69,7 @@ impl Images {
             Identity::Unknown => self.by_name.insert(name.clone(), id),
             identity => self.by_identity.insert(identity.clone(), id),
         };
-        self.infos.push(ImageInfo { id, name, build_id, image: None });
+        self.infos.push(ImageInfo { id, name, build_id, root: None, image: None });
         self.states.push(State::Pending);
         (id, true)
     }
@@ -90,6 +93,13 @@ impl Images {
             info.build_id = Some(build_id.clone());
         }
         info.image = Some(image);
+    }
+
+    /// Tells whose root directory an image is looked for in.
+    pub(super) fn set_root(&mut self, id: ImageId, root: Option<Arc<File>>) {
+        if let Some(info) = self.infos.get_mut(id.0 as usize) {
+            info.root = root;
+        }
     }
 
     pub(super) fn state(&self, id: ImageId) -> State {

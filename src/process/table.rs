@@ -193,6 +193,7 @@ impl Processes {
         if open_it {
             process.look_up();
             let root = process.info.root.clone();
+            self.images.set_root(image, root.clone());
             let range = (map.start, end);
             self.requests.push(OpenRequest {
                 id: image,

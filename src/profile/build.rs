@@ -19,13 +19,15 @@ use crate::symbol::{Symbol, Symbolizer};
 
 /// The mapping of the kernel; backends know it by this name.
 const KERNEL: &str = "[kernel.kallsyms]";
+/// Frames named together: enough that a unit of debug information is seldom read twice, few enough to show progress.
+const BATCH: usize = 4096;
 /// The mapping of code that lies in no file.
 const ANONYMOUS: &str = "[anon]";
 
 /// What names addresses.
 pub trait Namer {
-    /// The functions at an address of an image, innermost first; never empty.
-    fn image(&mut self, info: &ImageInfo, rva: Rva) -> Vec<Symbol>;
+    /// The functions at each address of an image, innermost first; never empty.
+    fn image(&mut self, info: &ImageInfo, rvas: &[Rva]) -> Vec<Arc<[Symbol]>>;
     /// The kernel's function at an address.
     fn kernel(&mut self, address: KernelAddress) -> Symbol;
     /// The function that a process made at run time.
@@ -33,8 +35,8 @@ pub trait Namer {
 }
 
 impl Namer for Symbolizer {
-    fn image(&mut self, info: &ImageInfo, rva: Rva) -> Vec<Symbol> {
-        self.image(info, rva)
+    fn image(&mut self, info: &ImageInfo, rvas: &[Rva]) -> Vec<Arc<[Symbol]>> {
+        self.image_batch(info, rvas)
     }
 
     fn kernel(&mut self, address: KernelAddress) -> Symbol {
@@ -46,20 +48,24 @@ impl Namer for Symbolizer {
     }
 }
 
-/// Makes the profile of a window. `progress` is called after each distinct frame with how many are named and how many there are.
+/// Makes the profile of a window. `progress` is told from time to time how many
+/// distinct frames are named and how many there are.
 pub fn build(window: Window, namer: &mut dyn Namer, progress: &mut dyn FnMut(usize, usize)) -> Profile {
     let mut window = window;
     let frames = distinct_frames(&window);
     let mut builder = Builder::default();
     builder.add_mappings(&window, &frames);
-    for (done, &frame) in frames.iter().enumerate() {
-        let symbols = name(&window, namer, frame);
-        let named = symbols.first().is_some_and(|symbol| symbol.named);
-        if !matches!(frame, Frame::Marker(_)) {
-            window.health.add(if named { Count::FramesNamed } else { Count::FramesUnnamed }, 1);
+    let mut done = 0;
+    for batch in frames.chunk_by(|a, b| image_of(*a) == image_of(*b)).flat_map(|frames| frames.chunks(BATCH)) {
+        for (&frame, symbols) in batch.iter().zip(names(&window, namer, batch)) {
+            let named = symbols.first().is_some_and(|symbol| symbol.named);
+            if !matches!(frame, Frame::Marker(_)) {
+                window.health.add(if named { Count::FramesNamed } else { Count::FramesUnnamed }, 1);
+            }
+            builder.add_frame(frame, &symbols);
         }
-        builder.add_frame(frame, &symbols);
-        progress(done + 1, frames.len());
+        done += batch.len();
+        progress(done, frames.len());
     }
     builder.add_header(&window);
     builder.add_samples(&window);
@@ -68,9 +74,7 @@ pub fn build(window: Window, namer: &mut dyn Namer, progress: &mut dyn FnMut(usi
 
 /// Each frame once. Sorted by image and address, so that whoever names them walks through each file's tables in order.
 fn distinct_frames(window: &Window) -> Vec<Frame> {
-    let stacks: FxHashSet<StackId> = window.samples.keys().map(|key| key.stack).collect();
-    let frames: FxHashSet<Frame> = stacks.iter().flat_map(|&stack| window.stacks.frames(stack)).collect();
-    let mut frames: Vec<Frame> = frames.into_iter().collect();
+    let mut frames = window.stacks.distinct_frames().to_vec();
     frames.sort_unstable_by_key(|frame| match *frame {
         Frame::Image(place) => (0, place.image.0, place.rva.0),
         Frame::Kernel(address) => (1, 0, address.0),
@@ -80,21 +84,31 @@ fn distinct_frames(window: &Window) -> Vec<Frame> {
     frames
 }
 
-fn name(window: &Window, namer: &mut dyn Namer, frame: Frame) -> Vec<Symbol> {
-    match frame {
-        Frame::Image(place) => {
-            window.images.get(place.image.0 as usize).map(|info| namer.image(info, place.rva)).unwrap_or_default()
-        }
-        Frame::Kernel(address) => vec![namer.kernel(address)],
-        Frame::Anonymous(process, address) => {
-            let process = window.processes.get(process.0 as usize);
-            process.map(|process| namer.anonymous(process, address)).into_iter().collect()
-        }
-        Frame::Marker(marker) => vec![marker_symbol(marker.name())],
+/// Names frames that are all of one image, or of none.
+fn names(window: &Window, namer: &mut dyn Namer, frames: &[Frame]) -> Vec<Arc<[Symbol]>> {
+    let rva = |frame: &Frame| if let Frame::Image(place) = frame { Some(place.rva) } else { None };
+    let image = frames.first().copied().and_then(image_of).and_then(|id| window.images.get(id.0 as usize));
+    match image {
+        Some(info) => namer.image(info, &frames.iter().filter_map(rva).collect::<Vec<_>>()),
+        None => frames.iter().map(|&frame| [name(window, namer, frame)].into()).collect(),
     }
 }
 
-fn marker_symbol(name: &str) -> Symbol {
+/// Names a frame of no image.
+fn name(window: &Window, namer: &mut dyn Namer, frame: Frame) -> Symbol {
+    match frame {
+        Frame::Kernel(address) => namer.kernel(address),
+        Frame::Anonymous(process, address) => {
+            let process = window.processes.get(process.0 as usize);
+            process.map_or_else(|| plain("[anon]"), |process| namer.anonymous(process, address))
+        }
+        Frame::Marker(marker) => plain(marker.name()),
+        Frame::Image(_) => plain("[unknown image]"),
+    }
+}
+
+/// A name that is no function's.
+fn plain(name: &str) -> Symbol {
     let name: Arc<str> = name.into();
     Symbol {
         function: name.clone(),

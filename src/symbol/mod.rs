@@ -17,7 +17,6 @@ mod names;
 mod object;
 mod plt;
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -105,7 +104,6 @@ pub struct Symbolizer {
     options: Options,
     names: Names,
     images: FxHashMap<ImageId, ImageSymbols>,
-    roots: FxHashMap<ImageId, Arc<File>>,
     remembered: FxHashMap<(ImageId, Rva), Arc<[Symbol]>>,
     kernel: Option<Kernel>,
     perf_maps: PerfMaps,
@@ -120,17 +118,11 @@ impl Symbolizer {
             options,
             names: Names::default(),
             images: FxHashMap::default(),
-            roots: FxHashMap::default(),
             remembered: FxHashMap::default(),
             kernel: None,
             perf_maps: PerfMaps::default(),
             batches: 0,
         }
-    }
-
-    /// Tells the root directory of a process that mapped an image, so that the debug files of its container are found.
-    pub fn set_root(&mut self, image: ImageId, root: Arc<File>) {
-        self.roots.insert(image, root);
     }
 
     /// The functions at an address of an image, innermost first: inlined calls, then the physical function. Never empty.
@@ -203,10 +195,7 @@ impl Symbolizer {
         self.batches += 1;
         let symbols = self.images.entry(info.id).or_insert_with(|| ImageSymbols::new(image.clone()));
         symbols.used = self.batches;
-        let finder = debug_files::Finder {
-            directories: &self.options.debug_directories,
-            root: self.roots.get(&info.id).map(|root| &**root),
-        };
+        let finder = debug_files::Finder { directories: &self.options.debug_directories, root: info.root.as_deref() };
         let found = symbols.resolve(rvas, &finder, self.options.inlined, &mut self.names);
         self.forget();
         found

@@ -26,11 +26,20 @@ pub(crate) struct FakeNamer {
 pub(crate) fn symbol(name: &str, file: &str, line: u32, inlined: bool) -> Symbol {
     let file = (!file.is_empty()).then(|| Arc::from(file));
     let name: Arc<str> = name.into();
-    Symbol { function: name.clone(), system_name: name, file, line, start_line: line.min(1), inlined, named: true }
+    Symbol {
+        function: name.clone(),
+        system_name: name,
+        file,
+        line,
+        start_line: line.min(1),
+        inlined,
+        named: true,
+        module: None,
+    }
 }
 
-impl Namer for FakeNamer {
-    fn image(&mut self, info: &ImageInfo, rva: Rva) -> Vec<Symbol> {
+impl FakeNamer {
+    fn one(&mut self, info: &ImageInfo, rva: Rva) -> Vec<Symbol> {
         self.asked.push(format!("{}+{:#x}", info.name, rva.0));
         match (&*info.name, rva.0) {
             ("/usr/bin/server", 0x1100) => vec![symbol("main", "server.c", 10, false)],
@@ -49,9 +58,16 @@ impl Namer for FakeNamer {
                     start_line: 0,
                     inlined: false,
                     named: false,
+                    module: None,
                 }]
             }
         }
+    }
+}
+
+impl Namer for FakeNamer {
+    fn image(&mut self, info: &ImageInfo, rvas: &[Rva]) -> Vec<Arc<[Symbol]>> {
+        rvas.iter().map(|&rva| self.one(info, rva).into()).collect()
     }
 
     fn kernel(&mut self, address: KernelAddress) -> Symbol {
@@ -66,7 +82,7 @@ impl Namer for FakeNamer {
 }
 
 pub(crate) fn image(id: u32, name: &str, build_id: &[u8]) -> ImageInfo {
-    ImageInfo { id: ImageId(id), name: name.into(), build_id: BuildId::new(build_id), image: None }
+    ImageInfo { id: ImageId(id), name: name.into(), build_id: BuildId::new(build_id), root: None, image: None }
 }
 
 pub(crate) fn process(pid: i32, comm: &str) -> ProcessInfo {
