@@ -54,7 +54,9 @@ fn fault(abi: &Abi, row: &UnwindTableRow<usize>, rule: Rule) -> Option<&'static 
         }
         _ if ra != (rule.ra != 0).then(|| RegisterRule::Offset(offset(rule.ra))) => Some("another return address"),
         _ => match fp {
-            Some(RegisterRule::Offset(at)) if rule.fp != 0 => (at != offset(rule.fp)).then_some("another frame pointer"),
+            Some(RegisterRule::Offset(at)) if rule.fp != 0 => {
+                (at != offset(rule.fp)).then_some("another frame pointer")
+            }
             Some(RegisterRule::Offset(at)) => (offset(rule.cfa) + at >= 0).then_some("a frame pointer left out"),
             None | Some(RegisterRule::SameValue | RegisterRule::Undefined) => {
                 (rule.fp != 0).then_some("a frame pointer made up")
@@ -72,7 +74,9 @@ fn fault(abi: &Abi, row: &UnwindTableRow<usize>, rule: Rule) -> Option<&'static 
         },
         Kind::Interpret => match *row.cfa() {
             CfaRule::RegisterAndOffset { register, .. } if register == Register(abi.sp) => match fp {
-                None | Some(RegisterRule::Offset(_)) => Some("a plain row interpreted"),
+                None | Some(RegisterRule::Offset(_)) if matches!(ra, Some(RegisterRule::Offset(_))) => {
+                    Some("a plain row interpreted")
+                }
                 _ => None,
             },
             _ => None,

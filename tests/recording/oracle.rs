@@ -1,5 +1,7 @@
 //! framehop, an independent unwinder, over the same images and stacks.
 
+#![allow(dead_code, unreachable_pub)]
+
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
