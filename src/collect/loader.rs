@@ -1,4 +1,4 @@
-//! The loader: a thread that opens images and compiles their unwind tables, so that neither a slow disk nor a library of 150 MB
+//! The loader: threads that open images and compile their unwind tables, so that neither a slow disk nor a library of 150 MB
 //! keeps the collector from its rings.
 
 use std::collections::VecDeque;
@@ -12,12 +12,6 @@ use crate::ids::ImageId;
 use crate::process::{Image, OpenRequest};
 use crate::unwind::{Cfi, Table};
 
-/// Work for the loader.
-enum Job {
-    Open(OpenRequest),
-    Compile(ImageId, Arc<Cfi>),
-}
-
 /// Work that is done.
 pub(super) enum Loaded {
     /// An image is open, or cannot be.
@@ -26,34 +20,33 @@ pub(super) enum Loaded {
     Compiled { id: ImageId, table: Arc<Table>, damaged: u64 },
 }
 
-/// The collector's end. The thread ends when this is dropped.
+/// The collector's end. The threads end when this is dropped.
+///
+/// Two threads, because samples wait for an image to be opened, which must not wait for a table to be compiled.
 pub(super) struct Loader {
-    jobs: Sender<Job>,
+    to_open: Queue<OpenRequest>,
+    to_compile: Queue<(ImageId, Arc<Cfi>)>,
     loaded: Receiver<Loaded>,
-    /// Jobs that the channel had no room for: the collector never waits.
-    backlog: VecDeque<Job>,
 }
 
 impl Loader {
     pub(super) fn start() -> Loader {
-        let (jobs, todo) = bounded(64);
         let (done, loaded) = bounded(64);
-        // Ends with its channels; a thread that cannot be started leaves all images unopened, and that is counted.
-        let _ = thread::Builder::new().name("rprof-loader".into()).spawn(move || run(&todo, &done));
-        Loader { jobs, loaded, backlog: VecDeque::new() }
+        Loader {
+            to_open: Queue::start("rprof-open", done.clone(), |request| open(&request)),
+            to_compile: Queue::start("rprof-compile", done, |(id, cfi)| compile(id, &cfi)),
+            loaded,
+        }
     }
 
     pub(super) fn open(&mut self, requests: Vec<OpenRequest>) {
-        // What waits to be opened may be about to vanish: before tables.
-        for request in requests.into_iter().rev() {
-            self.backlog.push_front(Job::Open(request));
-        }
-        self.send();
+        self.to_open.backlog.extend(requests);
+        self.to_open.send();
     }
 
     pub(super) fn compile(&mut self, id: ImageId, cfi: Arc<Cfi>) {
-        self.backlog.push_back(Job::Compile(id, cfi));
-        self.send();
+        self.to_compile.backlog.push_back((id, cfi));
+        self.to_compile.send();
     }
 
     /// What is done, without waiting.
@@ -69,31 +62,46 @@ impl Loader {
     }
 
     fn send(&mut self) {
-        while let Some(job) = self.backlog.pop_front() {
-            match self.jobs.try_send(job) {
-                Ok(()) => {}
-                Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
-                    self.backlog.push_front(job);
+        self.to_open.send();
+        self.to_compile.send();
+    }
+}
+
+/// Jobs for one thread.
+struct Queue<T> {
+    jobs: Sender<T>,
+    /// Jobs that the channel had no room for: the collector never waits.
+    backlog: VecDeque<T>,
+}
+
+impl<T: Send + 'static> Queue<T> {
+    fn start(name: &str, done: Sender<Loaded>, work: impl Fn(T) -> Loaded + Send + 'static) -> Queue<T> {
+        let (jobs, todo) = bounded::<T>(64);
+        let run = move || {
+            for job in todo {
+                if done.send(work(job)).is_err() {
                     return;
                 }
+            }
+        };
+        // Ends with its channels; a thread that cannot be started leaves all images unopened, and that is counted.
+        let _ = thread::Builder::new().name(name.into()).spawn(run);
+        Queue { jobs, backlog: VecDeque::new() }
+    }
+
+    fn send(&mut self) {
+        while let Some(job) = self.backlog.pop_front() {
+            if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = self.jobs.try_send(job) {
+                self.backlog.push_front(job);
+                return;
             }
         }
     }
 }
 
-fn run(jobs: &Receiver<Job>, done: &Sender<Loaded>) {
-    for job in jobs {
-        let loaded = match job {
-            Job::Open(request) => open(&request),
-            Job::Compile(id, cfi) => {
-                let (table, damaged) = Table::compile(&cfi);
-                Loaded::Compiled { id, table: Arc::new(table), damaged }
-            }
-        };
-        if done.send(loaded).is_err() {
-            return;
-        }
-    }
+fn compile(id: ImageId, cfi: &Cfi) -> Loaded {
+    let (table, damaged) = Table::compile(cfi);
+    Loaded::Compiled { id, table: Arc::new(table), damaged }
 }
 
 fn open(request: &OpenRequest) -> Loaded {

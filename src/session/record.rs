@@ -126,6 +126,7 @@ fn summary<'a>(profile: &'a Profile, elapsed: Duration, cpus: Option<f64>, outpu
         elapsed,
         cpus,
         own_cpu: Duration::from_nanos(sys::cpu_time()),
+        own_memory: sys::peak_memory(),
         file: format!("{}{}", output.path.display(), size.unwrap_or_default()),
     }
 }

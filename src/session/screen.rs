@@ -71,7 +71,8 @@ impl Screen {
         if verbose {
             health.rows().for_each(|(row, number)| self.say(&format!("{number:>10} {}", row.meaning())));
         }
-        self.say(&format!("used {:.2} s of CPU itself; wrote {}", end.own_cpu.as_secs_f64(), end.file));
+        let memory = end.own_memory.map_or(String::new(), |bytes| format!(" and {} MB of memory", bytes >> 20));
+        self.say(&format!("used {:.2} s of CPU{memory} itself; wrote {}", end.own_cpu.as_secs_f64(), end.file));
     }
 }
 
@@ -82,6 +83,8 @@ pub(super) struct Summary<'a> {
     /// How many CPUs the target used, where time was sampled.
     pub(super) cpus: Option<f64>,
     pub(super) own_cpu: Duration,
+    /// The most memory that was resident, in bytes.
+    pub(super) own_memory: Option<u64>,
     /// The file and its size.
     pub(super) file: String,
 }

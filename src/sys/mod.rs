@@ -51,6 +51,12 @@ pub fn cpu_time() -> u64 {
     time.map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }
 
+/// The most memory of this process that was ever resident, in bytes.
+#[must_use]
+pub fn peak_memory() -> Option<u64> {
+    procfs::process::Process::myself().ok()?.status().ok()?.vmhwm.map(|kilobytes| kilobytes << 10)
+}
+
 /// Lifts the soft limit of open files to the hard one: a busy host has more images and events than 1,024.
 pub fn raise_file_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {

@@ -122,6 +122,12 @@ impl Cfi {
         if self.abi.link_register { Vendor::AArch64 } else { Vendor::Default }
     }
 
+    /// The rule at an address without a compiled table: what a walk uses until that is there, and a table has to agree with.
+    #[must_use]
+    pub fn rule_at(&self, rva: Rva) -> Rule {
+        self.rule(rva, &mut UnwindContext::new())
+    }
+
     /// The rule at an address, interpreted for this one address.
     pub(super) fn rule(&self, rva: Rva, context: &mut Context) -> Rule {
         if let Some(rule) = self.go.as_ref().and_then(|go| go.rule(rva, self.abi)) {

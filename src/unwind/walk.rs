@@ -262,10 +262,11 @@ impl<A: Arch> Walk<'_, '_, A> {
     }
 
     /// Makes the caller the current function. A stack grows towards lower addresses: a caller's frame that is not above its
-    /// callee's would lead in a circle.
+    /// callee's would lead in a circle. Only the leaf, and what a signal interrupted, can have no frame at all: where its return
+    /// address is in a register (always at first on ARM; in `vfork` of the C library on x86-64 too).
     #[inline]
     fn enter(&mut self, ra: u64, sp: u64) -> Step {
-        if sp <= self.cursor.sp && !(A::ABI.link_register && self.exact && sp == self.cursor.sp) {
+        if sp < self.cursor.sp || (sp == self.cursor.sp && !self.exact) {
             return Err(Why::Broken);
         }
         let ra = ra & A::ABI.address_bits;
