@@ -104,7 +104,7 @@ fn addresses(path: &Path, most: usize) -> Vec<Rva> {
     let file = object::File::parse(&*data).unwrap();
     let functions = file.symbols().filter(|symbol| symbol.kind() == object::SymbolKind::Text && symbol.size() > 0);
     let mut all: Vec<Rva> = functions
-        .flat_map(|function| (0..function.size()).step_by(5).map(move |at| Rva(function.address() + at)))
+        .flat_map(|function| (0..function.size()).step_by(1).map(move |at| Rva(function.address() + at)))
         .collect();
     all.sort_unstable();
     all.dedup();
@@ -208,7 +208,7 @@ fn agrees_with_blazesym(path: &Path) {
     let found = symbolize(path, &rvas, Vec::new());
     let numbers: Vec<u64> = rvas.iter().map(|rva| rva.0).collect();
     let symbolizer = blazesym::symbolize::Symbolizer::new();
-    let input = blazesym::symbolize::Input::VirtOffset(&numbers);
+    let input = blazesym::symbolize::Input::VirtOffset(&numbers[..]);
     let expected = symbolizer.symbolize(&Source::Elf(Elf::new(path)), input).unwrap();
     let (mut equal, mut all) = (0, 0);
     for (symbols, expected) in found.iter().zip(&expected) {
@@ -406,7 +406,7 @@ fn symbols_without_debug_information() {
     assert_eq!(name(address("sized") + 3), format!("plain+{:#x}", address("sized") + 3));
     assert_eq!(name(address("api")), "api");
     assert_eq!(name(0x7fff_0000), "plain+0x7fff0000");
-    let stubs = run("objdump", &["-d", "-j", ".plt.sec", "plain"], at);
+    let stubs = run("objdump", &["-d", "plain"], at);
     let stub = stubs.lines().find(|line| line.contains("<puts@plt>:")).unwrap();
     let stub = u64::from_str_radix(stub.split_whitespace().next().unwrap(), 16).unwrap();
     assert_eq!((name(stub), name(stub + 8)), ("puts@plt".into(), "puts@plt".into()));
