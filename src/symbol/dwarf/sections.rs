@@ -16,9 +16,7 @@ pub(super) type Reader<'a> = EndianSlice<'a, LittleEndian>;
 const MOST_DECOMPRESSED: u64 = 256 << 20;
 
 /// The sections by which functions and lines are found.
-const NEEDED: [SectionId; 12] = [
-    SectionId::DebugCuIndex,
-    SectionId::DebugTuIndex,
+const NEEDED: [SectionId; 10] = [
     SectionId::DebugAbbrev,
     SectionId::DebugAddr,
     SectionId::DebugAranges,
@@ -62,7 +60,7 @@ impl DebugData {
         if !file.elf().is_little_endian() {
             return Err(DwarfError::Absent);
         }
-        let mut loader = Loader { file: &file, naming, decompressed: 0, size: 0 };
+        let mut loader = Loader { file: &file, naming, all: false, decompressed: 0, size: 0 };
         let sections = DwarfSections::load(|id| loader.section(id))?;
         let (decompressed, size) = (loader.decompressed, loader.size);
         let data = DebugData { file, sections, decompressed, size };
@@ -125,7 +123,7 @@ impl Package {
     /// # Errors
     /// As [`DebugData::load`].
     pub(super) fn load(file: Arc<Image>) -> Result<Package, DwarfError> {
-        let mut loader = Loader { file: &file, naming: Naming::Split, decompressed: 0, size: 0 };
+        let mut loader = Loader { file: &file, naming: Naming::Split, all: true, decompressed: 0, size: 0 };
         let sections = DwarfPackageSections::load(|id| loader.section(id))?;
         Ok(Package { file, sections })
     }
@@ -148,6 +146,8 @@ impl Package {
 struct Loader<'a> {
     file: &'a Image,
     naming: Naming,
+    /// Whether sections are wanted that no name lies in: a package is refused if a section that its index tells of is absent.
+    all: bool,
     decompressed: u64,
     size: u64,
 }
@@ -158,7 +158,8 @@ impl Loader<'_> {
             Naming::Plain => Some(id.name()),
             Naming::Split => id.dwo_name(),
         };
-        let section = name.filter(|_| NEEDED.contains(&id)).and_then(|name| self.file.elf().section_by_name(name));
+        let section =
+            name.filter(|_| self.all || NEEDED.contains(&id)).and_then(|name| self.file.elf().section_by_name(name));
         let Some(section) = section else { return Ok(Section::InFile(0..0)) };
         let place = section.compressed_file_range()?;
         self.size = self.size.saturating_add(place.uncompressed_size);

@@ -129,11 +129,6 @@ impl Units {
         near.filter(move |range| rva.0 < range.end).map(|range| range.unit as usize)
     }
 
-    /// The unit that an offset of `.debug_info` lies in.
-    pub(super) fn holding(&self, offset: usize) -> Option<usize> {
-        self.units.partition_point(|unit| unit.offset <= offset).checked_sub(1)
-    }
-
     /// Bytes of memory.
     pub(super) fn memory(&self) -> usize {
         let functions = self.units.iter().filter_map(|unit| unit.functions.as_ref());
