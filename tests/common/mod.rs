@@ -1,0 +1,6 @@
+//! What the integration tests share.
+
+// Every test file is a crate of its own and uses only a part of this.
+#![allow(dead_code)]
+
+pub mod programs;
