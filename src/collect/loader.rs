@@ -34,7 +34,7 @@ impl Loader {
         let (done, loaded) = bounded(64);
         Loader {
             to_open: Queue::start("rprof-open", done.clone(), |request| open(&request)),
-            to_compile: Queue::start("rprof-compile", done, |(id, cfi)| compile(id, &cfi)),
+            to_compile: Queue::start("rprof-compile", done, |(id, cfi): (ImageId, Arc<Cfi>)| compile(id, &cfi)),
             loaded,
         }
     }
