@@ -111,7 +111,8 @@ fn rows_agree(path: &str) {
         }
     });
     assert!(rows > 100, "{path}");
-    assert!(interpreted < rows / 50, "{path}: {interpreted} of {rows} interpreted");
+    // Two addresses a row. libcrypto's hand-written assembly has the most: it keeps the CFA in rax or r11.
+    assert!(interpreted < 2 * rows / 50, "{path}: {interpreted} of {rows} interpreted");
 }
 
 #[test]
