@@ -240,7 +240,8 @@ impl Collector {
         self.chain.read(sample);
         let marker = self.chain.walk(sample, self.graph, &mut self.unwinder, process, health);
         self.pressure.stacks += u64::from(!self.chain.frames.is_empty());
-        self.pressure.cut += u64::from(marker == Some(Marker::Truncated));
+        // A copy that is not full ended at a page that is not there (yet): more room would not have helped.
+        self.pressure.cut += u64::from(marker == Some(Marker::Truncated) && sample.stack_full);
         let stack = self.chain.push(&mut self.counts.stacks, index, marker);
         let tally = self.counts.samples.entry(SampleKey { event: sample.event.0, thread, stack }).or_default();
         tally.samples += 1;
@@ -332,11 +333,6 @@ impl Chain {
         let stack = StackCopy { start: stack_pointer(&registers), bytes: sample.stack };
         let walked = unwinder.walk::<Host>(process.space(), &registers, stack, &mut self.frames, health);
         let end = unwinder.splice(process.space(), &self.user, &mut self.frames, walked, health);
-        let end = match end {
-            // What was not copied whole ended where the memory of the stack does: nothing can lie behind.
-            End::Truncated(Why::Truncated) if !sample.stack_full => End::Truncated(Why::Broken),
-            end => end,
-        };
         health.add(end.count(), 1);
         marker(end)
     }
