@@ -160,7 +160,7 @@ mod proto {
 pub(super) fn write(profile: &Profile, _: &WriteOptions, out: &mut dyn Write) -> Result<(), EncodeError> {
     profile.check()?;
     let mut gzip = GzBuilder::new().write(out, Compression::default());
-    gzip.write_all(&to_proto(profile).encode_to_vec())?;
+    pieces(profile).try_for_each(|piece| gzip.write_all(&piece.encode_to_vec()))?;
     gzip.finish()?.flush()?;
     Ok(())
 }
@@ -204,15 +204,34 @@ fn count_entries(mut bytes: &[u8]) -> Result<usize, prost::DecodeError> {
     Ok(count)
 }
 
-fn to_proto(profile: &Profile) -> proto::Profile {
+/// Samples, locations or functions in one piece.
+const PIECE: usize = 4096;
+
+/// A profile as messages that one after the other are one message: repeated fields add up. So the wire form, larger than the
+/// profile, is never whole in memory.
+fn pieces(profile: &Profile) -> impl Iterator<Item = proto::Profile> {
+    let samples = profile.samples.chunks(PIECE).map(|samples| proto::Profile {
+        sample: samples.iter().map(sample_to_proto).collect(),
+        ..proto::Profile::default()
+    });
+    let locations = (0..).zip(profile.locations.chunks(PIECE)).map(|(piece, locations)| proto::Profile {
+        location: (piece * PIECE as u64 + 1..).zip(locations).map(location_to_proto).collect(),
+        ..proto::Profile::default()
+    });
+    let functions = (0..).zip(profile.functions.chunks(PIECE)).map(|(piece, functions)| proto::Profile {
+        function: (piece * PIECE as u64 + 1..).zip(functions).map(function_to_proto).collect(),
+        ..proto::Profile::default()
+    });
+    std::iter::once(header_to_proto(profile)).chain(samples).chain(locations).chain(functions)
+}
+
+/// All but samples, locations and functions.
+fn header_to_proto(profile: &Profile) -> proto::Profile {
     let string = |id: StringId| i64::from(id.0);
     let kind = |kind: ValueType| proto::ValueType { r#type: string(kind.name), unit: string(kind.unit) };
     proto::Profile {
         sample_type: profile.sample_types.iter().map(|&of| kind(of)).collect(),
-        sample: profile.samples.iter().map(sample_to_proto).collect(),
         mapping: (1..).zip(&profile.mappings).map(mapping_to_proto).collect(),
-        location: (1..).zip(&profile.locations).map(location_to_proto).collect(),
-        function: (1..).zip(&profile.functions).map(function_to_proto).collect(),
         string_table: profile.strings.iter().map(|text| text.as_bytes().to_vec()).collect(),
         drop_frames: string(profile.drop_frames),
         keep_frames: string(profile.keep_frames),
@@ -223,6 +242,7 @@ fn to_proto(profile: &Profile) -> proto::Profile {
         comment: profile.comments.iter().map(|&comment| string(comment)).collect(),
         default_sample_type: string(profile.default_sample_type),
         doc_url: string(profile.doc_url),
+        ..proto::Profile::default()
     }
 }
 

@@ -290,8 +290,13 @@ impl Builder {
         for (stack, number) in stacks {
             by_number[number] = stack;
         }
+        let mut uses = vec![0_usize; by_number.len()];
+        samples.keys().for_each(|&(stack, _)| uses[stack] += 1);
         for ((stack, _), sample) in samples {
-            self.profile.samples[sample].stack.clone_from(&by_number[stack]);
+            uses[stack] -= 1;
+            let last = uses[stack] == 0;
+            self.profile.samples[sample].stack =
+                if last { std::mem::take(&mut by_number[stack]) } else { by_number[stack].clone() };
         }
     }
 
