@@ -22,6 +22,9 @@ use rprof::symbol::{Options, Symbolizer};
 const ADDRESSES: usize = 10_000;
 const ROUNDS: usize = 3;
 
+/// Names addresses twice in a row: CPU time of the first pass and the second.
+type Reader = fn(&Path, &[Rva]) -> Result<[Duration; 2]>;
+
 fn main() -> Result<()> {
     let path = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).map(PathBuf::from);
     let path = path.map_or_else(largest_executable, Ok)?;
@@ -32,7 +35,7 @@ fn main() -> Result<()> {
         fs::metadata(&path)?.len() >> 20,
         rvas.len()
     );
-    let readers: [(&str, fn(&Path, &[Rva]) -> Result<[Duration; 2]>); 4] = [
+    let readers: [(&str, Reader); 4] = [
         ("rprof, one batch", |path, rvas| rprof(path, rvas, rvas.len())),
         ("rprof, 100 batches", |path, rvas| rprof(path, rvas, rvas.len() / 100)),
         ("addr2line::Loader", addr2line),

@@ -1,5 +1,8 @@
 //! Frames of compiled programs are named as other readers of the same files name them, wherever the debug information lies.
 
+// The helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
