@@ -69,9 +69,7 @@ impl ImageSymbols {
     ) -> Vec<Arc<[Symbol]>> {
         let mut frames = self.dwarf_frames(rvas, finder, inlined, names).into_iter();
         let symbols = rvas.iter().map(|&rva| self.symbols(rva, frames.next().unwrap_or_default(), finder, names));
-        let symbols = symbols.collect();
-        self.image.release_pages();
-        symbols
+        symbols.collect()
     }
 
     /// Why there are no lines.
@@ -183,7 +181,10 @@ impl ImageSymbols {
             full = SymbolTable::read(&mini, Kind::Full);
         }
         let symbols = vec![full, SymbolTable::read(&self.image, Kind::Dynamic)];
-        Tables { language: function_table(&self.image), symbols, plt: Plt::read(&self.image) }
+        let tables = Tables { language: function_table(&self.image), symbols, plt: Plt::read(&self.image) };
+        // Symbol tables and relocations are read from end to end; names are read where they are needed.
+        self.image.release_pages();
+        tables
     }
 }
 

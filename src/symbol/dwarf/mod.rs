@@ -31,7 +31,8 @@ use crate::ids::Rva;
 use crate::process::Image;
 
 /// Bytes of units read after which the file's pages are given back, so that a large file is not all in memory at once.
-const RELEASE_EVERY: u64 = 32 << 20;
+/// Small batches leave them: reading a page again costs more than the frames in it.
+const RELEASE_EVERY: u64 = 16 << 20;
 /// Units tried for one address.
 const MOST_UNITS_TRIED: usize = 4;
 
@@ -74,6 +75,8 @@ pub(super) struct DebugInfo {
     supplementary: Option<DebugData>,
     package: Option<Package>,
     units: Units,
+    /// Bytes of units read since the file's pages were given back.
+    read: u64,
 }
 
 /// What is needed besides the debug information to name a batch.
@@ -95,7 +98,7 @@ impl DebugInfo {
         let package = finder.package(image).or_else(|| finder.package(file)).and_then(|file| Package::load(file).ok());
         let units = Units::read(&data.dwarf(), &mut Budget::new(data.size()))?;
         file.release_pages();
-        Ok(DebugInfo { data, supplementary, package, units })
+        Ok(DebugInfo { data, supplementary, package, units, read: 0 })
     }
 
     /// Bytes of memory.
@@ -114,7 +117,7 @@ impl DebugInfo {
         names: &mut Names,
     ) -> Result<Vec<Vec<DwarfFrame>>, DwarfError> {
         let mut results = vec![Vec::new(); rvas.len()];
-        let DebugInfo { data, supplementary, package, units } = self;
+        let DebugInfo { data, supplementary, package, units, read } = self;
         let dwarf = data.dwarf_with(supplementary.as_ref());
         let offsets = units.units.iter().map(|unit| unit.offset).collect();
         let budget = Budget::new(data.size());
@@ -126,7 +129,7 @@ impl DebugInfo {
             budget,
             request,
             names,
-            read: 0,
+            read,
         };
         for turn in 0..MOST_UNITS_TRIED {
             let mut open: Vec<(usize, usize)> = (0..rvas.len())
@@ -149,7 +152,6 @@ impl DebugInfo {
                 }
             }
         }
-        data.file().release_pages();
         Ok(results)
     }
 }
@@ -163,8 +165,7 @@ struct Batch<'a, 'n> {
     budget: Budget,
     request: &'n Request<'n>,
     names: &'n mut Names,
-    /// Bytes of units read since the file's pages were given back.
-    read: u64,
+    read: &'n mut u64,
 }
 
 impl<'a> Batch<'a, '_> {
@@ -177,9 +178,9 @@ impl<'a> Batch<'a, '_> {
     ) -> Result<Vec<Vec<DwarfFrame>>, DwarfError> {
         self.budget.look()?;
         let unit = Rc::new(self.dwarf.unit(self.dwarf.unit_header(offset)?)?);
-        self.read += unit.header.length_including_self() as u64;
-        if self.read > RELEASE_EVERY {
-            self.read = 0;
+        *self.read += unit.header.length_including_self() as u64;
+        if *self.read > RELEASE_EVERY {
+            *self.read = 0;
             self.data.file().release_pages();
         }
         let unit_ref = UnitRef::new(self.dwarf, &unit);
