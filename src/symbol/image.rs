@@ -11,33 +11,12 @@ use super::object::{Kind, SymbolTable};
 use super::plt::Plt;
 use crate::ids::Rva;
 use crate::process::Image;
-
-/// What a table of functions that a language writes for itself says of an address.
-pub(super) struct TableFunction {
-    /// The function.
-    pub(super) name: String,
-    /// Its file.
-    pub(super) file: Option<String>,
-    /// The line of the address; 0 if unknown.
-    pub(super) line: u32,
-    /// The line of the function; 0 if unknown.
-    pub(super) start_line: u32,
-}
-
-/// A table of functions that a language writes for itself, and that stripping leaves: Go's `.gopclntab`.
-pub(super) trait FunctionTable: Send {
-    /// The function at an address.
-    fn find(&self, rva: Rva) -> Option<TableFunction>;
-}
-
-/// The language's own table of an image.
-fn function_table(_image: &Arc<Image>) -> Option<Box<dyn FunctionTable>> {
-    None
-}
+use crate::unwind::go::Pclntab;
 
 /// The tables of functions, best first.
 struct Tables {
-    language: Option<Box<dyn FunctionTable>>,
+    /// Go's own table, which stripping leaves.
+    go: Option<Pclntab>,
     symbols: Vec<SymbolTable>,
     plt: Plt,
 }
@@ -181,7 +160,7 @@ impl ImageSymbols {
             full = SymbolTable::read(&mini, Kind::Full);
         }
         let symbols = vec![full, SymbolTable::read(&self.image, Kind::Dynamic)];
-        let tables = Tables { language: function_table(&self.image), symbols, plt: Plt::read(&self.image) };
+        let tables = Tables { go: Pclntab::parse(&self.image), symbols, plt: Plt::read(&self.image) };
         // Symbol tables and relocations are read from end to end; names are read where they are needed.
         self.image.release_pages();
         tables
@@ -190,10 +169,8 @@ impl ImageSymbols {
 
 impl Tables {
     fn find(&self, rva: Rva, names: &mut Names) -> Option<Symbol> {
-        if let Some(found) = self.language.as_ref().and_then(|table| table.find(rva)) {
-            let file = found.file.map(|file| names.string(&file));
-            let symbol = Symbol::named(names.function(found.name.as_bytes()));
-            return Some(Symbol { file, line: found.line, start_line: found.start_line, ..symbol });
+        if let Some(symbol) = self.go.as_ref().and_then(|table| find_go(table, rva, names)) {
+            return Some(symbol);
         }
         if let Some(name) = self.symbols.iter().find_map(|table| table.find(rva)) {
             return Some(Symbol::named(names.function(name)));
@@ -209,4 +186,13 @@ impl Tables {
 pub(super) fn offset_symbol(name: &str, rva: Rva) -> Symbol {
     let module = name.rsplit('/').next().filter(|base| !base.is_empty()).unwrap_or(name);
     Symbol::unnamed(format!("{module}+{rva:#x}"))
+}
+
+fn find_go(table: &Pclntab, rva: Rva, names: &mut Names) -> Option<Symbol> {
+    let function = table.find(rva)?;
+    let symbol = Symbol::named(names.function(table.name(&function)?.as_bytes()));
+    let Some((file, start_line)) = table.file_line(&function, function.entry) else { return Some(symbol) };
+    // A line inlined from another file is no line of this function, so it stays unknown.
+    let here = table.file_line(&function, rva).filter(|(here, _)| *here == file);
+    Some(Symbol { file: Some(names.string(&file)), line: here.map_or(0, |here| here.1), start_line, ..symbol })
 }
