@@ -4,6 +4,7 @@
 //! `health · ids · sys → record → capture → process → unwind → runtime → collect → symbol → profile → encode → session → cli`.
 //! docs/architecture.md tells what each holds.
 
+pub mod cli;
 pub mod collect;
 pub mod encode;
 pub mod health;

@@ -1,0 +1,3 @@
+//! The command line: a file for each command.
+
+pub mod doctor;
