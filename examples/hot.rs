@@ -187,7 +187,7 @@ mod index {
         let mut random = Random(seed * 2 + 1);
         let documents: Vec<String> = (0..200).map(|_| sentence(&mut random, 40)).collect();
         let counts = count(&documents);
-        rank(&counts).iter().take(3).map(|(word, number)| checksum(word.as_bytes()) ^ number).sum()
+        rank(&counts).iter().take(3).fold(0, |sum, (word, number)| sum ^ checksum(word.as_bytes()) ^ number)
     }
 
     fn count(documents: &[String]) -> HashMap<String, u64> {

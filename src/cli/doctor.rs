@@ -1,6 +1,6 @@
 //! `rprof doctor`: what this kernel and these privileges allow, and the command that mends what they do not.
 //!
-//! First everything is read into a [`Host`]; the answers follow from that alone, so that tests can ask about hosts they do not run on.
+//! First everything is read into a `Host`; the answers follow from that alone, so that tests can ask about hosts they do not run on.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -38,6 +38,9 @@ const CAPABILITIES: [(Capability, &str); 7] = [
     (Capability::CAP_SYS_ADMIN, "all of these, and programs deleted while they run"),
     (Capability::CAP_BPF, "nothing yet"),
 ];
+
+/// Everything that rprof makes use of, in one command: each `setcap` replaces what the one before gave.
+const SETCAP: &str = "sudo setcap cap_perfmon,cap_sys_ptrace,cap_syslog,cap_dac_read_search,cap_ipc_lock+ep";
 
 /// Everything that the answers follow from.
 #[derive(Clone, Debug, Default)]
@@ -114,10 +117,6 @@ impl Host {
     fn passes(&self, most: i64) -> bool {
         self.paranoid.is_some_and(|level| level <= most || self.may_observe())
     }
-
-    fn setcap(&self, capabilities: &str) -> String {
-        format!("sudo setcap {capabilities}+ep {}", self.program)
-    }
 }
 
 fn text(path: &str) -> Option<String> {
@@ -193,8 +192,8 @@ impl Answer {
         if host.may_observe() {
             return Answer::yes(what, "by capability");
         }
-        let why = format!("kernel.perf_event_paranoid is {level}, more than {most}, and CAP_PERFMON is not given");
-        Answer::no(what, why, &[host.setcap("cap_perfmon"), format!("sudo sysctl kernel.perf_event_paranoid={most}")])
+        let why = format!("needs CAP_PERFMON, as kernel.perf_event_paranoid is {level} and not {most} or less");
+        Answer::no(what, why, &[format!("sudo sysctl kernel.perf_event_paranoid={most}")])
     }
 }
 
@@ -227,22 +226,15 @@ fn own_commands(host: &Host) -> Answer {
 fn any_process(host: &Host) -> Answer {
     let what = "any process";
     if !host.first_pid_namespace {
-        let why = "this is a container: processes outside it cannot be seen";
-        return Answer::no(what, why, &["docker run --pid=host …".to_owned()]);
+        let mend = "run it in the host's PID namespace, as by docker run --pid=host …".to_owned();
+        return Answer::no(what, "this is a container: processes outside it cannot be seen", &[mend]);
     }
-    let can_read = host.has(Capability::CAP_SYS_PTRACE);
-    match (host.may_observe(), can_read) {
+    match (host.may_observe(), host.has(Capability::CAP_SYS_PTRACE)) {
         (true, true) => Answer::yes(what, "by capability"),
-        (true, false) => Answer::no(
-            what,
-            "other users' processes can be sampled, but their programs cannot be read without CAP_SYS_PTRACE",
-            &[host.setcap("cap_perfmon,cap_sys_ptrace")],
-        ),
-        (false, _) => Answer::no(
-            what,
-            "only those of this user, without CAP_PERFMON and CAP_SYS_PTRACE",
-            &[host.setcap("cap_perfmon,cap_sys_ptrace")],
-        ),
+        (true, false) => Answer::no(what, "other users' programs cannot be read without CAP_SYS_PTRACE", &[]),
+        (false, _) => {
+            Answer::no(what, "needs CAP_PERFMON and CAP_SYS_PTRACE; only those of this user can be recorded", &[])
+        }
     }
 }
 
@@ -261,14 +253,12 @@ fn tracepoints(host: &Host) -> Answer {
             let mend = "sudo mount -t tracefs tracefs /sys/kernel/tracing".to_owned();
             Answer::no(what, "tracefs is not mounted", &[mend])
         }
-        Tracefs::NotReadable => Answer::no(
-            what,
-            "tracefs is mounted, but not readable",
-            &[
-                host.setcap("cap_perfmon,cap_dac_read_search"),
-                "sudo mount -o remount,mode=755 /sys/kernel/tracing".to_owned(),
-            ],
-        ),
+        Tracefs::NotReadable => {
+            let mend =
+                "sudo mount -o remount,mode=755 /sys/kernel/tracing && sudo sysctl kernel.perf_event_paranoid=-1"
+                    .to_owned();
+            Answer::no(what, "needs CAP_PERFMON, and CAP_DAC_READ_SEARCH to read tracefs", &[mend])
+        }
         Tracefs::Readable => Answer::by_level(what, host, -1),
     }
 }
@@ -282,15 +272,8 @@ fn kernel_functions(host: &Host) -> Answer {
         let mend = "sudo sysctl kernel.kptr_restrict=1".to_owned();
         return Answer::no(what, "kernel.kptr_restrict is 2: nobody sees addresses", &[mend]);
     }
-    let why = "/proc/kallsyms shows no addresses without CAP_SYSLOG";
-    Answer::no(
-        what,
-        why,
-        &[
-            host.setcap("cap_perfmon,cap_syslog"),
-            "sudo sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1".to_owned(),
-        ],
-    )
+    let mend = "sudo sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1".to_owned();
+    Answer::no(what, "needs CAP_SYSLOG: /proc/kallsyms shows no addresses", &[mend])
 }
 
 /// Something worth knowing that does not decide by itself what can be recorded.
@@ -325,7 +308,7 @@ fn limits(host: &Host) -> Vec<Finding> {
     let rings = if host.has(Capability::CAP_IPC_LOCK) || host.paranoid == Some(-1) {
         "rings of any size, by privilege".to_owned()
     } else {
-        format!("{} KiB of rings a CPU and {} in all", shown(host.mlock_kb), size(host.memlock))
+        format!("{} KiB of rings a CPU, and {} beyond that in all", shown(host.mlock_kb), size(host.memlock))
     };
     let (soft, hard) = host.open_files;
     vec![
@@ -396,12 +379,14 @@ fn size(bytes: u64) -> String {
 
 fn report(host: &Host) -> String {
     let mut text = format!("Linux {}, {} CPUs\n\nWhat can be recorded\n", host.kernel, host.cpus);
-    for answer in answers(host) {
+    let answers = answers(host);
+    for answer in &answers {
         let mark = if answer.works { GOOD } else { BAD };
         line(&mut text, mark, answer.what, &answer.why);
-        for (index, command) in answer.mend.iter().enumerate() {
-            line(&mut text, "", "", &format!("{} {command}", if index == 0 { "  mend:" } else { "    or:" }));
-        }
+        answer.mend.iter().for_each(|command| line(&mut text, "", "", &format!("  mend: {command}")));
+    }
+    if answers.iter().any(|answer| answer.why.contains("CAP_")) {
+        let _ = writeln!(text, "\nAll of it for this program alone\n  {SETCAP} {}", host.program);
     }
     text.push_str("\nWhat that follows from\n");
     for finding in findings(host) {
@@ -439,7 +424,7 @@ mod tests {
     #[test]
     fn a_plain_user_records_own_commands_alone() {
         assert_eq!(works(&debian()), [true, false, false, false, false, false]);
-        assert!(report(&debian()).contains("mend: sudo setcap cap_perfmon+ep /usr/bin/rprof\n"));
+        assert!(report(&debian()).contains("cap_ipc_lock+ep /usr/bin/rprof\n"));
     }
 
     #[test]
@@ -460,6 +445,7 @@ mod tests {
         let capabilities = vec![Capability::CAP_PERFMON, Capability::CAP_SYS_PTRACE];
         let host = Host { capabilities, tracefs: Tracefs::Readable, kernel_names: true, paranoid: Some(4), ..debian() };
         assert_eq!(works(&host), [true; 6]);
+        assert!(!report(&host).contains("setcap"));
     }
 
     #[test]
