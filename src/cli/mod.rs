@@ -1,5 +1,6 @@
 //! Command line: arguments and one file a command.
 
+pub mod doctor;
 pub mod record;
 pub mod report;
 
@@ -25,6 +26,7 @@ struct Arguments {
 enum Command {
     Record(record::RecordArgs),
     Report(report::ReportArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Runs a command line, and answers its exit status.
@@ -43,6 +45,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match &parsed.command {
         Command::Record(args) => record::run(args, &line),
         Command::Report(args) => report::run(args).map(|()| 0),
+        Command::Doctor(args) => doctor::run(args),
     };
     match result {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(FAILURE)),
