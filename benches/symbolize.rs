@@ -125,7 +125,13 @@ fn rprof(path: &Path, rvas: &[Rva], batch: usize) -> Result<[Duration; 2]> {
         let name = path.to_string_lossy();
         if info.is_none() {
             let image = Image::from_file(ImageId(0), &name, &File::open(path)?)?;
-            info = Some(ImageInfo { id: ImageId(0), name: name.as_ref().into(), build_id: None, image: Some(image) });
+            info = Some(ImageInfo {
+                id: ImageId(0),
+                name: name.as_ref().into(),
+                build_id: None,
+                root: None,
+                image: Some(image),
+            });
         }
         let info = info.as_ref().context("no image")?;
         Ok(rvas

@@ -98,7 +98,7 @@ fn program(directory: &Path, compiler: &str, source: &str, arguments: &str, name
 fn info(path: &Path) -> ImageInfo {
     let name = path.to_str().unwrap();
     let image = Image::from_file(ImageId(0), name, &File::open(path).unwrap()).unwrap();
-    ImageInfo { id: ImageId(0), name: name.into(), build_id: image.build_id().cloned(), image: Some(image) }
+    ImageInfo { id: ImageId(0), name: name.into(), build_id: image.build_id().cloned(), root: None, image: Some(image) }
 }
 
 /// Addresses throughout the functions of a file.
@@ -325,8 +325,8 @@ fn separate_debug_files() {
     // Below a container's root, which is not the host's.
     let mut symbolizer =
         Symbolizer::new(Options { debug_directories: vec![PathBuf::from("/debug-files")], ..Options::default() });
-    symbolizer.set_root(ImageId(0), Arc::new(File::open(at).unwrap()));
-    let found = symbolizer.image_batch(&info(&at.join("bare")), &rvas);
+    let contained = ImageInfo { root: Some(Arc::new(File::open(at).unwrap())), ..info(&at.join("bare")) };
+    let found = symbolizer.image_batch(&contained, &rvas);
     assert!(found.iter().any(|symbols| symbols[0].line > 0));
 }
 
@@ -457,7 +457,8 @@ fn stubs_of_aarch64() {
 
 #[test]
 fn an_image_that_could_not_be_opened_keeps_its_place() {
-    let info = ImageInfo { id: ImageId(3), name: "/memfd:jit (deleted)".into(), build_id: None, image: None };
+    let info =
+        ImageInfo { id: ImageId(3), name: "/memfd:jit (deleted)".into(), build_id: None, root: None, image: None };
     let symbols = Symbolizer::new(Options::default()).image(&info, Rva(0x1234));
     assert_eq!((&*symbols[0].function, symbols[0].named, symbols.len()), ("memfd:jit (deleted)+0x1234", false, 1));
 }
@@ -498,7 +499,7 @@ fn damaged(original: &[u8], flips: &[(prop::sample::Index, u8)], rvas: &[Rva]) -
     }
     let start = Instant::now();
     if let Ok(image) = Image::from_bytes(ImageId(0), "damaged", bytes) {
-        let info = ImageInfo { id: ImageId(0), name: "damaged".into(), build_id: None, image: Some(image) };
+        let info = ImageInfo { id: ImageId(0), name: "damaged".into(), build_id: None, root: None, image: Some(image) };
         let found = Symbolizer::new(Options::default()).image_batch(&info, rvas);
         assert!(found.iter().all(|symbols| !symbols.is_empty()));
     }
