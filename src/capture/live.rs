@@ -60,7 +60,7 @@ pub enum CaptureError {
     )]
     NotAllowed {
         /// What was refused.
-        what: String,
+        what: &'static str,
         /// The sysctl.
         paranoid: String,
     },
@@ -286,7 +286,7 @@ impl Live {
             self.features = Features { lost, build_id };
             match self.probe(&attr::sideband(self.features)) {
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-                Err(error) => return Err(self.explain(error, "watch processes")),
+                Err(error) => return Err(self.explain(error, "dummy")),
                 Ok(()) => return Ok(()),
             }
         }
@@ -309,7 +309,7 @@ impl Live {
                         .push(format!("no hardware counter for '{}' here: sampling by '{}'", event.name, clock.name));
                     self.settings.events[at] = clock;
                 }
-                Err(error) => return Err(self.explain(error, &format!("sample '{}'", event.name))),
+                Err(error) => return Err(self.explain(error, &event.name)),
             }
         }
         Ok(())
@@ -414,7 +414,7 @@ impl Live {
             match EventFd::open(attr, watch, Some(cpu)) {
                 Ok(fd) => opened.push(fd),
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-                Err(error) => return Err(self.explain(error, &format!("sample '{name}'"))),
+                Err(error) => return Err(self.explain(error, name)),
             }
         }
         Ok(opened)
@@ -631,10 +631,20 @@ impl Live {
         lost
     }
 
-    fn explain(&self, error: io::Error, what: &str) -> CaptureError {
+    fn whom(&self) -> &'static str {
+        match self.settings.target {
+            Target::System => "record the whole system",
+            Target::Processes(_) => "record these processes (they may be another user's)",
+            Target::Threads(_) => "record these threads (they may be another user's)",
+            Target::Command(_) => "record a command",
+            Target::Cgroups(_) => "record a cgroup",
+        }
+    }
+
+    fn explain(&self, error: io::Error, name: &str) -> CaptureError {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EACCES | Errno::EPERM) => {
-                CaptureError::NotAllowed { what: what.into(), paranoid: sysctl("perf_event_paranoid") }
+                CaptureError::NotAllowed { what: self.whom(), paranoid: sysctl("perf_event_paranoid") }
             }
             Some(Errno::EMFILE | Errno::ENFILE) => CaptureError::Files {
                 needed: (self.settings.events.len() + 2)
@@ -645,7 +655,7 @@ impl Live {
                     .map_or(0, |(soft, _)| soft),
             },
             Some(Errno::ESRCH) => CaptureError::Gone,
-            _ => CaptureError::Open { name: what.into(), source: error },
+            _ => CaptureError::Open { name: name.into(), source: error },
         }
     }
 }

@@ -61,8 +61,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 #[error("{0}")]
 struct UsageError(String);
 
-/// The whole of an error in one line, each cause once.
+/// The whole of an error in one line: its causes too, where it does not tell them itself.
 #[expect(clippy::print_stderr, reason = "the one place where a command's failure is told")]
 fn complain(error: &anyhow::Error) {
-    eprintln!("rprof: {error:#}");
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    eprintln!("rprof: {line}");
 }

@@ -101,11 +101,7 @@ pub fn record(recording: Recording, screen: &Screen) -> Result<i32, RecordingErr
     live.notes().iter().for_each(|note| screen.say(note));
     let mut session = Session::new(live, screen);
     session.know(&target)?;
-    let failed = |source| RecordingError::Command { command: command.clone(), source };
-    session.begin(timing.delay, child.as_mut()).map_err(|error| match error {
-        BeginError::Command(source) => failed(source),
-        BeginError::Events(source) => RecordingError::System { what: "start the events", source },
-    })?;
+    session.begin(timing.delay, child.as_mut())?;
     session.run(timing, child.as_mut(), &signals);
     let (elapsed, window) = session.finish(&target, &command, &signals);
     let status = child.as_mut().map(Child::terminate);
@@ -136,11 +132,6 @@ fn cpus_used(window: &Window) -> Option<f64> {
     window.events.first().filter(|event| event.unit == Unit::Nanoseconds)?;
     let weight: u64 = window.samples.iter().filter(|(key, _)| key.event == 0).map(|(_, tally)| tally.weight).sum();
     Some(weight as f64 / window.duration.as_nanos().max(1) as f64)
-}
-
-enum BeginError {
-    Command(std::io::Error),
-    Events(std::io::Error),
 }
 
 struct Session<'a> {
@@ -175,12 +166,13 @@ impl<'a> Session<'a> {
     }
 
     /// Starts sampling and releases the command.
-    fn begin(&mut self, delay: Duration, mut child: Option<&mut Child>) -> Result<(), BeginError> {
-        if delay.is_zero() {
-            if self.live.enables_on_exec() { Ok(()) } else { self.live.enable() }.map_err(BeginError::Events)?;
+    fn begin(&mut self, delay: Duration, child: Option<&mut Child>) -> Result<(), RecordingError> {
+        if delay.is_zero() && !self.live.enables_on_exec() {
+            self.live.enable().map_err(|source| RecordingError::System { what: "start the events", source })?;
         }
-        if let Some(child) = child.as_mut() {
-            child.release().map_err(BeginError::Command)?;
+        if let Some(child) = child {
+            let released = child.release();
+            released.map_err(|source| RecordingError::Command { command: child.program().to_owned(), source })?;
         }
         self.start = SystemTime::now();
         self.began = Instant::now();

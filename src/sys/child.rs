@@ -17,6 +17,7 @@ use crate::ids::Pid;
 /// A command that runs, or waits to be released.
 #[derive(Debug)]
 pub struct Child {
+    program: String,
     pid: nix::unistd::Pid,
     /// Readable once the child has ended.
     pidfd: Option<OwnedFd>,
@@ -52,6 +53,7 @@ impl Child {
                 unsafe { libc::_exit(127) }
             }
             ForkResult::Parent { child } => Ok(Child {
+                program: command.first().map_or(String::new(), |word| word.as_ref().to_string_lossy().into_owned()),
                 pid: child,
                 pidfd: pidfd(child),
                 release: Some(File::from(release)),
@@ -59,6 +61,12 @@ impl Child {
                 status: None,
             }),
         }
+    }
+
+    /// The program that it executes, as it was asked for.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        &self.program
     }
 
     /// Its PID.
