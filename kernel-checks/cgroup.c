@@ -39,7 +39,7 @@ int main(void) {
     int root = make(cpu, &fd);
     if (root < 0) cannot(FACT, "no cgroup that perf takes can be made", "a cgroup's tasks are listed and picked by their IDs");
     ring_t *ring = ring_map(fd, 64);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         join(folder);
         burn_ms(60);

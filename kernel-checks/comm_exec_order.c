@@ -11,7 +11,7 @@ int main(void) {
     attr.enable_on_exec = attr.disabled = attr.inherit = 0;
     int go[2];
     if (pipe(go)) return 2;
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         char byte;
         if (read(go[0], &byte, 1) != 1) _exit(1);

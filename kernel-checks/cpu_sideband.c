@@ -13,7 +13,7 @@ int main(void) {
     if (fd < 0) cannot(FACT, "events on CPUs are not allowed", "each task gets events of its own");
     ring_t *ring = ring_map(fd, 64);
     bind_to(cpu);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         execl("/bin/true", "true", NULL);
         _exit(1);

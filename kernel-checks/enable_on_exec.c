@@ -12,7 +12,7 @@ int main(int argc, char **argv) {
     }
     int go[2];
     if (pipe(go)) return 2;
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         char byte;
         if (read(go[0], &byte, 1) != 1) _exit(1);

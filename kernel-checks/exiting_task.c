@@ -20,7 +20,7 @@ int main(void) {
     int fd = perf_open(&attr, -1, cpu, -1, 0);
     if (fd < 0) cannot(FACT, "tracepoints are not allowed", "a sample without a stack is counted wherever it comes from");
     ring_t *ring = ring_map(fd, 256);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         usleep(1000);
         _exit(0);

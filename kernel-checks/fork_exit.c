@@ -20,7 +20,7 @@ int main(void) {
     pthread_t other;
     pthread_create(&other, NULL, thread, NULL);
     pthread_join(other, NULL);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         prctl(PR_SET_NAME, "renamed");
         _exit(0);

@@ -6,7 +6,7 @@
 #define FACT "poll: an event of a dead task reports POLLHUP for ever"
 
 int main(void) {
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         pause();
         _exit(0);

@@ -20,7 +20,7 @@ int main(void) {
     int cpu = sched_getcpu();
     bind_to(cpu);
     int any_cpu = perf_open(&attr, 0, -1, -1, 0);
-    int refused = any_cpu < 0 || (!ring_map(any_cpu, 8) && errno == EINVAL);
+    int refused = any_cpu < 0 || (!ring_try_map(any_cpu, 8) && errno == EINVAL);
     close(any_cpu);
     int fd = perf_open(&attr, 0, cpu, -1, 0);
     if (fd < 0) verdict(0, FACT, "perf_event_open: %s", strerror(errno));
@@ -28,7 +28,7 @@ int main(void) {
     pthread_t other;
     pthread_create(&other, NULL, thread, NULL);
     pthread_join(other, NULL);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         burn_ms(50);
         _exit(0);

@@ -37,7 +37,7 @@ int main(void) {
     }
     uint64_t floor = 0;
     for (int turn = 0; turn < 50; turn++) {
-        pid_t child = fork();
+        pid_t child = fork_child();
         if (child == 0) execl("/bin/true", "true", NULL), _exit(1);
         waitpid(child, NULL, 0);
         burn_ms(5);

@@ -8,7 +8,7 @@
 static int errno_of(pid_t pid, int cpu, int exclude_kernel) {
     struct perf_event_attr attr = cpu_clock(100, PERF_SAMPLE_IP);
     attr.exclude_kernel = (unsigned)exclude_kernel;
-    int fd = perf_open(&attr, pid, cpu, -1, 0), error = fd < 0 ? errno : 0;
+    int fd = perf_open_exactly(&attr, pid, cpu, -1, 0), error = fd < 0 ? errno : 0;
     if (fd >= 0) close(fd);
     return error;
 }

@@ -31,7 +31,7 @@ int main(void) {
     int fd = perf_open(&attr, -1, cpu, -1, 0);
     if (fd < 0) cannot(FACT, "tracepoints are not allowed", "off-CPU time is taken from SWITCH records");
     ring_t *ring = ring_map(fd, 512);
-    pid_t rival = fork();
+    pid_t rival = fork_child();
     if (rival == 0) {
         burn_ms(60);
         _exit(0);
