@@ -11,6 +11,7 @@ use super::object::{Kind, SymbolTable};
 use super::plt::Plt;
 use crate::ids::Rva;
 use crate::process::Image;
+use crate::unwind::go::Pclntab;
 
 /// What a table of functions that a language writes for itself says of an address.
 pub(super) struct TableFunction {
@@ -31,8 +32,19 @@ pub(super) trait FunctionTable: Send {
 }
 
 /// The language's own table of an image.
-fn function_table(_image: &Arc<Image>) -> Option<Box<dyn FunctionTable>> {
-    None
+fn function_table(image: &Arc<Image>) -> Option<Box<dyn FunctionTable>> {
+    Some(Box::new(Pclntab::parse(image)?))
+}
+
+impl FunctionTable for Pclntab {
+    /// A line inlined from another file is no line of the function, so that it stays unknown.
+    fn find(&self, rva: Rva) -> Option<TableFunction> {
+        let function = Pclntab::find(self, rva)?;
+        let name = self.name(&function)?.to_owned();
+        let (file, start_line) = self.file_line(&function, function.entry).unzip();
+        let here = self.file_line(&function, rva).filter(|(here, _)| Some(here) == file.as_ref());
+        Some(TableFunction { name, file, line: here.map_or(0, |here| here.1), start_line: start_line.unwrap_or(0) })
+    }
 }
 
 /// The tables of functions, best first.
