@@ -347,13 +347,15 @@ impl Chain {
         matches!(self.frames[..], [leaf] if process.space().find(leaf.address).is_none())
     }
 
-    /// The user part as the kernel walked it: an instruction, then return addresses.
+    /// The user part as the kernel walked it: an instruction, then return addresses. The kernel ends its walk by whatever the
+    /// frame pointer held, so what is no code is left away.
     fn by_kernel(&mut self, process: &Process) {
         let space = process.space();
-        self.frames.extend(calls(&self.user).map(|address| {
+        let frames = calls(&self.user).enumerate().map_while(|(at, address)| {
             let address = Address(address);
-            UserFrame { address, place: space.place(address) }
-        }));
+            (at == 0 || space.find(address).is_some()).then(|| UserFrame { address, place: space.place(address) })
+        });
+        self.frames.extend(frames);
     }
 
     /// Adds the stack to the tree, from the root to the leaf.
