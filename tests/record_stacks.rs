@@ -44,7 +44,7 @@ impl<'a> Case<'a> {
         let recorded = self.record();
         let (name, top) = (self.program.file_stem().unwrap().to_string_lossy(), recorded.top());
         assert_eq!(recorded.attempt.status, Some(0), "{name}: {top}");
-        assert!(recorded.samples() > 500, "{name}: {top}");
+        assert!(recorded.samples() > 150, "{name}: {top}");
         let share = recorded.share(self.stack);
         assert!(share >= self.share, "{name}: {share} of stacks are {:?}: {top}", self.stack);
         let whole = recorded.quality().complete_share().unwrap();
