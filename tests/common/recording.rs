@@ -249,7 +249,7 @@ impl Recorded {
             let frames: Vec<&str> = stack.user.iter().chain(&stack.kernel).map(String::as_str).collect();
             format!("\n{:6} {};{}", stack.count(), stack.comm, frames.join(";"))
         });
-        format!("{}{}", self.attempt.said, lines.collect::<String>())
+        format!("{}{}\n{}", self.attempt.said, self.quality().health, lines.collect::<String>())
     }
 
     /// What rprof said at the end: samples and losses.
