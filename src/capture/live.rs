@@ -260,6 +260,7 @@ impl Live {
     }
 
     fn open_everything(&mut self) -> Result<(), CaptureError> {
+        self.cpus()?;
         self.choose_features()?;
         self.choose_events()?;
         self.open_rings()
