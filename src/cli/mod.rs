@@ -61,5 +61,11 @@ struct UsageError(String);
 /// The whole of an error in one line, each cause once.
 #[expect(clippy::print_stderr, reason = "the one place where a command's failure is told")]
 fn complain(error: &anyhow::Error) {
-    eprintln!("rprof: {error:#}");
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    eprintln!("rprof: {line}");
 }
