@@ -260,6 +260,7 @@ impl Live {
     }
 
     fn open_everything(&mut self) -> Result<(), CaptureError> {
+        self.cpus()?;
         self.choose_features()?;
         self.choose_events()?;
         self.open_rings()
@@ -530,7 +531,8 @@ impl Live {
     /// Whether the kernel starts sampling by itself, at the command's exec.
     #[must_use]
     pub fn enables_on_exec(&self) -> bool {
-        self.sharing == Sharing::PerTask && self.settings.enable_on_exec
+        let command = matches!(self.settings.target, Target::Command(_));
+        command && self.sharing == Sharing::PerTask && self.settings.enable_on_exec
     }
 
     /// Starts sampling.

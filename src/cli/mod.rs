@@ -65,7 +65,7 @@ struct UsageError(String);
 #[expect(clippy::print_stderr, reason = "the one place where a command's failure is told")]
 fn complain(error: &anyhow::Error) {
     let mut line = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
+    for cause in error.chain().skip(1).map(ToString::to_string).filter(|cause| !cause.is_empty()) {
         if !line.contains(&cause) {
             line = format!("{line}: {cause}");
         }

@@ -80,7 +80,7 @@ pub struct RecordArgs {
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
     /// Command to run and record; with -p, -t, -a or -G, to run meanwhile
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 

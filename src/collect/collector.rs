@@ -333,17 +333,29 @@ impl Chain {
         let stack = StackCopy { start: stack_pointer(&registers), bytes: sample.stack };
         let walked = unwinder.walk::<Host>(process.space(), &registers, stack, &mut self.frames, health);
         let end = unwinder.splice(process.space(), &self.user, &mut self.frames, walked, health);
+        if end != End::Root && !sample.user_mode && self.is_within_exec(process) {
+            self.frames.clear();
+            return None;
+        }
         health.add(end.count(), 1);
         marker(end)
     }
 
-    /// The user part as the kernel walked it: an instruction, then return addresses.
+    /// Whether the task is in the kernel, in the middle of `execve`: its registers are still those of the program before, and lead
+    /// nowhere in the new one, which has not run yet.
+    fn is_within_exec(&self, process: &Process) -> bool {
+        matches!(self.frames[..], [leaf] if process.space().find(leaf.address).is_none())
+    }
+
+    /// The user part as the kernel walked it: an instruction, then return addresses. The kernel ends its walk by whatever the
+    /// frame pointer held, so what is no code is left away.
     fn by_kernel(&mut self, process: &Process) {
         let space = process.space();
-        self.frames.extend(calls(&self.user).map(|address| {
+        let frames = calls(&self.user).enumerate().map_while(|(at, address)| {
             let address = Address(address);
-            UserFrame { address, place: space.place(address) }
-        }));
+            (at == 0 || space.find(address).is_some()).then(|| UserFrame { address, place: space.place(address) })
+        });
+        self.frames.extend(frames);
     }
 
     /// Adds the stack to the tree, from the root to the leaf.

@@ -222,7 +222,7 @@ impl<A: Arch> Walk<'_, '_, A> {
                 self.return_from_nowhere()?;
                 continue;
             };
-            frames.push(UserFrame { address: Address(self.cursor.address), place: line.place() });
+            frames.push(self.frame(&line));
             if frames.len() - self.first >= MAX_FRAMES {
                 return Err(Why::TooDeep);
             }
@@ -242,6 +242,15 @@ impl<A: Arch> Walk<'_, '_, A> {
                 return Ok(());
             }
         }
+    }
+
+    /// The frame at the cursor. A signal's return address is the first instruction of its trampoline, which nothing called, so that
+    /// there is no call before it to name.
+    #[inline]
+    fn frame(&self, line: &Line) -> UserFrame {
+        let uncalled = u64::from(line.rule.kind == Kind::Signal && !self.exact);
+        let place = line.place().map(|place| Place { rva: Rva(place.rva.0.wrapping_add(uncalled)), ..place });
+        UserFrame { address: Address(self.cursor.address.wrapping_add(uncalled)), place }
     }
 
     /// The two kinds of nearly every frame.

@@ -4,3 +4,4 @@
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 pub mod programs;
+pub mod recording;
