@@ -93,7 +93,7 @@ mod ingest {
     }
 
     pub(super) fn turn(seed: u64) -> u64 {
-        let text = write_document(&mut Random(seed * 2 + 1), 5);
+        let text = write_document(&mut Random(seed * 2 + 1), 3);
         let mut parser = Parser { text: text.as_bytes(), at: 0 };
         parser.value().map_or(0, |value| weigh(&value))
     }
@@ -102,7 +102,10 @@ mod ingest {
         if depth == 0 {
             return format!("{{\"message\":\"{}\",\"ms\":{}.25}}", sentence(random, 6), random.below(1000));
         }
-        let children: Vec<String> = (0..3).map(|_| write_document(random, depth - 1)).collect();
+        let mut children = Vec::new();
+        for _ in 0..6 {
+            children.push(write_document(random, depth - 1));
+        }
         format!("{{\"service\":\"api-{}\",\"spans\":[{}]}}", random.below(50), children.join(","))
     }
 
@@ -170,12 +173,22 @@ mod ingest {
     }
 
     fn weigh(value: &Value) -> u64 {
+        let mut sum = 0;
         match value {
-            Value::Number(number) => *number as u64,
-            Value::Text(text) => text.len() as u64,
-            Value::List(items) => items.iter().map(weigh).sum(),
-            Value::Object(fields) => fields.iter().map(|(key, value)| key.len() as u64 + weigh(value)).sum(),
+            Value::Number(number) => sum = *number as u64,
+            Value::Text(text) => sum = text.len() as u64,
+            Value::List(items) => {
+                for item in items {
+                    sum += weigh(item);
+                }
+            }
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    sum += key.len() as u64 + weigh(value);
+                }
+            }
         }
+        sum
     }
 }
 
@@ -226,7 +239,14 @@ mod search {
         let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
         match pattern.strip_prefix(b"^") {
             Some(rest) => matches_here(rest, text),
-            None => (0..=text.len()).any(|start| matches_here(pattern, &text[start..])),
+            None => {
+                for start in 0..=text.len() {
+                    if matches_here(pattern, &text[start..]) {
+                        return true;
+                    }
+                }
+                false
+            }
         }
     }
 
@@ -243,7 +263,12 @@ mod search {
 
     fn matches_star(letter: u8, rest: &[u8], text: &[u8]) -> bool {
         let longest = text.iter().take_while(|&&first| one(letter, first)).count();
-        (0..=longest).any(|taken| matches_here(rest, &text[taken..]))
+        for taken in 0..=longest {
+            if matches_here(rest, &text[taken..]) {
+                return true;
+            }
+        }
+        false
     }
 
     fn one(letter: u8, first: u8) -> bool {
@@ -285,7 +310,7 @@ mod matrix {
 
 /// Places queens on a board, a row a call: as deep a recursion as the board is high.
 mod solver {
-    const BOARD: u32 = 24;
+    const BOARD: u32 = 16;
 
     pub(super) fn turn(seed: u64) -> u64 {
         let mut steps = 20_000;
@@ -316,10 +341,20 @@ mod solver {
 
     /// The column of the queen in the last row; none if there is no place for it, or no steps are left.
     fn place(first: u32, row: u32, attacked: Attacked, steps: &mut u64) -> Option<u32> {
-        let mut columns = (0..BOARD).map(|offset| (first + offset) % BOARD).filter(|&column| attacked.is_free(column));
-        columns.find_map(|column| {
+        for offset in 0..BOARD {
+            let column = (first + offset) % BOARD;
+            if !attacked.is_free(column) {
+                continue;
+            }
             *steps = steps.checked_sub(1)?;
-            if row + 1 == BOARD { Some(column) } else { place(first, row + 1, attacked.with(column), steps) }
-        })
+            if row + 1 == BOARD {
+                return Some(column);
+            }
+            let last = place(first, row + 1, attacked.with(column), steps);
+            if last.is_some() {
+                return last;
+            }
+        }
+        None
     }
 }
