@@ -603,6 +603,7 @@ impl Live {
                 }
             }
         });
+        health.add(Count::RecordsUnordered, self.merge.take_unordered());
     }
 
     /// How full the fullest ring was at the last drain, from 0 to 1.

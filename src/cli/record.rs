@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::UsageError;
-use crate::capture::{self, CallGraph, Event, MAX_STACK_BYTES, Rate, Settings, Target};
+use crate::capture::{self, CallGraph, Event, EventError, MAX_STACK_BYTES, Rate, Settings, Target};
 use crate::encode::Format;
 use crate::ids::{Pid, Tid};
 use crate::session::{self, Output, Recording, Screen, Timing};
@@ -55,7 +55,7 @@ pub struct RecordArgs {
     #[arg(short)]
     g: bool,
     /// How stacks are found: auto (per frame: unwind information, else frame pointers; the copy of the stack grows as
-    /// needed), dwarf[,BYTES] (a copy of that many bytes), fp (frame pointers, followed by the kernel), no
+    /// needed), dwarf[,BYTES] (a copy of that many bytes), fp (frame pointers, followed by the kernel), no (none)
     #[arg(long, value_name = "MODE", default_value = "auto")]
     call_graph: Graph,
     /// Do not record threads and processes that the target starts later
@@ -227,7 +227,7 @@ fn writable(path: &Path) -> anyhow::Result<()> {
 fn events(args: &RecordArgs) -> anyhow::Result<Vec<Event>> {
     let mut events = Vec::new();
     for list in &args.event {
-        events.extend(capture::parse_list(list).map_err(usage)?);
+        events.extend(capture::parse_list(list).map_err(event_error)?);
     }
     let asked = match (args.freq, args.count) {
         (Some(Frequency(hertz)), _) => Some(Rate::Frequency(hertz)),
@@ -242,6 +242,14 @@ fn events(args: &RecordArgs) -> anyhow::Result<Vec<Event>> {
         }
     }
     if events.is_empty() { Err(usage("no event was named")) } else { Ok(events) }
+}
+
+/// A name that means nothing is the user's slip; a tracepoint that may not be read is not.
+fn event_error(error: EventError) -> anyhow::Error {
+    match error {
+        EventError::Tracefs { .. } => error.into(),
+        EventError::Unknown { .. } | EventError::Modifier { .. } => usage(error),
+    }
 }
 
 /// Whom to record, and what to run meanwhile.

@@ -20,7 +20,7 @@ const WIDTH: usize = 120;
 /// Narrower terminals are written to as if they had this many.
 const MIN_WIDTH: usize = 60;
 
-/// Arguments of `rprof report`.
+/// Show a profile in the terminal: functions by time, trees of callers and callees
 #[derive(Args, Debug, Clone)]
 pub struct ReportArgs {
     /// The profile: pprof or folded stacks, told by content; `-` is the standard input

@@ -44,6 +44,7 @@ pub struct Collector {
     chain: Chain,
     graph: CallGraph,
     pressure: Pressure,
+    weight: u64,
     /// Since when a sample waits for images.
     waiting: Option<Instant>,
     patient: bool,
@@ -84,6 +85,7 @@ impl Collector {
             chain: Chain::default(),
             graph,
             pressure: Pressure::default(),
+            weight: 0,
             waiting: None,
             patient: true,
             losses: vec![Loss::default(); events],
@@ -133,19 +135,16 @@ impl Collector {
         self.processes.sweep();
     }
 
-    /// How many stacks were too long for the copy since the last call.
-    pub fn take_pressure(&mut self) -> Pressure {
-        std::mem::take(&mut self.pressure)
+    /// How many stacks were too long for the copy since the last answer; `None` while there are too few to tell.
+    pub fn take_pressure(&mut self) -> Option<Pressure> {
+        const ENOUGH: u64 = 100;
+        (self.pressure.stacks >= ENOUGH).then(|| std::mem::take(&mut self.pressure))
     }
 
-    /// Samples so far, and their weight by event.
+    /// Weight of the first event's samples so far.
     #[must_use]
-    pub fn total(&self, event: u32) -> Tally {
-        let of_event = self.counts.samples.iter().filter(|(key, _)| key.event == event);
-        of_event.fold(Tally::default(), |sum, (_, tally)| Tally {
-            samples: sum.samples + tally.samples,
-            weight: sum.weight + tally.weight,
-        })
+    pub fn weight(&self) -> u64 {
+        self.weight
     }
 
     /// Takes a record. [`Flow::Pause`] if it is a sample whose process has images that are still being opened.
@@ -239,13 +238,16 @@ impl Collector {
         let index = self.counts.threads[thread.0 as usize].process;
         self.chain.read(sample);
         let marker = self.chain.walk(sample, self.graph, &mut self.unwinder, process, health);
-        self.pressure.stacks += u64::from(!self.chain.frames.is_empty());
+        let in_user_code = u64::from(!self.chain.frames.is_empty());
+        health.add(Count::SamplesUser, in_user_code);
+        self.pressure.stacks += in_user_code;
         // A copy that is not full ended at a page that is not there (yet): more room would not have helped.
         self.pressure.cut += u64::from(marker == Some(Marker::Truncated) && sample.stack_full);
         let stack = self.chain.push(&mut self.counts.stacks, index, marker);
         let tally = self.counts.samples.entry(SampleKey { event: sample.event.0, thread, stack }).or_default();
         tally.samples += 1;
         tally.weight += sample.period;
+        self.weight += if sample.event.0 == 0 { sample.period } else { 0 };
         health.add(Count::Samples, 1);
         self.send_requests();
         Flow::Continue

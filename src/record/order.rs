@@ -48,12 +48,20 @@ impl RecordRing {
 #[derive(Default)]
 pub struct Merge {
     next: BinaryHeap<Reverse<(Timestamp, usize)>>,
+    /// The time of the youngest record that was passed on.
+    youngest: Timestamp,
+    unordered: u64,
 }
 
 impl Merge {
     /// How long after its time a record is surely in its ring. In between lies a handful of instructions with interrupts off, but a
     /// virtual CPU may be taken away within them.
     pub const MARGIN: u64 = 2_000_000;
+
+    /// Records since the last call that came behind a younger one.
+    pub fn take_unordered(&mut self) -> u64 {
+        std::mem::take(&mut self.unordered)
+    }
 
     /// Passes the records of all rings that are not younger than `until` to `visit`, oldest first.
     pub fn drain(&mut self, rings: &mut [RecordRing], until: Timestamp, mut visit: impl FnMut(&[u8]) -> Flow) {
@@ -72,6 +80,8 @@ impl Merge {
             if visit(bytes) == Flow::Pause {
                 break;
             }
+            self.unordered += u64::from(time < self.youngest);
+            self.youngest = self.youngest.max(time);
             ring.ring.pass(size);
             ring.ring.release();
             self.next.extend(ring.next_time().map(|time| Reverse((time, at))));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::screen::{Screen, Summary};
 use super::signals::Signals;
 use crate::capture::{CallGraph, CaptureError, Live, Settings, Sharing, Target};
-use crate::collect::{Collector, Span, Window};
+use crate::collect::{Collector, Frame, Span, Window};
 use crate::encode::{self, FileError, Format};
 use crate::health::{Count, Health};
 use crate::ids::{Pid, Unit};
@@ -20,7 +20,7 @@ use crate::sys::child::Child;
 /// made for a sample.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// How often it is looked whether the target still lives, and whether its stacks fit.
+/// How often it is looked whether the target still lives, and the live line is drawn.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A share of stacks that were cut, above which a larger copy is taken.
@@ -104,12 +104,47 @@ pub fn record(recording: Recording, screen: &Screen) -> Result<i32, RecordingErr
     session.begin(timing.delay, child.as_mut())?;
     session.run(timing, child.as_mut(), &signals);
     let (elapsed, window) = session.finish(&target, &command, &signals);
-    let status = child.as_mut().map(Child::terminate);
+    if let Some(child) = &mut child {
+        child.terminate();
+    }
+    let restricted = kernel_names_hidden(&window, &mut symbolizer);
     let cpus = cpus_used(&window);
     let profile = profile::build(window, &mut symbolizer, &mut |done, total| screen.naming(done, total));
     encode::write_file(&output.path, output.format, &profile)?;
+    if restricted {
+        screen.say("the kernel's functions have no names: /proc/kallsyms shows no addresses (run with CAP_SYSLOG, or sysctl kernel.kptr_restrict=0)");
+    }
     screen.sum_up(&summary(&profile, elapsed, cpus, &output), verbose);
-    Ok(status.unwrap_or_else(|| signals.received().map_or(0, |signal| 128 + signal)))
+    Ok(match child {
+        Some(child) => wait(child, &signals, screen),
+        None => signals.received().map_or(0, |signal| 128 + signal),
+    })
+}
+
+/// Whether frames of the kernel stay without names, because this user may not see its addresses.
+fn kernel_names_hidden(window: &Window, symbolizer: &mut Symbolizer) -> bool {
+    let kernel = window.stacks.distinct_frames().iter().any(|frame| matches!(frame, Frame::Kernel(_)));
+    kernel && symbolizer.kernel_restricted()
+}
+
+/// Waits for the command that was asked to end, with the file written already; who loses patience may signal again, which ends it.
+fn wait(mut child: Child, signals: &Signals, screen: &Screen) -> i32 {
+    signals.forget();
+    let asked = Instant::now();
+    let mut said = false;
+    loop {
+        if let Some(status) = child.try_wait() {
+            return status;
+        }
+        if signals.received().is_some() {
+            child.kill();
+        }
+        if !said && asked.elapsed() > LOOK {
+            said = true;
+            screen.say(&format!("waiting for {} to end; ^C kills it", child.program()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn summary<'a>(profile: &'a Profile, elapsed: Duration, cpus: Option<f64>, output: &Output) -> Summary<'a> {
@@ -190,6 +225,7 @@ impl<'a> Session<'a> {
                 [Some(signals.fd()), child.as_ref().and_then(|child| child.pidfd())].into_iter().flatten().collect();
             self.live.wait(&fds, next.unwrap_or_default().saturating_sub(elapsed));
             self.drain(false);
+            self.adapt();
             if delayed && self.began.elapsed() >= timing.delay {
                 delayed = false;
                 self.start_late();
@@ -203,7 +239,7 @@ impl<'a> Session<'a> {
                 if child.is_none() && self.live.is_over() {
                     return;
                 }
-                self.look();
+                self.show();
             }
         }
     }
@@ -230,32 +266,37 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Once a second: a larger copy of the stacks where many were cut, and the live line.
-    fn look(&mut self) {
-        let pressure = self.collector.take_pressure();
+    /// Takes a larger copy of stacks, once enough of them were seen to be longer.
+    fn adapt(&mut self) {
         let (old, most) = (self.live.stack_bytes(), self.live.most_stack_bytes());
-        let cut = pressure.cut as f64 > CUT_SHARE * pressure.stacks as f64 && pressure.cut > 1;
-        if cut && self.live.graph() == CallGraph::Auto && old < most {
-            let new = (old * 2).min(most);
-            match self
-                .live
-                .set_stack_bytes(new)
-                .map_err(|error| error.to_string())
-                .and_then(|()| self.live.enable().map_err(|error| error.to_string()))
-            {
-                Ok(()) => self.screen.say(&format!(
-                    "{} of {} stacks were longer than the {} KB copied of each: copying {} KB",
-                    pressure.cut,
-                    pressure.stacks,
-                    old >> 10,
-                    (new + 8) >> 10
-                )),
-                Err(error) => self.screen.say(&format!("cannot copy more of each stack: {error}")),
-            }
+        if self.live.graph() != CallGraph::Auto || old >= most {
+            return;
         }
-        let elapsed = self.began.elapsed();
+        let Some(pressure) = self.collector.take_pressure() else { return };
+        if pressure.cut < 2 || pressure.cut as f64 <= CUT_SHARE * pressure.stacks as f64 {
+            return;
+        }
+        let new = (old * 2).min(most);
+        let grown = self.live.set_stack_bytes(new).map_err(|error| error.to_string());
+        let grown = grown.and_then(|()| self.live.enable().map_err(|error| error.to_string()));
+        let (cut, stacks) = (pressure.cut, pressure.stacks);
+        match grown {
+            Ok(()) => self.screen.say(&format!(
+                "{cut} of {stacks} stacks were longer than the {} KB copied of each: copying {} KB",
+                old >> 10,
+                (new + 8) >> 10
+            )),
+            Err(error) => self.screen.say(&format!("cannot copy more of each stack: {error}")),
+        }
+    }
+
+    /// The live line.
+    fn show(&self) {
         let lost = self.live.losses().map_or(self.health.get(Count::RecordsLost), |lost| lost.iter().sum());
-        self.screen.show(elapsed, self.health.get(Count::Samples), lost, None);
+        let elapsed = self.began.elapsed();
+        let time = self.live.events().first().is_some_and(|event| event.unit == Unit::Nanoseconds);
+        let cpus = time.then(|| self.collector.weight() as f64 / elapsed.as_nanos() as f64);
+        self.screen.show(elapsed, self.health.get(Count::Samples), lost, cpus);
     }
 
     fn finish(mut self, target: &Target, command: &str, signals: &Signals) -> (Duration, Window) {

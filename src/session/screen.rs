@@ -53,7 +53,9 @@ impl Screen {
         let quality = Quality::of(end.profile).unwrap_or_default();
         let health = &quality.health;
         let seconds = end.elapsed.as_secs_f64();
-        let cpus = end.cpus.map_or(String::new(), |cpus| format!(" ({cpus:.2} CPUs)"));
+        // What was lost was CPU time too, but nobody knows whose.
+        let least = if quality.lost > 0 { "at least " } else { "" };
+        let cpus = end.cpus.map_or(String::new(), |cpus| format!(" ({least}{cpus:.2} CPUs)"));
         self.say(&format!(
             "{} samples in {seconds:.1} s{cpus}, {} lost{}",
             health.get(Count::Samples),
@@ -61,7 +63,7 @@ impl Screen {
             throttled(&quality)
         ));
         if let Some(complete) = quality.complete_share() {
-            self.say(&format!("{:.1} % of user stacks reach the root{}", 100.0 * complete, incomplete(health)));
+            self.say(&format!("{:.1} % of user stacks reach the root{}", floor(100.0 * complete), incomplete(health)));
         }
         let (named, unnamed) = (health.get(Count::FramesNamed), health.get(Count::FramesUnnamed));
         if named + unnamed > 0 {
@@ -89,8 +91,13 @@ pub(super) struct Summary<'a> {
     pub(super) file: String,
 }
 
+/// To one decimal, downwards: 100 % is said only of all.
+fn floor(percent: f64) -> f64 {
+    (10.0 * percent).floor() / 10.0
+}
+
 fn throttled(quality: &Quality) -> String {
-    if quality.throttled == 0 { String::new() } else { format!(", throttled {} times", quality.throttled) }
+    if quality.throttled == 0 { String::new() } else { format!(", throttled {}×", quality.throttled) }
 }
 
 /// Why stacks have no root, most frequent first.

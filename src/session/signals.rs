@@ -32,6 +32,11 @@ impl Signals {
         self.wake.as_fd()
     }
 
+    /// Waits for another one.
+    pub(super) fn forget(&self) {
+        self.last.store(0, Ordering::Relaxed);
+    }
+
     /// The number of the last signal that came.
     pub(super) fn received(&self) -> Option<i32> {
         i32::try_from(self.last.load(Ordering::Relaxed)).ok().filter(|&signal| signal != 0)

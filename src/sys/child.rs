@@ -102,13 +102,21 @@ impl Child {
         self.wait_with(Some(WaitPidFlag::WNOHANG))
     }
 
-    /// Asks it to end, if it has not, and waits for it.
-    pub fn terminate(&mut self) -> i32 {
-        if self.status.is_none() {
-            // It may have ended on its own meanwhile.
-            let _ = kill(self.pid, Signal::SIGTERM);
+    /// Asks it to end, if it has not.
+    pub fn terminate(&mut self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Ends it, if it has not ended.
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        // Until it is reaped, its PID is no one else's.
+        if self.try_wait().is_none() {
+            let _ = kill(self.pid, signal);
         }
-        self.wait_with(None).unwrap_or(0)
     }
 
     fn wait_with(&mut self, flags: Option<WaitPidFlag>) -> Option<i32> {
@@ -158,7 +166,16 @@ mod tests {
     fn a_command_that_is_not_there_says_so() {
         let mut child = Child::start(&["/nonexistent/command"]).unwrap();
         assert_eq!(child.release().unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert_eq!(child.terminate(), 127);
+        assert_eq!(child.wait_with(None), Some(127));
+    }
+
+    #[test]
+    fn one_that_is_asked_to_end_tells_the_signal() {
+        let mut child = Child::start(&["sleep", "1000"]).unwrap();
+        child.release().unwrap();
+        child.terminate();
+        assert_eq!(child.wait_with(None), Some(143));
+        child.kill();
     }
 
     #[test]
