@@ -286,18 +286,19 @@ fn a_program_in_a_root_of_its_own_keeps_its_names() {
     let recorded = briefly(&["-p", &running.pid().to_string()]);
     assert!(recorded.share(CHAIN) > 0.95, "{}", recorded.top());
     let main = &recorded.profile.mappings[0];
-    assert_eq!(recorded.profile.text(main.file), "/inner/hidden");
+    assert!(recorded.profile.text(main.file).ends_with("/inner/hidden"));
 }
 
 #[test]
 fn thousands_of_threads_take_few_files() {
-    let program = running("threads.c", &["2200"]);
-    let session = start(&["-F", "999", "-p", &program.pid().to_string()], NO_COMMAND).opened();
-    let_run(program.pid(), 500);
+    // So many would leave other tests no time.
+    let mut nice = Command::new("nice");
+    let program = programs::run_command(nice.args(["-n", "19"]).arg(c("threads.c", O2)).args(["0", "2200"]));
+    let pid = program.pid().to_string();
+    let session = start(&["-F", "999", "-p", &pid, "--duration", "1"], NO_COMMAND).opened();
     let files = fs::read_dir(format!("/proc/{}/fd", session.pid())).unwrap().count();
     let cpus = std::thread::available_parallelism().unwrap().get();
     assert!(files < 60 + 8 * cpus && perf_events(session.pid()) <= 4 * cpus, "{files} files");
-    session.signal(Signal::SIGINT);
     let recorded = session.finish();
     let threads: BTreeSet<i32> = recorded.stacks.iter().map(|stack| stack.tid).collect();
     assert!(threads.len() > 30, "{} threads: {}", threads.len(), recorded.top());
@@ -396,7 +397,7 @@ fn a_target_that_is_stopped_or_a_zombie_is_no_trouble() {
     let mut zombie = Command::new("true").process_group(0).spawn().unwrap();
     let stat = || fs::read_to_string(format!("/proc/{}/stat", zombie.id())).unwrap();
     wait_for("the child to end", || stat().contains(") Z "));
-    let failed = attempt(&["-p", &zombie.id().to_string(), "-o", "/dev/null"], NO_COMMAND);
+    let failed = attempt(&["-p", &zombie.id().to_string(), "--format", "pprof", "-o", "/dev/null"], NO_COMMAND);
     assert!(failed.said.contains("no such process"), "{}", failed.said);
     zombie.wait().unwrap();
 }

@@ -213,6 +213,9 @@ fn writable(path: &Path) -> anyhow::Result<()> {
     if path == Path::new("-") {
         return Ok(());
     }
+    if path.is_dir() {
+        anyhow::bail!("cannot write {}: it is a folder; name a file in it", path.display());
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let place = if path.exists() && !path.is_file() { path } else { folder };
     access(place, AccessFlags::W_OK).with_context(|| {
