@@ -55,7 +55,7 @@ pub struct RecordArgs {
     #[arg(short)]
     g: bool,
     /// How stacks are found: auto (per frame: unwind information, else frame pointers; the copy of the stack grows as
-    /// needed), dwarf[,BYTES] (a copy of that many bytes), fp (frame pointers, followed by the kernel), no (none)
+    /// needed), dwarf or dwarf,BYTES (a copy of that many bytes), fp (frame pointers, followed by the kernel), no (none)
     #[arg(long, value_name = "MODE", default_value = "auto")]
     call_graph: Graph,
     /// Do not record threads and processes that the target starts later
