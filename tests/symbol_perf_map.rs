@@ -19,7 +19,7 @@ use rprof::symbol::{Options, Symbolizer};
 fn process(root: &Path) -> ProcessInfo {
     let uid = fs::metadata(root).unwrap().uid();
     let root = Some(Arc::new(File::open(root).unwrap()));
-    ProcessInfo { pid: Pid(i32::MAX), namespace_pid: Pid(7), uid, comm: "node".into(), root }
+    ProcessInfo { pid: Pid(i32::MAX), namespace_pid: Pid(7), uid, comm: "node".into(), root, perf_map: None }
 }
 
 fn name(process: &ProcessInfo, address: u64) -> String {

@@ -13,6 +13,7 @@ use crate::health::{Count, Health};
 use crate::ids::{Address, ImageId, KernelAddress, Pid, Tid, Unit};
 use crate::process::{Process, ProcessKey, Processes};
 use crate::record::{Flow, Record, Sample};
+use crate::runtime::perf_map;
 use crate::sys::perf_event::abi;
 use crate::unwind::{Cfi, End, StackCopy, Unwinder, UserFrame, Why};
 
@@ -61,6 +62,8 @@ struct Counts {
     processes: Vec<crate::process::ProcessInfo>,
     process_index: FxHashMap<ProcessKey, ProcessIndex>,
     thread_index: FxHashMap<(ProcessKey, Tid), ThreadIndex>,
+    /// When a perf map was last looked for.
+    perf_maps: FxHashMap<ProcessIndex, Instant>,
 }
 
 /// One stack while it is put together; kept, so that no sample has to allocate.
@@ -243,6 +246,9 @@ impl Collector {
         self.pressure.stacks += in_user_code;
         // A copy that is not full ended at a page that is not there (yet): more room would not have helped.
         self.pressure.cut += u64::from(marker == Some(Marker::Truncated) && sample.stack_full);
+        if self.chain.frames.iter().any(|frame| frame.place.is_none()) {
+            self.counts.hold_perf_map(index);
+        }
         let stack = self.chain.push(&mut self.counts.stacks, index, marker);
         let tally = self.counts.samples.entry(SampleKey { event: sample.event.0, thread, stack }).or_default();
         tally.samples += 1;
@@ -285,6 +291,20 @@ impl Counts {
         self.threads.push(Thread { process: owner, pid: info.pid, tid, comm });
         self.thread_index.insert(key, index);
         index
+    }
+}
+
+impl Counts {
+    /// Opens the perf map of a process that makes code at run time, while it is there; looks again later if it is not.
+    fn hold_perf_map(&mut self, process: ProcessIndex) {
+        const AGAIN: Duration = Duration::from_secs(1);
+        let Some(info) = self.processes.get_mut(process.0 as usize).filter(|info| info.perf_map.is_none()) else {
+            return;
+        };
+        if self.perf_maps.get(&process).is_none_or(|looked| looked.elapsed() >= AGAIN) {
+            self.perf_maps.insert(process, Instant::now());
+            info.perf_map = perf_map::open(info).ok().map(Arc::new);
+        }
     }
 }
 

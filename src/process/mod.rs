@@ -30,4 +30,6 @@ pub struct ProcessInfo {
     pub comm: Arc<str>,
     /// Its root directory, held open (`O_PATH`), so that files of its mount namespace can be opened after it has ended.
     pub root: Option<Arc<File>>,
+    /// Its perf map, held open from the first sample in code that it made at run time: some compilers delete it at their end.
+    pub perf_map: Option<Arc<File>>,
 }

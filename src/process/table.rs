@@ -161,7 +161,7 @@ impl Processes {
         let (keys, epochs) = (&mut self.keys, &mut self.epochs);
         self.table.entry(pid).or_insert_with(|| Process {
             key: next_key(keys),
-            info: ProcessInfo { pid, namespace_pid: pid, uid: u32::MAX, comm: "".into(), root: None },
+            info: ProcessInfo { pid, namespace_pid: pid, uid: u32::MAX, comm: "".into(), root: None, perf_map: None },
             looked_up: false,
             space: AddressSpace::new(epochs),
             threads: FxHashMap::default(),
@@ -251,7 +251,13 @@ impl Processes {
             return;
         };
         let comm = parent.threads.get(&task.parent_tid).unwrap_or(&parent.info.comm).clone();
-        let info = ProcessInfo { pid: task.pid, namespace_pid: task.pid, comm: comm.clone(), ..parent.info.clone() };
+        let info = ProcessInfo {
+            pid: task.pid,
+            namespace_pid: task.pid,
+            comm: comm.clone(),
+            perf_map: None,
+            ..parent.info.clone()
+        };
         let child = Process {
             key,
             info,

@@ -95,14 +95,15 @@ impl ProcessMap {
     fn read_on(&mut self, process: &ProcessInfo) -> u64 {
         self.looked = Instant::now();
         let dropped = self.map.dropped;
-        let read = open(process).and_then(|file| {
+        let held = process.perf_map.clone().map_or_else(|| open(process).map(Arc::new), Ok);
+        let read = held.and_then(|file| {
             let metadata = file.metadata()?;
             let identity = (metadata.dev(), metadata.ino());
             if self.file != Some(identity) || metadata.len() < self.end {
                 (self.file, self.end, self.map) = (Some(identity), 0, PerfMap::default());
             }
             let start = self.end.max(metadata.len().saturating_sub(MOST_BYTES));
-            self.end = start + self.map.read(file, start, start > self.end)?;
+            self.end = start + self.map.read(&file, start, start > self.end)?;
             Ok(())
         });
         if read.is_err() {
@@ -114,7 +115,10 @@ impl ProcessMap {
 }
 
 /// Opens the map of a process: in its own root by its own PID, or on the host.
-fn open(process: &ProcessInfo) -> io::Result<File> {
+///
+/// # Errors
+/// If there is none, or another user's.
+pub fn open(process: &ProcessInfo) -> io::Result<File> {
     let path = |pid: Pid| PathBuf::from(format!("/tmp/perf-{}.map", pid.0));
     let own = process.root.as_deref().map(|root| sys::open_regular(Some(root), &path(process.namespace_pid), false));
     let file = match own {
@@ -152,7 +156,7 @@ impl PerfMap {
     ///
     /// # Errors
     /// What reading the file answers.
-    fn read(&mut self, mut file: File, start: u64, skip: bool) -> io::Result<u64> {
+    fn read(&mut self, mut file: &File, start: u64, skip: bool) -> io::Result<u64> {
         file.seek(SeekFrom::Start(start))?;
         self.parse(BufReader::with_capacity(1 << 16, file.take(MOST_BYTES)), skip)
     }

@@ -86,7 +86,7 @@ pub(crate) fn image(id: u32, name: &str, build_id: &[u8]) -> ImageInfo {
 }
 
 pub(crate) fn process(pid: i32, comm: &str) -> ProcessInfo {
-    ProcessInfo { pid: Pid(pid), namespace_pid: Pid(pid), uid: 0, comm: comm.into(), root: None }
+    ProcessInfo { pid: Pid(pid), namespace_pid: Pid(pid), uid: 0, comm: comm.into(), root: None, perf_map: None }
 }
 
 pub(crate) fn thread(process: u32, pid: i32, tid: i32, comm: &str) -> Thread {
