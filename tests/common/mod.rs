@@ -1,7 +1,7 @@
 //! What the integration tests share.
 
 // Every test file is a crate of its own and uses only a part of this.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 pub mod programs;
 pub mod recording;
