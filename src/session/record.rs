@@ -154,8 +154,9 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(live: Live, screen: &'a Screen) -> Session<'a> {
-        let collector = Collector::new(live.events().len(), live.graph());
+        // Before the loader's threads start, which inherit it: samples wait for what they open.
         sys::raise_priority();
+        let collector = Collector::new(live.events().len(), live.graph());
         Session { live, collector, health: Health::default(), screen, start: SystemTime::now(), began: Instant::now() }
     }
 
