@@ -1,6 +1,8 @@
 //! Builds and runs every program of `tests/programs` in each of the ways in which other tests use it: a program that does not
 //! do what its first line says would make those tests lie.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 mod common;
 
 use std::fs;

@@ -16,6 +16,7 @@ use common::recording::{
     Attempt, Recorded, attempt, let_run, perf_events, record, rprof, start, start_as, text, wait_for,
 };
 use nix::sys::signal::Signal;
+use rprof::health::Count;
 
 const O2: &[&str] = &["-O2", "-fomit-frame-pointer"];
 const CHAIN: &[&str] = &["_start", "…", "main", "a", "b", "leaf", "spin"];
@@ -252,8 +253,9 @@ fn short_lives_are_named() {
     assert!(all > 50 && lost * 100 <= all * 2, "{lost} of {all}: {}", recorded.top());
     let shells = recorded.count(|stack| stack.comm == "sh" && stack.has("_start") || stack.comm == "cat");
     assert!(shells > 5, "{}", recorded.top());
-    let whole = recorded.quality().complete_share().unwrap();
-    assert!(whole > 0.9, "{whole}: {}", recorded.top());
+    // A compiler's stacks are long, and others run beside: cut ones are none of this test's.
+    let lost = recorded.health(Count::StacksBroken) + recorded.health(Count::StacksNoCfi);
+    assert!(lost * 50 <= recorded.samples(), "{lost}: {}", recorded.top());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::ids::ImageId;
 use crate::process::{Image, OpenRequest};
+use crate::sys::Priority;
 use crate::unwind::{Cfi, Table};
 
 /// Work that is done.
@@ -22,7 +23,8 @@ pub(super) enum Loaded {
 
 /// The collector's end. The threads end when this is dropped.
 ///
-/// Two threads, because samples wait for an image to be opened, which must not wait for a table to be compiled.
+/// Two threads, because samples wait for an image to be opened, which must not wait for a table to be compiled, nor on a busy
+/// host for anything else.
 pub(super) struct Loader {
     to_open: Queue<OpenRequest>,
     to_compile: Queue<(ImageId, Arc<Cfi>)>,
@@ -33,8 +35,10 @@ impl Loader {
     pub(super) fn start() -> Loader {
         let (done, loaded) = bounded(64);
         Loader {
-            to_open: Queue::start("rprof-open", done.clone(), |request| open(&request)),
-            to_compile: Queue::start("rprof-compile", done, |(id, cfi): (ImageId, Arc<Cfi>)| compile(id, &cfi)),
+            to_open: Queue::start("rprof-open", Priority::FIRST, done.clone(), |request| open(&request)),
+            to_compile: Queue::start("rprof-compile", Priority::current(), done, |(id, cfi): (ImageId, Arc<Cfi>)| {
+                compile(id, &cfi)
+            }),
             loaded,
         }
     }
@@ -75,9 +79,15 @@ struct Queue<T> {
 }
 
 impl<T: Send + 'static> Queue<T> {
-    fn start(name: &str, done: Sender<Loaded>, work: impl Fn(T) -> Loaded + Send + 'static) -> Queue<T> {
+    fn start(
+        name: &str,
+        priority: Priority,
+        done: Sender<Loaded>,
+        work: impl Fn(T) -> Loaded + Send + 'static,
+    ) -> Queue<T> {
         let (jobs, todo) = bounded::<T>(64);
         let run = move || {
+            priority.set();
             for job in todo {
                 if done.send(work(job)).is_err() {
                     return;

@@ -13,8 +13,8 @@ use crate::health::{Count, Health};
 use crate::ids::{Pid, Unit};
 use crate::profile::{self, Profile};
 use crate::symbol::Symbolizer;
-use crate::sys;
 use crate::sys::child::Child;
+use crate::sys::{self, Priority};
 
 /// How often the rings are drained when nothing fills them earlier. A wake-up costs ten times what a sample's copy does, so none is
 /// made for a sample.
@@ -170,6 +170,7 @@ fn cpus_used(window: &Window) -> Option<f64> {
 }
 
 struct Session<'a> {
+    ordinary: Priority,
     live: Live,
     collector: Collector,
     health: Health,
@@ -181,8 +182,18 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(live: Live, screen: &'a Screen) -> Session<'a> {
         let collector = Collector::new(live.events().len(), live.graph());
-        sys::raise_priority();
-        Session { live, collector, health: Health::default(), screen, start: SystemTime::now(), began: Instant::now() }
+        // The rings must be emptied in time on a busy host. Naming is in no hurry.
+        let ordinary = Priority::current();
+        Priority::FIRST.set();
+        Session {
+            ordinary,
+            live,
+            collector,
+            health: Health::default(),
+            screen,
+            start: SystemTime::now(),
+            began: Instant::now(),
+        }
     }
 
     /// What runs already is read once its changes are being recorded, so that nothing falls in between.
@@ -303,6 +314,7 @@ impl<'a> Session<'a> {
         self.live.disable();
         let elapsed = self.began.elapsed();
         self.drain(true);
+        self.ordinary.set();
         let lost = self.live.losses();
         let main_process = match target {
             Target::Command(pid) => Some(*pid),

@@ -65,12 +65,27 @@ pub fn raise_file_limit() {
     }
 }
 
-/// Lets the calling thread run before others, so that the rings are emptied in time on a busy host. Without the
-/// privilege it stays as it is.
-pub fn raise_priority() {
-    // SAFETY: takes no pointer; 0 is the calling thread.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, -20);
+/// How the scheduler treats a thread against others (`nice`).
+#[derive(Clone, Copy, Debug)]
+pub struct Priority(i32);
+
+impl Priority {
+    /// Before all ordinary threads.
+    pub const FIRST: Priority = Priority(-20);
+
+    /// The calling thread's, which threads that it starts inherit.
+    #[must_use]
+    pub fn current() -> Priority {
+        // SAFETY: takes no pointer; 0 is the calling thread.
+        Priority(unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) })
+    }
+
+    /// Gives it to the calling thread. Without the privilege to raise it, it stays as it is.
+    pub fn set(self) {
+        // SAFETY: takes no pointer; 0 is the calling thread.
+        unsafe {
+            libc::setpriority(libc::PRIO_PROCESS, 0, self.0);
+        }
     }
 }
 

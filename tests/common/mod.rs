@@ -1,6 +1,6 @@
 //! What the integration tests share.
 
-// Every test file is a crate of its own and uses only a part of this; a helper that cannot go on fails its test by a panic.
+// Every test file is a crate of its own and uses only a part of this.
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 pub mod programs;
