@@ -202,7 +202,7 @@ fn a_full_disk_is_told_and_leaves_no_half_file() {
     let small = Small::new();
     let filler = small.0.path().join("filler");
     let _ = fs::write(&filler, vec![1; 1 << 20]);
-    let failed = attempt(&["-o", text(&small.0.path().join("x.folded"))], &["true"]);
+    let failed = attempt(&["-o", text(&small.0.path().join("x.pb.gz"))], &["true"]);
     assert_eq!(failed.status, Some(255));
     assert!(failed.said.contains("make room in"), "{}", failed.said);
     let left: Vec<_> = fs::read_dir(small.0.path()).unwrap().flatten().map(|entry| entry.path()).collect();
