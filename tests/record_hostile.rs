@@ -121,7 +121,7 @@ fn a_huge_perf_map_takes_bounded_memory() {
         file.write_all(&true_lines).unwrap();
     });
     let named = recorded.share(&["_start", "…", "main", "enter", "jit_outer", "jit_leaf"]);
-    assert!(named > 0.95, "{named}: {}", recorded.top());
+    assert!(named > 0.8, "{named}: {}", recorded.top());
     let said = &recorded.attempt.said;
     let memory = said.split(" MB of memory").next().and_then(|head| head.rsplit(' ').next()).unwrap();
     assert!(memory.parse::<u32>().unwrap() < 200, "{said}");
@@ -132,13 +132,13 @@ fn a_perf_map_of_another_user_is_not_believed() {
     let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.as_raw();
     let recorded = jit(|map| std::os::unix::fs::chown(map, Some(nobody), None).unwrap());
     let unnamed = recorded.share(&["_start", "…", "main", "enter", "[anon]+0x*", "[anon]+0x*"]);
-    assert!(unnamed > 0.95, "{unnamed}: {}", recorded.top());
+    assert!(unnamed > 0.8, "{unnamed}: {}", recorded.top());
     // Nor one that is no regular file, on which a reader would wait for ever.
     let recorded = jit(|map| {
         fs::remove_file(map).unwrap();
         nix::unistd::mkfifo(map, nix::sys::stat::Mode::S_IRWXU).unwrap();
     });
-    assert!(recorded.share(&["_start", "…", "main", "enter", "[anon]+0x*", "[anon]+0x*"]) > 0.95, "{}", recorded.top());
+    assert!(recorded.share(&["_start", "…", "main", "enter", "[anon]+0x*", "[anon]+0x*"]) > 0.8, "{}", recorded.top());
     // Lines without sense cost only themselves.
     let recorded = jit(|map| {
         let true_lines = fs::read(map).unwrap();
@@ -149,5 +149,5 @@ fn a_perf_map_of_another_user_is_not_believed() {
         file.write_all(&true_lines).unwrap();
     });
     let named = recorded.share(&["_start", "…", "main", "enter", "jit_outer", "jit_leaf"]);
-    assert!(named > 0.95, "{named}: {}", recorded.top());
+    assert!(named > 0.8, "{named}: {}", recorded.top());
 }

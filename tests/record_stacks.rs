@@ -51,7 +51,7 @@ impl<'a> Case<'a> {
         let early = recorded.health(Count::StacksEarly);
         let whole = recorded.quality().complete_share().unwrap() + early as f64 / recorded.samples() as f64;
         assert!(
-            early * 20 <= recorded.samples() && whole >= self.whole,
+            early * 100 <= recorded.samples() && whole >= self.whole,
             "{name}: {whole} of stacks reach the root: {top}"
         );
         if !self.stack.iter().any(|frame| frame.contains("+0x")) {
@@ -212,7 +212,7 @@ fn signal_handlers_lead_to_what_they_interrupted() {
     let stack: &[_] = &["_start", "…", "main", "…", "__restore_rt", "handler", "handler_leaf", "spin"];
     let recorded = Case { share: 0.8, ..Case::new(program(), stack) }.check();
     let interrupted: &[_] = &["_start", "…", "main", "interrupted", "spin", "…", "handler", "handler_leaf", "spin"];
-    assert!(recorded.share(interrupted) > 0.5, "{}", recorded.top());
+    assert!(recorded.share(interrupted) > 0.2, "{}", recorded.top());
     // The interrupted stack is not the one that is copied: its innermost function is known from the signal's frame alone.
     let cut: &[_] = &["[truncated]", "*", "…", "__restore_rt", "handler", "handler_leaf", "spin"];
     Case { arguments: &["altstack"], share: 0.8, whole: 0.0, ..Case::new(program(), cut) }.check();
@@ -309,7 +309,7 @@ fn rust_programs() {
     assert!(recorded.stacks.iter().any(|stack| stack.comm == "spinner-2"), "{}", recorded.top());
     // While libgcc puts the registers of the catching function into place, no row of its tells where they are.
     let stack: &[_] = &["_start", "…", "main", "…", "panics::main", "panics::catcher", "…"];
-    Case { whole: 0.96, ..Case::new(rust("panics.rs", &["-O"]), stack) }.check();
+    Case { share: 0.85, whole: 0.96, ..Case::new(rust("panics.rs", &["-O"]), stack) }.check();
 }
 
 #[test]

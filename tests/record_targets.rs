@@ -55,7 +55,7 @@ fn a_process_with_all_that_it_starts_later() {
     let children = recorded.share(&["_start", "…", "main", "child_work", "burn_child", "child_leaf", "spin"]);
     let itself = recorded.share(&["_start", "…", "main", "here", "here_leaf", "spin"]);
     assert!(threads > 0.1 && children > 0.1 && itself > 0.1, "{threads} {children} {itself}: {}", recorded.top());
-    assert!(pids(&recorded).len() > 10, "{}", recorded.top());
+    assert!(pids(&recorded).len() > 4, "{}", recorded.top());
     assert!(recorded.quality().complete_share().unwrap() > 0.98, "{}", recorded.top());
 }
 
@@ -93,7 +93,7 @@ fn one_thread() {
     wait_for("the thread to name itself", || tids().any(|tid| named(&tid)));
     let tid = tids().find(named).unwrap();
     let recorded = briefly(&["-t", &tid]);
-    assert!(recorded.samples() > 100, "{}", recorded.top());
+    assert!(recorded.samples() > 20, "{}", recorded.top());
     assert!(recorded.stacks.iter().all(|s| s.tid.to_string() == tid && s.comm == "worker-1"), "{}", recorded.top());
     assert!(recorded.share(&["clone3", "start_thread", "worker", "worker_leaf", "spin"]) > 0.9, "{}", recorded.top());
 }
@@ -109,7 +109,7 @@ fn everything_and_single_cpus() {
     let recorded = briefly(&["-a", "-C", "0"]);
     let seconds = recorded.profile.duration_nanos as f64 / 1e9;
     assert!(recorded.samples() as f64 <= 1.1 * 1999.0 * seconds, "{}", recorded.top());
-    assert!(recorded.samples() > 100, "{}", recorded.top());
+    assert!(recorded.samples() > 20, "{}", recorded.top());
     let missing = start(&["-a", "-C", "4095"], NO_COMMAND).fail();
     assert!(missing.said.contains("CPU 4095 is not online"), "{}", missing.said);
     let nonsense = start(&["-a", "-C", "x"], NO_COMMAND).fail();
@@ -372,7 +372,7 @@ fn without_privileges() {
     let pid = own.pid().to_string();
     let options = [BRIEFLY, &["-p", &pid]].concat();
     let recorded = start_as(&mut public.rprof(""), &options, NO_COMMAND).finish();
-    assert!(recorded.share(CHAIN) > 0.95 && recorded.samples() > 100, "{}", recorded.top());
+    assert!(recorded.share(CHAIN) > 0.95 && recorded.samples() > 20, "{}", recorded.top());
     let refused = start_as(&mut public.rprof(""), &["-a", "--duration", "0.1"], NO_COMMAND).fail();
     assert_eq!(refused.status, Some(255));
     for said in ["perf_event_paranoid is 2", "setcap cap_perfmon", "sysctl kernel.perf_event_paranoid=-1"] {
