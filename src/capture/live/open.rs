@@ -1,0 +1,386 @@
+//! Opening events: on CPUs where that is allowed, else on tasks; with what this kernel knows; in rings that may be locked.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+
+use super::{Anchor, Live, Sampler, Settings, Sharing};
+use crate::capture::attr::{self, CallGraph, Features, MAX_STACK_BYTES};
+use crate::capture::error::CaptureError;
+use crate::capture::event::{Event, Rate};
+use crate::capture::target::{self, Scope, Target};
+use crate::ids::Tid;
+use crate::record::{Decoder, EventIndex, Merge, RecordRing};
+use crate::sys;
+use crate::sys::perf_event::{EventFd, Watch, abi};
+use crate::sys::ring::Ring;
+
+impl Live {
+    /// Opens the events, not yet counting.
+    ///
+    /// # Errors
+    /// [`CaptureError`], with what to do about it.
+    pub fn open(settings: Settings) -> Result<Live, CaptureError> {
+        sys::raise_file_limit();
+        let mut live = Live::prepare(settings)?;
+        match live.open_everything() {
+            Err(CaptureError::NotAllowed { .. }) if live.can_open_per_task() => {
+                live.notes.push(
+                    "opening events per task (no CAP_PERFMON): a target that switches often is slowed, and some of its samples are missed".into(),
+                );
+                live.sharing = Sharing::PerTask;
+                live.open_per_task()?;
+            }
+            other => other?,
+        }
+        Ok(live)
+    }
+
+    fn prepare(settings: Settings) -> Result<Live, CaptureError> {
+        let cgroups = match &settings.target {
+            Target::Cgroups(names) => names
+                .iter()
+                .map(|name| target::open_cgroup(name))
+                .collect::<Result<_, _>>()
+                .map_err(CaptureError::Cgroup)?,
+            _ => Vec::new(),
+        };
+        let stack_bytes = match settings.graph {
+            CallGraph::Dwarf { stack_bytes } => stack_bytes,
+            // Enough for most programs (docs/stacks.md); grows where it is not.
+            _ => 16 << 10,
+        };
+        let mut live = Live {
+            features: Features { lost: true, build_id: true },
+            sharing: Sharing::PerCpu,
+            stack_bytes,
+            ring_bytes: 0,
+            tids: Vec::new(),
+            cgroups,
+            sideband: Vec::new(),
+            anchors: Vec::new(),
+            samplers: Vec::new(),
+            rings: Vec::new(),
+            merge: Merge::default(),
+            decoder: Decoder::default(),
+            scope: Scope::new(&settings.target, settings.inherit),
+            lost: vec![0; settings.events.len()],
+            notes: Vec::new(),
+            settings,
+        };
+        live.clamp_frequency();
+        live.size_rings();
+        Ok(live)
+    }
+
+    /// Whether the target is made of tasks that events can be opened on one by one.
+    fn can_open_per_task(&self) -> bool {
+        matches!(self.settings.target, Target::Processes(_) | Target::Command(_) | Target::Threads(_))
+    }
+
+    /// The kernel refuses a frequency above its limit; perf lowers it and says so, and so do we.
+    fn clamp_frequency(&mut self) {
+        let limit = sysctl("perf_event_max_sample_rate").parse().unwrap_or(u64::MAX);
+        let mut clamped = false;
+        for event in &mut self.settings.events {
+            if let Rate::Frequency(hertz) = &mut event.rate {
+                clamped |= *hertz > limit && *hertz != u64::MAX;
+                *hertz = (*hertz).min(limit);
+            }
+        }
+        if clamped {
+            self.notes.push(format!(
+                "frequency lowered to the kernel's limit of {limit} Hz (sysctl kernel.perf_event_max_sample_rate)"
+            ));
+        }
+    }
+
+    /// Rings hold half a second of the largest samples, within bounds: a drain comes every 100 ms, or when a quarter is full,
+    /// but a busy host lets us wait.
+    fn size_rings(&mut self) {
+        const LEAST: u64 = 512 << 10;
+        const MOST: u64 = 16 << 20;
+        const ALL_TOGETHER: u64 = 256 << 20;
+        let grown = if self.settings.graph == CallGraph::Auto { MAX_STACK_BYTES } else { self.stack_bytes };
+        let record = attr::largest_record(self.settings.graph, grown);
+        let rate: u64 = self
+            .settings
+            .events
+            .iter()
+            .map(|event| if let Rate::Frequency(hertz) = event.rate { hertz } else { 1000 })
+            .sum();
+        let share = ALL_TOGETHER / std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+        let wanted = record.saturating_mul(rate / 2).clamp(LEAST, MOST).min(share.max(LEAST));
+        let asked = self.settings.ring_bytes.unwrap_or(wanted);
+        self.ring_bytes = asked.max(sys::page_size()).next_power_of_two();
+        if self.settings.ring_bytes.is_some() && self.ring_bytes != asked {
+            self.notes.push(format!("ring size rounded up to {} KB (a power of two)", self.ring_bytes >> 10));
+        }
+        self.fit_stack_to_ring();
+    }
+
+    /// A sample larger than the ring would never arrive: the copy is cut so that at least four fit.
+    fn fit_stack_to_ring(&mut self) {
+        let fixed = attr::largest_record(self.settings.graph, 0);
+        let room = (self.ring_bytes / 4).saturating_sub(fixed).min(u64::from(MAX_STACK_BYTES)) as u32 & !7;
+        if matches!(self.settings.graph, CallGraph::Dwarf { .. } | CallGraph::Auto) && room < self.stack_bytes {
+            self.stack_bytes = room.max(512);
+            self.notes.push(format!(
+                "rings of {} KB: only {} bytes of each stack are copied",
+                self.ring_bytes >> 10,
+                self.stack_bytes
+            ));
+        }
+    }
+
+    fn open_everything(&mut self) -> Result<(), CaptureError> {
+        self.cpus()?;
+        self.choose_features()?;
+        self.choose_events()?;
+        self.open_rings()
+    }
+
+    /// A task of ours alone needs no privilege to be watched, but the kernel may.
+    fn open_per_task(&mut self) -> Result<(), CaptureError> {
+        self.choose_features()?;
+        if self.choose_events().is_err() {
+            self.settings.events.iter_mut().for_each(|event| event.kernel = false);
+            self.choose_events()?;
+            self.notes.push(format!(
+                "only user code is sampled: perf_event_paranoid is {} (sysctl kernel.perf_event_paranoid=1 allows the kernel too)",
+                sysctl("perf_event_paranoid")
+            ));
+        }
+        self.open_rings()
+    }
+
+    /// Leaves away what this kernel does not know.
+    fn choose_features(&mut self) -> Result<(), CaptureError> {
+        let all = [(true, true), (true, false), (false, true), (false, false)];
+        for (lost, build_id) in all {
+            self.features = Features { lost, build_id };
+            match self.probe(&attr::sideband(self.features)) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                Err(error) => return Err(self.explain(error, "dummy")),
+                Ok(()) => return Ok(()),
+            }
+        }
+        Err(CaptureError::Open { name: "dummy".into(), source: io::Error::from_raw_os_error(libc::EINVAL) })
+    }
+
+    /// Tries each event once, and puts the clock in the place of cycles where there is no counter.
+    fn choose_events(&mut self) -> Result<(), CaptureError> {
+        for at in 0..self.settings.events.len() {
+            let event = &self.settings.events[at];
+            let missing = [libc::ENOENT, libc::EOPNOTSUPP, libc::ENODEV];
+            match self.probe(&self.sampling_attr(event)) {
+                Ok(()) => {}
+                Err(error) if error.raw_os_error().is_some_and(|code| missing.contains(&code)) => {
+                    if !event.is_cycles() {
+                        return Err(CaptureError::NoSuchEvent { name: event.name.clone() });
+                    }
+                    let clock = event.fallback();
+                    self.notes
+                        .push(format!("no hardware counter for '{}' here: sampling by '{}'", event.name, clock.name));
+                    self.settings.events[at] = clock;
+                }
+                Err(error) => return Err(self.explain(error, &event.name)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens and closes an event on what the target is opened on.
+    fn probe(&self, attr: &abi::perf_event_attr) -> io::Result<()> {
+        let watch = match (self.sharing, self.cgroups.first()) {
+            (Sharing::PerTask, _) => Watch::Task(Tid(0)),
+            (Sharing::PerCpu, Some(folder)) => Watch::Cgroup(folder.as_fd()),
+            (Sharing::PerCpu, None) => Watch::Cpu,
+        };
+        let cpu = self.cpus().ok().and_then(|cpus| cpus.first().copied());
+        EventFd::open(attr, watch, cpu).map(|_| ())
+    }
+
+    fn sampling_attr(&self, event: &Event) -> abi::perf_event_attr {
+        let watermark = (self.ring_bytes / 4) as u32;
+        let mut attr = attr::sampling(event, self.settings.graph, self.stack_bytes, self.features, watermark);
+        self.inherit(&mut attr);
+        attr.set_enable_on_exec(self.enables_on_exec().into());
+        attr
+    }
+
+    fn inherit(&self, attr: &mut abi::perf_event_attr) {
+        let follows = self.settings.inherit && !matches!(self.settings.target, Target::Threads(_));
+        attr.set_inherit((self.sharing == Sharing::PerTask && follows).into());
+    }
+
+    /// The CPUs to watch.
+    fn cpus(&self) -> Result<Vec<u32>, CaptureError> {
+        let online = target::online_cpus().map_err(|error| CaptureError::Cpus(error.to_string()))?;
+        let Some(asked) = &self.settings.cpus else { return Ok(online.into_iter().collect()) };
+        if let Some(missing) = asked.difference(&online).next() {
+            return Err(CaptureError::Cpus(format!("CPU {missing} is not online")));
+        }
+        Ok(asked.iter().copied().collect())
+    }
+
+    /// Opens everything, with smaller rings where so much memory may not be locked.
+    fn open_rings(&mut self) -> Result<(), CaptureError> {
+        let cpus = self.cpus()?;
+        let least = 8 * sys::page_size();
+        loop {
+            self.close();
+            self.tids = self.tasks();
+            match self.open_cpus(&cpus) {
+                Err(CaptureError::Rings(_)) if self.ring_bytes > least => self.ring_bytes /= 2,
+                other => {
+                    other?;
+                    break;
+                }
+            }
+        }
+        if self.samplers.is_empty() {
+            return Err(CaptureError::Gone);
+        }
+        let before = self.stack_bytes;
+        self.fit_stack_to_ring();
+        if before == self.stack_bytes { Ok(()) } else { self.set_stack_bytes(self.stack_bytes) }
+    }
+
+    fn close(&mut self) {
+        self.rings.clear();
+        self.sideband.clear();
+        self.anchors.clear();
+        self.samplers.clear();
+        self.decoder = Decoder::default();
+    }
+
+    /// The tasks to open events on.
+    fn tasks(&self) -> Vec<Tid> {
+        match (&self.settings.target, self.sharing) {
+            (_, Sharing::PerCpu) | (Target::System | Target::Cgroups(_), _) => Vec::new(),
+            (Target::Processes(pids), _) => pids.iter().flat_map(|&pid| target::threads(pid)).collect(),
+            (Target::Command(pid), _) => vec![Tid(pid.0)],
+            (Target::Threads(tids), _) => tids.clone(),
+        }
+    }
+
+    fn open_cpus(&mut self, cpus: &[u32]) -> Result<(), CaptureError> {
+        cpus.iter().try_for_each(|&cpu| {
+            self.open_sideband(cpu)?;
+            self.open_anchor(cpu)?;
+            self.open_samplers(cpu)
+        })
+    }
+
+    /// What the events of a CPU are opened on.
+    fn watches(&self) -> Vec<Watch<'_>> {
+        match self.sharing {
+            Sharing::PerTask => self.tids.iter().map(|&tid| Watch::Task(tid)).collect(),
+            Sharing::PerCpu if self.cgroups.is_empty() => vec![Watch::Cpu],
+            Sharing::PerCpu => self.cgroups.iter().map(|folder| Watch::Cgroup(folder.as_fd())).collect(),
+        }
+    }
+
+    /// Opens an event on everything that is watched; tasks that have ended since are left away.
+    fn open_on_all(&self, attr: &abi::perf_event_attr, cpu: u32, name: &str) -> Result<Vec<EventFd>, CaptureError> {
+        let mut opened = Vec::new();
+        for watch in self.watches() {
+            match EventFd::open(attr, watch, Some(cpu)) {
+                Ok(fd) => opened.push(fd),
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                Err(error) => return Err(self.explain(error, name)),
+            }
+        }
+        Ok(opened)
+    }
+
+    fn open_sideband(&mut self, cpu: u32) -> Result<(), CaptureError> {
+        let mut attr = attr::sideband(self.features);
+        self.inherit(&mut attr);
+        let mut events = self.open_on_all(&attr, cpu, "dummy")?;
+        let Some(owner) = events.first() else { return Ok(()) };
+        let ring = map_ring(owner, self.ring_bytes / 8)?;
+        redirect(events.iter().skip(1), owner)?;
+        self.rings.push(RecordRing::new(ring));
+        self.sideband.append(&mut events);
+        Ok(())
+    }
+
+    fn open_anchor(&mut self, cpu: u32) -> Result<(), CaptureError> {
+        let mut attr = attr::sideband(self.features);
+        for off in [abi::perf_event_attr::set_mmap, abi::perf_event_attr::set_mmap2, abi::perf_event_attr::set_task] {
+            off(&mut attr, 0);
+        }
+        attr.set_comm(0);
+        attr.set_comm_exec(0);
+        attr.set_build_id(0);
+        attr.set_watermark(1);
+        attr.__bindgen_anon_2.wakeup_watermark = (self.ring_bytes / 4) as u32;
+        self.inherit(&mut attr);
+        let opened = self.watches().into_iter().find_map(|watch| EventFd::open(&attr, watch, Some(cpu)).ok());
+        let Some(fd) = opened else { return Ok(()) };
+        self.rings.push(RecordRing::new(map_ring(&fd, self.ring_bytes)?));
+        self.anchors.push(Anchor { fd, cpu, hung_up: false });
+        Ok(())
+    }
+
+    pub(super) fn open_samplers(&mut self, cpu: u32) -> Result<(), CaptureError> {
+        for (index, event) in self.settings.events.iter().enumerate() {
+            let attr = self.sampling_attr(event);
+            let opened = self.open_on_all(&attr, cpu, &event.name)?;
+            let Some(anchor) = self.anchors.iter().find(|anchor| anchor.cpu == cpu) else { continue };
+            redirect(opened.iter(), &anchor.fd)?;
+            let event = EventIndex(index as u32);
+            for fd in opened {
+                self.decoder.add(fd.id(), event, attr::layout(&attr));
+                self.samplers.push(Sampler { fd, event });
+            }
+        }
+        Ok(())
+    }
+
+    fn whom(&self) -> &'static str {
+        match self.settings.target {
+            Target::System => "record the whole system",
+            Target::Processes(_) => "record these processes (they may be another user's)",
+            Target::Threads(_) => "record these threads (they may be another user's)",
+            Target::Command(_) => "record a command",
+            Target::Cgroups(_) => "record a cgroup",
+        }
+    }
+
+    fn explain(&self, error: io::Error, name: &str) -> CaptureError {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EACCES | Errno::EPERM) => {
+                CaptureError::NotAllowed { what: self.whom(), paranoid: sysctl("perf_event_paranoid") }
+            }
+            Some(Errno::EMFILE | Errno::ENFILE) => CaptureError::Files {
+                needed: (self.settings.events.len() + 2)
+                    * self.tids.len().max(1)
+                    * self.cpus().map_or(1, |cpus| cpus.len())
+                    + 64,
+                limit: nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+                    .map_or(0, |(soft, _)| soft),
+            },
+            Some(Errno::ESRCH) => CaptureError::Gone,
+            _ => CaptureError::Open { name: name.into(), source: error },
+        }
+    }
+}
+
+fn map_ring(owner: &EventFd, bytes: u64) -> Result<Ring, CaptureError> {
+    let pages = (bytes / sys::page_size()).max(8) as usize;
+    Ring::map(owner, pages).map_err(CaptureError::Rings)
+}
+
+fn redirect<'a>(mut events: impl Iterator<Item = &'a EventFd>, owner: &EventFd) -> Result<(), CaptureError> {
+    events.try_for_each(|event| event.set_output(owner)).map_err(CaptureError::Rings)
+}
+
+fn sysctl(name: &str) -> String {
+    fs::read_to_string(format!("/proc/sys/kernel/{name}"))
+        .map_or_else(|_| "unknown".into(), |value| value.trim().into())
+}
