@@ -165,6 +165,8 @@ impl FromStr for Span {
 pub fn run(args: &RecordArgs, line: &str) -> anyhow::Result<i32> {
     let format = match &args.format {
         Some(name) => Format::by_name(name),
+        // A device or a FIFO has no ending that was meant.
+        None if args.output.exists() && !args.output.is_file() && !args.output.is_dir() => Format::by_name("pprof"),
         None => Format::for_path(&args.output),
     };
     let format = format.map_err(usage)?;

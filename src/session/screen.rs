@@ -57,9 +57,14 @@ impl Screen {
         let least = if quality.lost > 0 { "at least " } else { "" };
         let cpus = end.cpus.map_or(String::new(), |cpus| format!(" ({least}{cpus:.2} CPUs)"));
         self.say(&format!(
-            "{} samples in {seconds:.1} s{cpus}, {} lost{}",
+            "{} samples in {seconds:.1} s{cpus}, {} lost{}{}",
             health.get(Count::Samples),
             quality.lost,
+            if quality.lost > 0 && health.get(Count::SamplesSkipped) > 0 {
+                " (of all tasks on these CPUs)"
+            } else {
+                ""
+            },
             throttled(&quality)
         ));
         if let Some(complete) = quality.complete_share() {
