@@ -173,13 +173,14 @@ impl Collector {
         Flow::Continue
     }
 
-    /// Seals the window. `lost` is what the kernel says it dropped of each event, which is more exact than its records.
+    /// Seals the window. `lost` is what the kernel says it dropped of each event. It leaves out what
+    /// inherited events of a task's children lost, and records may be lost themselves: the larger number is true.
     #[must_use]
     pub fn finish(self, span: Span, events: &[Event], lost: Option<&[u64]>, health: Health) -> Window {
         let events = events.iter().enumerate().map(|(at, event)| {
             let mut loss = self.losses[at];
             if let Some(&exact) = lost.and_then(|lost| lost.get(at)) {
-                loss.lost = exact;
+                loss.lost = loss.lost.max(exact);
             }
             event_info(event, loss)
         });
@@ -234,6 +235,7 @@ impl Collector {
                 return Flow::Pause;
             }
             health.add(Count::StacksEarly, 1);
+            process.give_up_waiting();
         }
         self.waiting = None;
         self.patient = true;

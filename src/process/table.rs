@@ -61,6 +61,11 @@ impl Process {
         self.pending.is_empty()
     }
 
+    /// Waits for its images no longer; those that are opened later still get their true addresses.
+    pub fn give_up_waiting(&mut self) {
+        self.pending.clear();
+    }
+
     /// A thread's name.
     pub fn thread_name(&mut self, tid: Tid) -> Arc<str> {
         let pid = self.info.pid;
@@ -149,8 +154,8 @@ impl Processes {
     pub fn opened(&mut self, id: ImageId, image: Option<Arc<Image>>) {
         self.images.opened(id, image.clone());
         for process in self.table.values_mut() {
-            let waited = process.pending.remove(&id);
-            let Some(image) = image.as_ref().filter(|_| waited) else { continue };
+            process.pending.remove(&id);
+            let Some(image) = &image else { continue };
             process
                 .space
                 .rebase(id, &mut self.epochs, |start, bias| bias_of(Some(image), start, start.0.wrapping_sub(bias)));

@@ -280,7 +280,9 @@ impl<'a> Session<'a> {
     /// Takes a larger copy of stacks, once enough of them were seen to be longer.
     fn adapt(&mut self) {
         let (old, most) = (self.live.stack_bytes(), self.live.most_stack_bytes());
-        if self.live.graph() != CallGraph::Auto || old >= most {
+        // Events on tasks have children on the tasks that were started since, which new ones would not have.
+        let fixed = self.live.graph() != CallGraph::Auto || self.live.sharing() == Sharing::PerTask;
+        if fixed || old >= most {
             return;
         }
         let Some(pressure) = self.collector.take_pressure() else { return };

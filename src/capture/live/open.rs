@@ -31,6 +31,10 @@ impl Live {
                     "opening events per task (no CAP_PERFMON): a target that switches often is slowed, and some of its samples are missed".into(),
                 );
                 live.sharing = Sharing::PerTask;
+                if live.settings.graph == CallGraph::Auto {
+                    // It cannot grow then.
+                    live.stack_bytes = 32 << 10;
+                }
                 live.open_per_task()?;
             }
             other => other?,
