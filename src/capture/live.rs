@@ -93,11 +93,17 @@ impl Live {
     /// # Errors
     /// As [`Live::open`].
     pub fn set_stack_bytes(&mut self, bytes: u32) -> Result<(), CaptureError> {
-        self.stack_bytes = bytes;
+        let before = std::mem::replace(&mut self.stack_bytes, bytes);
         let old = std::mem::take(&mut self.samplers);
-        self.lost = self.losses_of(&old);
         let cpus: Vec<u32> = self.anchors.iter().map(|anchor| anchor.cpu).collect();
-        cpus.into_iter().try_for_each(|cpu| self.open_samplers(cpu))
+        let opened = cpus.into_iter().try_for_each(|cpu| self.open_samplers(cpu));
+        if opened.is_err() {
+            // Those that run go on as they are.
+            (self.samplers, self.stack_bytes) = (old, before);
+            return opened;
+        }
+        self.lost = self.losses_of(&old);
+        Ok(())
     }
 
     /// Bytes of each stack that are copied now.
@@ -216,8 +222,10 @@ impl Live {
             }
             match decoder.decode(bytes) {
                 Ok(record) => {
+                    // An exit ends what was wanted, a fork begins it.
+                    let before = wants(scope, &record);
                     scope.follow(&record);
-                    if wants(scope, &record) { visit(&record, health) } else { Flow::Continue }
+                    if before || wants(scope, &record) { visit(&record, health) } else { Flow::Continue }
                 }
                 Err(_) => {
                     health.add(Count::RecordsBad, 1);
@@ -238,8 +246,7 @@ impl Live {
     /// Whether the target has ended.
     #[must_use]
     pub fn is_over(&mut self) -> bool {
-        let all_gone = self.sharing == Sharing::PerTask && self.anchors.iter().all(|anchor| anchor.hung_up);
-        (all_gone && !self.anchors.is_empty()) || self.scope.is_over()
+        self.scope.is_over()
     }
 
     /// Samples that the kernel dropped, by event; `None` where this kernel does not count them.

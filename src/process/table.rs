@@ -152,10 +152,12 @@ impl Processes {
 
     /// What came of opening an image: its mappings now have their true addresses.
     pub fn opened(&mut self, id: ImageId, image: Option<Arc<Image>>) {
+        // Until then every mapping of it was taken by its offset in the file.
+        let first = self.images.state(id) != State::Open;
         self.images.opened(id, image.clone());
         for process in self.table.values_mut() {
             process.pending.remove(&id);
-            let Some(image) = &image else { continue };
+            let Some(image) = image.as_ref().filter(|_| first) else { continue };
             process
                 .space
                 .rebase(id, &mut self.epochs, |start, bias| bias_of(Some(image), start, start.0.wrapping_sub(bias)));

@@ -171,6 +171,8 @@ fn cpus_used(window: &Window) -> Option<f64> {
 
 struct Session<'a> {
     ordinary: Priority,
+    /// Whether a larger copy of stacks was tried and refused.
+    refused: bool,
     live: Live,
     collector: Collector,
     health: Health,
@@ -186,6 +188,7 @@ impl<'a> Session<'a> {
         let ordinary = Priority::current();
         Priority::FIRST.set();
         Session {
+            refused: false,
             ordinary,
             live,
             collector,
@@ -266,12 +269,17 @@ impl<'a> Session<'a> {
 
     /// Passes all complete records on; samples that wait for an image are waited for.
     fn drain(&mut self, everything: bool) {
-        self.collector.sweep();
+        // A sample that waits still needs its process.
+        if !self.collector.is_waiting() {
+            self.collector.sweep();
+        }
+        let began = Instant::now();
         loop {
             self.collector.load(self.live.fullness() > 0.5, &mut self.health);
             let collector = &mut self.collector;
             self.live.drain(everything, &mut self.health, |record, health| collector.record(record, health));
-            if !self.collector.is_waiting() {
+            // Signals and the end must be looked at in between.
+            if !self.collector.is_waiting() || (!everything && began.elapsed() >= DRAIN) {
                 return;
             }
         }
@@ -281,7 +289,7 @@ impl<'a> Session<'a> {
     fn adapt(&mut self) {
         let (old, most) = (self.live.stack_bytes(), self.live.most_stack_bytes());
         // Events on tasks have children on the tasks that were started since, which new ones would not have.
-        let fixed = self.live.graph() != CallGraph::Auto || self.live.sharing() == Sharing::PerTask;
+        let fixed = self.live.graph() != CallGraph::Auto || self.live.sharing() == Sharing::PerTask || self.refused;
         if fixed || old >= most {
             return;
         }
@@ -299,7 +307,10 @@ impl<'a> Session<'a> {
                 old >> 10,
                 (new + 8) >> 10
             )),
-            Err(error) => self.screen.say(&format!("cannot copy more of each stack: {error}")),
+            Err(error) => {
+                self.refused = true;
+                self.screen.say(&format!("cannot copy more of each stack: {error}"));
+            }
         }
     }
 

@@ -45,6 +45,8 @@ impl Child {
                 let mut go = [0];
                 // Nothing is read if our parent ended instead of releasing us.
                 if nix::unistd::read(&wait, &mut go) == Ok(1) {
+                    // SAFETY: a system call. Rust's programs ignore SIGPIPE, which would outlast the exec.
+                    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
                     // SAFETY: a list of NUL-terminated words, ended by a null pointer.
                     unsafe { libc::execvp(pointers[0], pointers.as_ptr()) };
                     let _ = nix::unistd::write(&fail, &(Errno::last_raw()).to_ne_bytes());

@@ -115,7 +115,7 @@ impl Live {
             .iter()
             .map(|event| if let Rate::Frequency(hertz) = event.rate { hertz } else { 1000 })
             .sum();
-        let share = ALL_TOGETHER / std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+        let share = ALL_TOGETHER / self.cpus().map_or(1, |cpus| cpus.len().max(1) as u64);
         let wanted = record.saturating_mul(rate / 2).clamp(LEAST, MOST).min(share.max(LEAST));
         let asked = self.settings.ring_bytes.unwrap_or(wanted);
         self.ring_bytes = asked.max(sys::page_size()).next_power_of_two();
