@@ -1,6 +1,7 @@
 //! The small types that every station passes on: whose address it is, is part of its type.
 
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 /// A process as the kernel numbers it in the PID namespace of the profiler (a thread group id).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +39,20 @@ pub struct Place {
 /// Nanoseconds of `CLOCK_MONOTONIC`, the clock of every event (`perf_event_attr.clockid`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(pub u64);
+
+/// A point in civil time: nanoseconds since 1970-01-01 00:00 UTC. It may be set back; only [`Timestamp`] always ascends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct UnixNanos(pub i64);
+
+impl From<SystemTime> for UnixNanos {
+    fn from(time: SystemTime) -> UnixNanos {
+        let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        UnixNanos(match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => nanos(since),
+            Err(before) => -nanos(before.duration()),
+        })
+    }
+}
 
 /// What the weight of an event's samples counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

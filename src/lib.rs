@@ -1,7 +1,7 @@
 //! rprof: a sampling profiler for Linux.
 //!
 //! Data flows one way, and a module may use only those before it:
-//! `health · ids · sys → record → capture → process → unwind → runtime → collect → symbol → profile → encode → session → cli`.
+//! `health · ids · sys → record → capture → process → unwind → runtime → collect → symbol → profile → encode → store → session → cli`.
 //! docs/architecture.md tells what each holds.
 
 pub mod capture;
@@ -15,6 +15,7 @@ pub mod profile;
 pub mod record;
 pub mod runtime;
 pub mod session;
+pub mod store;
 pub mod symbol;
 pub mod sys;
 pub mod unwind;

@@ -1,0 +1,96 @@
+//! What is known of a window without opening its file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::ids::UnixNanos;
+
+/// How much time one file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Level {
+    /// A window as it was recorded.
+    Window,
+    /// The windows of five minutes, merged.
+    FiveMinutes,
+    /// The windows of an hour, merged.
+    Hour,
+}
+
+/// Who wrote a window. A snapshot beside a recorder tells of the same time twice, so the two are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// A recorder that runs for long.
+    Recorder,
+    /// `rprof snapshot`.
+    Snapshot,
+}
+
+/// What tells a window from all others of a directory; its file is named by it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WindowName {
+    /// The host's name.
+    pub host: String,
+    /// What was counted: the profile's value name (`cpu`, `page_faults`).
+    pub kind: String,
+    /// Who wrote it.
+    pub source: Source,
+    /// How much it holds.
+    pub level: Level,
+    /// When it began.
+    pub start: UnixNanos,
+    /// When it ended.
+    pub end: UnixNanos,
+}
+
+/// A window in the index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// What it is.
+    pub name: WindowName,
+    /// Its file, below the directory.
+    pub path: PathBuf,
+    /// The file's size in bytes.
+    pub bytes: u64,
+    /// Whether it is kept whatever its age.
+    pub pinned: bool,
+    /// What it holds.
+    pub summary: Summary,
+}
+
+/// The totals of a window.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// The unit of the values (`nanoseconds`, `count`).
+    pub unit: String,
+    /// Nanoseconds that were sampled: the window's length, or the sum of those that were merged into it.
+    pub covered: i64,
+    /// CPUs that were watched; 0 if the file does not tell.
+    pub cpus: u32,
+    /// Samples a second and CPU that were asked for; 0 with a fixed period.
+    pub frequency: u64,
+    /// Samples.
+    pub samples: i64,
+    /// Sum of their values.
+    pub value: i64,
+    /// Samples that were lost.
+    pub lost: u64,
+    /// The same by process, largest first.
+    pub totals: Vec<Total>,
+}
+
+/// What a process has of a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Its PID; 0 if the file does not tell.
+    pub pid: i64,
+    /// Its name: that of the thread with the most samples.
+    pub comm: Arc<str>,
+    /// Its container; empty outside of any.
+    pub container: Arc<str>,
+    /// Its systemd unit; empty outside of any.
+    pub unit: Arc<str>,
+    /// Samples.
+    pub samples: i64,
+    /// Sum of their values.
+    pub value: i64,
+}
