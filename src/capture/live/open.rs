@@ -10,6 +10,7 @@ use super::{Anchor, Live, Sampler, Settings, Sharing};
 use crate::capture::attr::{self, CallGraph, Features, MAX_STACK_BYTES};
 use crate::capture::error::CaptureError;
 use crate::capture::event::{Event, Rate};
+use crate::capture::namespace;
 use crate::capture::target::{self, Scope, Target};
 use crate::ids::Tid;
 use crate::record::{Decoder, EventIndex, Merge, RecordRing};
@@ -23,8 +24,12 @@ impl Live {
     /// # Errors
     /// [`CaptureError`], with what to do about it.
     pub fn open(settings: Settings) -> Result<Live, CaptureError> {
+        namespace::check_proc()?;
         sys::raise_file_limit();
         let mut live = Live::prepare(settings)?;
+        if matches!(live.settings.target, Target::System) && !namespace::is_first() {
+            live.notes.push("in a PID namespace: only the processes in it are recorded".into());
+        }
         match live.open_everything() {
             Err(CaptureError::NotAllowed { .. }) if live.can_open_per_task() => {
                 live.notes.push(
@@ -150,6 +155,10 @@ impl Live {
     fn open_per_task(&mut self) -> Result<(), CaptureError> {
         self.choose_features()?;
         if self.choose_events().is_err() {
+            if let Some(event) = self.settings.events.iter().find(|event| !event.user) {
+                let (name, paranoid) = (event.name.clone(), sysctl("perf_event_paranoid"));
+                return Err(CaptureError::KernelNotAllowed { name, paranoid });
+            }
             self.settings.events.iter_mut().for_each(|event| event.kernel = false);
             self.choose_events()?;
             self.notes.push(format!(
@@ -360,7 +369,12 @@ impl Live {
     fn explain(&self, error: io::Error, name: &str) -> CaptureError {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EACCES | Errno::EPERM) => {
-                CaptureError::NotAllowed { what: self.whom(), paranoid: sysctl("perf_event_paranoid") }
+                let hint = if namespace::has_own_users() {
+                    "\n  (a user namespace: not even its root has the privilege; use rprof from the host, or nsenter without -U)"
+                } else {
+                    ""
+                };
+                CaptureError::NotAllowed { what: self.whom(), hint, paranoid: sysctl("perf_event_paranoid") }
             }
             Some(Errno::EMFILE | Errno::ENFILE) => CaptureError::Files {
                 needed: (self.settings.events.len() + 2)
