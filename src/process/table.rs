@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -135,6 +136,8 @@ pub struct Processes {
 struct Shared {
     roots: Roots,
     labels: Labels,
+    /// Processes that we may not look into.
+    hidden: u64,
 }
 
 impl Processes {
@@ -240,6 +243,11 @@ impl Processes {
             used.extend(process.space.mappings().iter().filter_map(Mapping::image));
         }
         self.images.forget(|id| used.contains(&id) || keep(id))
+    }
+
+    /// How many processes were met since the last call that we may not look into.
+    pub fn take_hidden(&mut self) -> u64 {
+        std::mem::take(&mut self.shared.hidden)
     }
 
     /// Takes in the perf map of a process, if it is still the same one; the file of an earlier search stays where there is none.
@@ -467,8 +475,9 @@ impl Process {
                 self.info.comm = status.name.into();
             }
         }
-        if let Some(root) = shared.roots.open(pid) {
-            self.info.root = Some(root);
+        match shared.roots.open(pid) {
+            Ok(root) => self.info.root = Some(root),
+            Err(error) => shared.hidden += u64::from(error.kind() == io::ErrorKind::PermissionDenied),
         }
         if let Some(labels) = shared.labels.of(pid) {
             (self.info.container, self.info.unit) = (labels.container, labels.unit);

@@ -243,6 +243,7 @@ impl Live {
     fn open_rings(&mut self) -> Result<(), CaptureError> {
         let cpus = self.cpus()?;
         let least = 8 * sys::page_size();
+        let wanted = self.ring_bytes;
         loop {
             self.close();
             self.tids = self.tasks();
@@ -256,6 +257,13 @@ impl Live {
         }
         if self.samplers.is_empty() {
             return Err(CaptureError::Gone);
+        }
+        if self.ring_bytes < wanted {
+            self.notes.push(format!(
+                "rings of {} KB instead of {} KB, all that may be locked: more is lost on a busy host (CAP_IPC_LOCK, or sysctl kernel.perf_event_mlock_kb)",
+                self.ring_bytes >> 10,
+                wanted >> 10
+            ));
         }
         let before = self.stack_bytes;
         self.fit_stack_to_ring();
