@@ -132,7 +132,7 @@ pub(super) fn without_row(directory: &Path, day: Day) -> Result<Unindexed, Store
     let alive = files.files.len() - missing.len();
     let mut missing: Vec<FileName> = missing.into_iter().filter_map(|key| files.get(key)).cloned().collect();
     missing.sort_unstable();
-    Ok(Unindexed { missing, useless, alive, merged, files })
+    Ok(Unindexed { missing, useless, alive, merged })
 }
 
 /// How an index differs from its folders.
@@ -145,8 +145,6 @@ pub(super) struct Unindexed {
     pub(super) alive: usize,
     /// The names of the files that were merged into those with a row.
     pub(super) merged: FxHashSet<String>,
-    /// What is there.
-    pub(super) files: DayFiles,
 }
 
 /// What a file was found to hold.
