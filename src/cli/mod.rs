@@ -1,8 +1,10 @@
 //! Command line: arguments and one file a command.
 
 pub mod doctor;
+pub mod query;
 pub mod record;
 pub mod report;
+pub mod show;
 pub mod when;
 
 use std::ffi::OsString;
@@ -27,6 +29,7 @@ struct Arguments {
 enum Command {
     Record(record::RecordArgs),
     Report(report::ReportArgs),
+    Query(query::QueryArgs),
     Doctor(doctor::DoctorArgs),
 }
 
@@ -35,7 +38,7 @@ enum Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let line = arguments.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let parsed = match Arguments::try_parse_from(arguments) {
+    let parsed = match Arguments::try_parse_from(spelled(arguments)) {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help goes to the standard output, and a closed one is no error of ours.
@@ -46,6 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match &parsed.command {
         Command::Record(args) => record::run(args, &line),
         Command::Report(args) => report::run(args).map(|()| 0),
+        Command::Query(args) => query::run(args).map(|()| 0),
         Command::Doctor(args) => doctor::run(args),
     };
     match result {
@@ -55,6 +59,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(if error.is::<UsageError>() { USAGE } else { FAILURE })
         }
     }
+}
+
+/// The command line as clap reads it: `report` and `query` take pprof's options with one dash too.
+fn spelled(arguments: Vec<OsString>) -> Vec<OsString> {
+    let shows = arguments.get(1).is_some_and(|command| command == "report" || command == "query");
+    if shows { show::with_two_dashes(arguments) } else { arguments }
 }
 
 /// A command line that means nothing, found only when it was looked at closely.

@@ -70,8 +70,10 @@ impl Series {
         selector: &'a Selector,
     ) -> Result<Series, &'a str> {
         let step = step.max(1);
-        let steps = usize::try_from(range.end.0.saturating_sub(range.start.0).max(0).unsigned_abs().div_ceil(step.unsigned_abs()))
-            .unwrap_or(0);
+        let steps = usize::try_from(
+            range.end.0.saturating_sub(range.start.0).max(0).unsigned_abs().div_ceil(step.unsigned_abs()),
+        )
+        .unwrap_or(0);
         let mut series = Series { start: range.start, step, covered: vec![0.0; steps], lines: Vec::new() };
         let mut index: FxHashMap<String, usize> = FxHashMap::default();
         let hosts: std::collections::BTreeSet<&str> = rows.iter().map(|row| &*row.name.host).collect();
