@@ -12,9 +12,9 @@ use serde_json::json;
 
 use super::show::{self, Counts, ShowArgs, amount, percent, printable};
 use super::{UsageError, when};
-use crate::encode::{FORMATS, Format, WriteOptions, read_file, write_file_with};
+use crate::encode::{Format, WriteOptions, read_file, write_file_with};
 use crate::ids::UnixNanos;
-use crate::profile::{Filter, KeptLabels, MergeOptions, Profile, Quality};
+use crate::profile::{KeptLabels, MergeOptions, Profile, Quality};
 use crate::store::{self, Answer, By, Level, Plan, Query, Row, Selector, Source, Store, Summary, WindowName};
 
 /// The time that is shown if none is asked for.
@@ -270,12 +270,12 @@ fn sum(args: &QueryArgs, query: &Query, mut plan: Plan, source: &Windows) -> any
     let answer = query.merge(
         &rows,
         source.directory(),
-        &MergeOptions { labels: kept_labels(args, &filter) },
+        &MergeOptions { labels: kept_labels(args) },
         &|profile| filter.add_tag_frames(profile, unit),
         &|profile| filter.apply_to_samples(profile),
     )?;
     plan.rows.retain(|row| !answer.unreadable.iter().any(|line| line.contains(&*row.path.to_string_lossy())));
-    let mut sum = Sum { covered: covered(&plan), plan, answer };
+    let mut sum = Sum { covered: covered(&plan, answer.cut_nanos), plan, answer };
     filter.apply_to_frames(&mut sum.answer.profile);
     sum.answer.profile.merge_equal_samples();
     if writes {
@@ -296,13 +296,13 @@ struct Sum {
 }
 
 /// The time that was sampled; of several hosts its mean, so that a value divided by it is the CPUs of all together.
-fn covered(plan: &Plan) -> i64 {
+fn covered(plan: &Plan, cut: i64) -> i64 {
     let sum: i64 = plan.rows.iter().fold(0, |sum, row| sum.saturating_add(row.summary.covered));
-    sum / i64::try_from(plan.hosts.len().max(1)).unwrap_or(1)
+    sum.saturating_sub(cut).max(0) / i64::try_from(plan.hosts.len().max(1)).unwrap_or(1)
 }
 
 /// Tables and flame graphs tell no labels; a pprof file does.
-fn kept_labels(args: &QueryArgs, _: &Filter) -> KeptLabels {
+fn kept_labels(args: &QueryArgs) -> KeptLabels {
     let formats = [args.pprof.as_deref(), args.output.as_deref()];
     if formats.iter().all(Option::is_none) {
         return KeptLabels::Only([].into());
@@ -325,7 +325,6 @@ fn write(args: &QueryArgs, sum: &Sum, query: &Query) -> anyhow::Result<()> {
     let kind = sum.answer.profile.sample_types.get(column);
     let options = WriteOptions { value: kind.map(|kind| sum.answer.profile.text(kind.name).to_owned()) };
     for (file, format) in files {
-        debug_assert!(FORMATS.iter().any(|known| known.name == format.name));
         write_file_with(file, format, &sum.answer.profile, &options)?;
     }
     say(&head(query, sum));
@@ -401,14 +400,13 @@ fn coverage(query: &Query, plan: &Plan) -> String {
     let lost: u64 = plan.rows.iter().fold(0, |sum, row| sum.saturating_add(row.summary.lost));
     let samples: i64 = plan.rows.iter().fold(0, |sum, row| sum.saturating_add(row.summary.samples));
     let span = when::show_span(query.range.start, query.range.end);
-    let time = |nanos: i64| amount(nanos.into(), "nanoseconds");
     let _ = write!(
         out,
         "# {span}: {} of {} cover {} of {}",
         windows(plan.rows.len()),
         printable(&plan.kind),
-        time(asked - plan.missing()),
-        time(asked)
+        seconds(asked - plan.missing()),
+        seconds(asked)
     );
     let _ = writeln!(out, "; {} lost", percent(lost.into(), i128::from(lost) + i128::from(samples)));
     if plan.hosts.len() > 1 {
@@ -416,7 +414,7 @@ fn coverage(query: &Query, plan: &Plan) -> String {
         let _ = writeln!(out, "# {} hosts: {hosts}", plan.hosts.len());
     }
     if plan.gaps.len() > MAX_GAPS {
-        let _ = writeln!(out, "# {} gaps, {} in all", plan.gaps.len(), time(plan.missing()));
+        let _ = writeln!(out, "# {} gaps, {} in all", plan.gaps.len(), seconds(plan.missing()));
     } else {
         for gap in &plan.gaps {
             let _ = writeln!(out, "# no data {}", when::show_span(gap.start, gap.end));
@@ -430,6 +428,13 @@ fn coverage(query: &Query, plan: &Plan) -> String {
         );
     }
     out
+}
+
+/// Seconds, with one decimal if that tells more.
+#[allow(clippy::cast_precision_loss, reason = "one decimal is shown")]
+fn seconds(nanos: i64) -> String {
+    let text = format!("{:.1}", nanos as f64 / 1e9);
+    format!("{} s", text.trim_end_matches(".0"))
 }
 
 fn windows(number: usize) -> String {

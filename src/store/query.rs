@@ -139,6 +139,8 @@ pub struct Answer {
     pub totals: Vec<i128>,
     /// Windows whose samples were cut to the asked time by their own times.
     pub cut: usize,
+    /// Nanoseconds of them that were cut off.
+    pub cut_nanos: i64,
     /// Files that could not be read, with the cause.
     pub unreadable: Vec<String>,
 }
@@ -214,6 +216,7 @@ struct Part {
     merger: Merger,
     totals: Vec<i128>,
     cut: usize,
+    cut_nanos: i64,
     unreadable: Vec<String>,
     last: String,
 }
@@ -235,8 +238,10 @@ impl Job<'_> {
     }
 
     fn add(&self, row: &Row, mut profile: Profile, part: &mut Part) -> Result<(), QueryError> {
+        let whole = profile.duration_nanos;
         if self.query.sticks_out(row) && cut(&mut profile, row, &self.query.range) {
             part.cut += 1;
+            part.cut_nanos = part.cut_nanos.saturating_add(whole.saturating_sub(profile.duration_nanos));
         }
         self.query.selector.apply(&mut profile);
         (self.prepare)(&mut profile);
@@ -263,13 +268,15 @@ fn join(parts: Vec<Result<Part, QueryError>>, number: usize) -> Result<Answer, Q
         sum.totals.resize(columns, 0);
         sum.totals.iter_mut().zip(part.totals).for_each(|(sum, total)| *sum += total);
         sum.cut += part.cut;
+        sum.cut_nanos = sum.cut_nanos.saturating_add(part.cut_nanos);
         sum.unreadable.extend(part.unreadable);
     }
     if number > 0 && sum.unreadable.len() == number {
         let first = sum.unreadable.swap_remove(0);
         return Err(QueryError::Unreadable { number, first });
     }
-    Ok(Answer { profile: sum.merger.finish(), totals: sum.totals, cut: sum.cut, unreadable: sum.unreadable })
+    let Part { merger, totals, cut, cut_nanos, unreadable, .. } = sum;
+    Ok(Answer { profile: merger.finish(), totals, cut, cut_nanos, unreadable })
 }
 
 /// Cuts a window to a time, if its samples tell theirs, and its duration to the same share. Answers whether they do.

@@ -184,15 +184,23 @@ fn name_of(profile: &Profile, id: LocationId, line: Option<&SourceLine>, of: Gra
     let parts: Vec<String> = match of {
         Granularity::Functions => vec![name.to_owned()],
         Granularity::Filefunctions => vec![name.to_owned(), file.to_owned()],
-        Granularity::Files if file.is_empty() => vec!["<unknown>".to_owned()],
+        Granularity::Files if file.is_empty() => vec![code_file(profile, id)],
         Granularity::Files => vec![file.to_owned()],
         Granularity::Lines => vec![name.to_owned(), place()],
-        Granularity::Addresses => {
-            vec![format!("{:016x}", profile.locations[id.0 as usize].address), name.to_owned(), place()]
-        }
+        Granularity::Addresses => match profile.locations[id.0 as usize].address {
+            0 => vec![name.to_owned(), place()],
+            address => vec![format!("{address:016x}"), name.to_owned(), place()],
+        },
     };
     let words: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// The file of code in place of a source file that is not known.
+fn code_file(profile: &Profile, id: LocationId) -> String {
+    let mapping = profile.locations[id.0 as usize].mapping.map(|id| profile.mappings[id.0 as usize]);
+    let path = mapping.map_or("", |mapping| profile.text(mapping.file));
+    if path.is_empty() { "<unknown>".into() } else { format!("[{}]", path.rsplit('/').next().unwrap_or(path)) }
 }
 
 #[derive(Default)]

@@ -38,14 +38,21 @@ const PPROF: &[&str] = &[
     "svg",
 ];
 
+/// The granularities, which pprof has as options of their own.
+const GRANULARITIES: [&str; 5] = ["functions", "filefunctions", "files", "lines", "addresses"];
+
 /// Puts a second dash before pprof's options that have one. What follows `--` is left alone.
 pub(in crate::cli) fn with_two_dashes(words: Vec<OsString>) -> Vec<OsString> {
     let mut ended = false;
     let spell = |word: OsString| {
         ended |= word == "--";
         let text = word.to_str().unwrap_or_default();
-        let name = text.strip_prefix('-').map(|name| name.split('=').next().unwrap_or(name));
-        if !ended && name.is_some_and(|name| PPROF.contains(&name)) { format!("-{text}").into() } else { word }
+        let bare = text.strip_prefix('-').map(|bare| bare.strip_prefix('-').unwrap_or(bare));
+        match bare.filter(|_| !ended) {
+            Some(choice) if GRANULARITIES.contains(&choice) => format!("--granularity={choice}").into(),
+            Some(option) if PPROF.contains(&option.split('=').next().unwrap_or(option)) => format!("--{option}").into(),
+            _ => word,
+        }
     };
     words.into_iter().map(spell).collect()
 }
@@ -228,8 +235,8 @@ mod tests {
 
     #[test]
     fn one_dash_is_enough_for_what_pprof_spells_so() {
-        let words = ["rprof", "-focus=a", "-cum", "-n", "5", "-o", "-x", "--", "-hide"].map(OsString::from);
-        let two = ["rprof", "--focus=a", "--cum", "-n", "5", "-o", "-x", "--", "-hide"];
+        let words = ["rprof", "-focus=a", "-cum", "-lines", "-n", "5", "-o", "-x", "--", "-hide"].map(OsString::from);
+        let two = ["rprof", "--focus=a", "--cum", "--granularity=lines", "-n", "5", "-o", "-x", "--", "-hide"];
         assert_eq!(with_two_dashes(words.into()), two);
     }
 }
