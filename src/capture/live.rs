@@ -41,6 +41,10 @@ pub struct Settings {
     pub ring_bytes: Option<u64>,
     /// Enable a command's events at its exec.
     pub enable_on_exec: bool,
+    /// Whether the kernel is asked for the build ID of each file that is mapped. While anybody asks, kernels set the bit that
+    /// announces one in the records of all listeners, and some versions of perf die of that: so not for long. Without it, files
+    /// are told apart by their inodes, which are not given to others while we hold them open.
+    pub build_ids: bool,
     /// Vary the period of clocks from CPU to CPU and from one opening to the next, so that no program that does something at
     /// regular intervals runs in step with its samples.
     pub jitter: bool,

@@ -89,15 +89,19 @@ pub(super) struct Defaults {
     /// Whether it is to outlast what it records: then the distance of samples is varied, and cgroups are chosen by their
     /// paths, which may be made anew.
     pub(super) lasting: bool,
+    /// See [`Settings::build_ids`].
+    pub(super) build_ids: bool,
 }
 
 impl Defaults {
     /// One recording: as many samples as cost a percent. Not a divisor of what programs do a thousand times a second.
-    pub(super) const ONCE: Defaults = Defaults { event: "cycles", frequency: 999, lasting: false };
+    pub(super) const ONCE: Defaults = Defaults { event: "cycles", frequency: 999, lasting: false, build_ids: true };
     /// Half a minute from time to time. Time, not cycles: then values are CPUs used, on every machine alike.
-    pub(super) const SNAPSHOT: Defaults = Defaults { event: "cpu-clock", frequency: 99, lasting: false };
+    pub(super) const SNAPSHOT: Defaults =
+        Defaults { event: "cpu-clock", frequency: 99, lasting: false, build_ids: false };
     /// For ever (docs/continuous.md argues for it).
-    pub(super) const CONTINUOUS: Defaults = Defaults { event: "cpu-clock", frequency: 19, lasting: true };
+    pub(super) const CONTINUOUS: Defaults =
+        Defaults { event: "cpu-clock", frequency: 19, lasting: true, build_ids: false };
 }
 
 impl WhatArgs {
@@ -129,6 +133,7 @@ impl WhatArgs {
             inherit: !self.no_inherit && self.tid.is_empty(),
             ring_bytes: self.mmap_pages.map(|RingSize(bytes)| bytes),
             enable_on_exec,
+            build_ids: defaults.build_ids,
             jitter: defaults.lasting,
         };
         Ok((settings, child))

@@ -177,7 +177,7 @@ impl Live {
     /// Leaves away what this kernel does not know.
     fn choose_features(&mut self) -> Result<(), CaptureError> {
         let all = [(true, true), (true, false), (false, true), (false, false)];
-        for (lost, build_id) in all {
+        for (lost, build_id) in all.into_iter().filter(|(_, build_id)| self.settings.build_ids || !build_id) {
             self.features = Features { lost, build_id };
             match self.probe(&attr::sideband(self.features)) {
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
