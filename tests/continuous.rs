@@ -351,8 +351,9 @@ fn the_status_tells_how_it_does() {
     assert!(code == Some(1) && told.contains("killed"), "{told}");
 
     let folder = std::mem::replace(&mut recorder.folder, tempfile::tempdir().unwrap());
+    let before = rows(folder.path()).len();
     let mut recorder = Recorder::start_in(folder, &["--window", "1s", "-p", &program.pid().to_string()]);
-    recorder.wait_for_windows(2);
+    recorder.wait_for_windows(before + 2);
     recorder.end(Signal::SIGTERM);
     let (code, told) = status(&recorder, &["--metrics"]);
     assert_eq!(code, Some(1));
