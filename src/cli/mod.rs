@@ -29,7 +29,7 @@ struct Arguments {
 enum Command {
     Record(record::RecordArgs),
     Report(report::ReportArgs),
-    Query(query::QueryArgs),
+    Query(Box<query::QueryArgs>),
     Doctor(doctor::DoctorArgs),
 }
 
