@@ -1,6 +1,9 @@
 //! Command line: arguments and one file a command.
 
+pub mod compact;
 pub mod doctor;
+pub mod ls;
+pub mod pin;
 pub mod query;
 pub mod record;
 pub mod report;
@@ -30,6 +33,9 @@ enum Command {
     Record(record::RecordArgs),
     Report(report::ReportArgs),
     Query(Box<query::QueryArgs>),
+    Ls(ls::LsArgs),
+    Pin(pin::PinArgs),
+    Compact(compact::CompactArgs),
     Doctor(doctor::DoctorArgs),
 }
 
@@ -50,6 +56,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Record(args) => record::run(args, &line),
         Command::Report(args) => report::run(args).map(|()| 0),
         Command::Query(args) => query::run(args).map(|()| 0),
+        Command::Ls(args) => ls::run(args).map(|()| 0),
+        Command::Pin(args) => pin::run(args).map(|()| 0),
+        Command::Compact(args) => compact::run(args).map(|()| 0),
         Command::Doctor(args) => doctor::run(args),
     };
     match result {
