@@ -1,9 +1,9 @@
 //! Writes a day of windows, made from one recorded profile, into a directory: what `rprof query` is measured on.
 //!
-//! `cargo run --release --example synth_day -- PROFILE DIRECTORY [WINDOWS [STACKS [PROCESSES]]]`
+//! `cargo run --release --example synth_day -- PROFILE DIRECTORY [WINDOWS [STACKS [PROCESSES [NEW]]]]`
 //!
-//! Each window has other processes, other values, and another part of the stacks; stacks beyond those of the profile are made by
-//! cutting and joining its own, so that the day has many more distinct ones than a window.
+//! Each window has other processes, other values, and another part of the stacks. One stack of NEW (100) is made by cutting and joining
+//! two of the profile's, and stands nowhere else: so the day has many more distinct stacks than a window, as a real one has.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for measurements ends where it fails")]
 
 use std::path::Path;
@@ -30,7 +30,7 @@ fn main() {
     let (mut bytes, windows) = (0, number(2, 1440));
     for window in 0..windows {
         let start = START + i64::try_from(window).unwrap() * WINDOW;
-        let profile = synthesize(&base, start, number(3, 5000), number(4, 200), &mut random);
+        let profile = synthesize(&base, start, [3, 4, 5].map(|at| number(at, [5000, 200, 100][at - 3])), &mut random);
         let (start, end) = (UnixNanos(start), UnixNanos(start + WINDOW));
         let name = WindowName {
             host: "synthetic".into(),
@@ -45,15 +45,15 @@ fn main() {
     println!("{windows} windows, {} KB each", bytes / 1000 / windows as u64);
 }
 
-fn synthesize(base: &Profile, start: i64, stacks: usize, processes: usize, random: &mut Random) -> Profile {
+fn synthesize(base: &Profile, start: i64, [stacks, processes, new]: [usize; 3], random: &mut Random) -> Profile {
     let mut profile = Profile { samples: Vec::new(), ..base.clone() };
     (profile.time_nanos, profile.duration_nanos) = (start, WINDOW);
     let keys = ["pid", "tid", "comm", "container"].map(|key| profile.strings.intern(key));
     let columns = base.sample_types.len();
     for _ in 0..stacks {
         let (first, second) = (random.pick(&base.samples), random.pick(&base.samples));
-        // The callers of one stack and the callees of another: one of eight is new.
-        let stack = if random.below(8) == 0 { join(&first.stack, &second.stack, random) } else { first.stack.clone() };
+        let stack =
+            if random.below(new) == 0 { join(&first.stack, &second.stack, random) } else { first.stack.clone() };
         let samples = 1 + i64::try_from(random.below(8)).unwrap();
         let mut values = vec![0; columns];
         (values[0], values[1]) = (samples, samples * (BUSY / 5 / i64::try_from(stacks).unwrap()));

@@ -26,7 +26,7 @@ fn later(times: i64, start: i64) -> Profile {
 }
 
 fn merge(profiles: &[Profile], labels: KeptLabels) -> Profile {
-    let mut merger = Merger::new(MergeOptions { labels });
+    let mut merger = Merger::new(MergeOptions { labels, functions_only: false });
     profiles.iter().for_each(|profile| merger.add(profile).unwrap());
     merger.finish()
 }
@@ -109,6 +109,22 @@ fn labels_that_are_not_kept_tell_nothing_apart() {
     assert_eq!(content(&only), content(&but));
     assert_eq!(only.total(1), 2 * server_profile().total(1));
     assert!(only.samples.iter().all(|sample| sample.labels.len() == 1));
+}
+
+#[test]
+fn functions_alone_have_fewer_stacks_and_the_same_sums() {
+    let mut elsewhere = server_profile();
+    elsewhere.locations.iter_mut().for_each(|location| {
+        location.address += 4;
+        location.lines.iter_mut().for_each(|line| line.line += 1);
+    });
+    let mut merger = Merger::new(MergeOptions { functions_only: true, ..MergeOptions::default() });
+    [server_profile(), elsewhere].iter().for_each(|profile| merger.add(profile).unwrap());
+    let merged = merger.finish();
+    merged.check().unwrap();
+    assert_eq!(merged.samples.len(), server_profile().samples.len());
+    assert_eq!(merged.total(1), 2 * server_profile().total(1));
+    assert!(merged.locations.iter().all(|location| location.address == 0));
 }
 
 #[test]

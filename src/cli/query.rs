@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::show::{self, Counts, ShowArgs, amount, percent, printable};
+use super::show::{self, Counts, Granularity, ShowArgs, amount, percent, printable};
 use super::{UsageError, when};
 use crate::encode::{Format, WriteOptions, read_file, write_file_with};
 use crate::ids::UnixNanos;
@@ -270,14 +270,16 @@ fn sum(args: &QueryArgs, query: &Query, mut plan: Plan, source: &Windows) -> any
     let answer = query.merge(
         &rows,
         source.directory(),
-        &MergeOptions { labels: kept_labels(args) },
+        &merge_options(args),
         &|profile| filter.add_tag_frames(profile, unit),
         &|profile| filter.apply_to_samples(profile),
     )?;
     plan.rows.retain(|row| !answer.unreadable.iter().any(|line| line.contains(&*row.path.to_string_lossy())));
     let mut sum = Sum { covered: covered(&plan, answer.cut_nanos), plan, answer };
     filter.apply_to_frames(&mut sum.answer.profile);
-    sum.answer.profile.merge_equal_samples();
+    if filter.selects() {
+        sum.answer.profile.merge_equal_samples();
+    }
     if writes {
         return write(args, &sum, query);
     }
@@ -301,13 +303,14 @@ fn covered(plan: &Plan, cut: i64) -> i64 {
     sum.saturating_sub(cut).max(0) / i64::try_from(plan.hosts.len().max(1)).unwrap_or(1)
 }
 
-/// Tables and flame graphs tell no labels; a pprof file does.
-fn kept_labels(args: &QueryArgs) -> KeptLabels {
-    let formats = [args.pprof.as_deref(), args.output.as_deref()];
-    if formats.iter().all(Option::is_none) {
-        return KeptLabels::Only([].into());
+/// Tables and flame graphs tell neither labels nor addresses; a pprof file does.
+fn merge_options(args: &QueryArgs) -> MergeOptions {
+    if args.pprof.is_some() || args.output.is_some() {
+        let labels = KeptLabels::AllBut(DROPPED_LABELS.map(str::to_owned).into());
+        return MergeOptions { labels, functions_only: false };
     }
-    KeptLabels::AllBut(DROPPED_LABELS.map(str::to_owned).into())
+    let by_place = matches!(args.show.granularity, Some(Granularity::Lines | Granularity::Addresses));
+    MergeOptions { labels: KeptLabels::Only([].into()), functions_only: !by_place }
 }
 
 fn write(args: &QueryArgs, sum: &Sum, query: &Query) -> anyhow::Result<()> {
@@ -366,7 +369,7 @@ fn table(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyhow::R
 fn counts(args: &QueryArgs, sum: &Sum, column: usize) -> Counts {
     let all = sum.answer.totals.get(column).copied().unwrap_or(0);
     let total = if args.show.relative_percentages { sum.answer.profile.total(column) } else { all };
-    Counts::new(&sum.answer.profile, column, total, &args.show).with_cpus(sum.covered)
+    Counts::new(&sum.answer.profile, column, total, &args.show).in_cpus_over(sum.covered)
 }
 
 /// What part of the asked time the answer is of, and what is wrong with it.

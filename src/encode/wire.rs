@@ -45,6 +45,14 @@ impl<'a> Value<'a> {
         Ok(())
     }
 
+    /// How many numbers a packed field holds: each ends with a byte below 128.
+    pub(super) fn count(self) -> usize {
+        match self {
+            Value::Bytes(packed) => packed.iter().filter(|byte| **byte < 0x80).count(),
+            _ => 0,
+        }
+    }
+
     fn wire_type(self) -> WireType {
         match self {
             Value::Number(_) => WireType::Varint,

@@ -22,6 +22,9 @@ use crate::collect::{PrefixTree, StackId};
 pub struct MergeOptions {
     /// The labels that still tell samples apart. Samples that differ only in others are added up.
     pub labels: KeptLabels,
+    /// Whether addresses and line numbers are given up, so that a stack is one of functions. A location that has no function
+    /// keeps its address. Tables by function and flame graphs are the same, and have a fraction of the stacks.
+    pub functions_only: bool,
 }
 
 /// Which labels samples keep, by their keys.
@@ -80,7 +83,7 @@ pub struct Merger {
     options: MergeOptions,
     /// The tables and the header; its samples are in the fields below until the end.
     tables: Tables,
-    stacks: PrefixTree,
+    stacks: Stacks,
     label_sets: LabelSets,
     /// Where the values of a stack and a set of labels begin, in columns.
     samples: FxHashMap<(StackId, u32), u32>,
@@ -108,20 +111,21 @@ impl Merger {
         self.add_header(profile)?;
         self.comments.add(profile);
         self.periods.add(&Periods::of(profile));
-        let mut names = Translation::new(profile);
+        let mut names = Translation::new(profile, self.options.functions_only);
         // The main program stays the first mapping, whoever has samples.
         if self.tables.profile.mappings.is_empty() && !profile.mappings.is_empty() {
             names.mapping(&mut self.tables, MappingId(0));
         }
         let kept = names.kept_labels(&self.options.labels);
-        let mut path = Path::default();
-        let mut labels = Vec::new();
+        let (mut stack, mut labels) = (Vec::new(), Vec::new());
         let types = profile.sample_types.len();
         for (index, sample) in profile.samples.iter().enumerate() {
             if sample.values.len() != types {
                 return Err(MergeError::ValueCount { sample: index + 1, values: sample.values.len(), types });
             }
-            let stack = path.enter(&sample.stack, |id| names.location(&mut self.tables, id), &mut self.stacks);
+            stack.clear();
+            stack.extend(sample.stack.iter().map(|&id| names.location(&mut self.tables, id)));
+            let stack = self.stacks.id(&stack);
             labels.clear();
             let of_sample = sample.labels.iter().filter(|label| kept(label.key));
             labels.extend(of_sample.map(|&label| names.label(&mut self.tables, label)));
@@ -143,15 +147,15 @@ impl Merger {
         self.add_header(from)?;
         self.comments.absorb(other.comments);
         self.periods.add(&other.periods);
-        let mut names = Translation::new(from);
+        let mut names = Translation::new(from, self.options.functions_only);
         for id in (0..from.mappings.len()).map(number) {
             names.mapping(&mut self.tables, MappingId(id));
         }
-        let mut stacks = Vec::with_capacity(other.stacks.len() + 1);
+        let mut stacks = Vec::with_capacity(other.stacks.tree.len() + 1);
         stacks.push(PrefixTree::EMPTY);
-        for (caller, location) in other.stacks.nodes() {
+        for (caller, location) in other.stacks.tree.nodes() {
             let location = names.location(&mut self.tables, LocationId(location));
-            stacks.push(self.stacks.push(stacks[caller.number()], location.0));
+            stacks.push(self.stacks.tree.push(stacks[caller.number()], location.0));
         }
         let mut label_sets = Vec::with_capacity(other.label_sets.sets.len());
         for labels in &other.label_sets.sets {
@@ -176,7 +180,7 @@ impl Merger {
             .iter()
             .zip(self.values.chunks_exact(columns.max(1)))
             .map(|(&(stack, labels), values)| Sample {
-                stack: self.stacks.frames(stack).map(LocationId).collect(),
+                stack: self.stacks.tree.frames(stack).map(LocationId).collect(),
                 values: values.to_vec(),
                 labels: self.label_sets.sets[labels as usize].to_vec(),
             })
@@ -346,35 +350,45 @@ impl LabelSets {
     }
 }
 
-/// The stack that was entered last. Neighbours in a file share most of their callers, which need not be looked up again.
-#[derive(Default)]
-struct Path {
-    /// Root first: a location of the source, and the stack that ends there.
-    frames: Vec<(LocationId, StackId)>,
+/// Distinct stacks, found by their hash first: in most files most stacks are known, and the nodes of a known stack lie side by
+/// side in memory, so that comparing it costs far less than looking up each of its callers.
+#[derive(Debug, Default)]
+struct Stacks {
+    tree: PrefixTree,
+    /// Half of the hash of each whole stack, and the stack.
+    whole: HashTable<(u32, StackId)>,
 }
 
-impl Path {
-    fn enter(
-        &mut self,
-        stack: &[LocationId],
-        mut translate: impl FnMut(LocationId) -> LocationId,
-        tree: &mut PrefixTree,
-    ) -> StackId {
-        let root_first = || stack.iter().rev();
-        let shared = self.frames.iter().zip(root_first()).take_while(|((known, _), id)| known == *id).count();
-        self.frames.truncate(shared);
-        let mut caller = self.frames.last().map_or(PrefixTree::EMPTY, |&(_, stack)| stack);
-        for &id in root_first().skip(shared) {
-            caller = tree.push(caller, translate(id).0);
-            self.frames.push((id, caller));
+impl Stacks {
+    /// The stack of these locations of the sum, leaf first.
+    fn id(&mut self, stack: &[LocationId]) -> StackId {
+        let half = half_hash(stack);
+        let tree = &self.tree;
+        let same =
+            |&(of, id): &(u32, StackId)| of == half && tree.frames(id).eq(stack.iter().map(|location| location.0));
+        if let Some(&(_, id)) = self.whole.find(spread(half), same) {
+            return id;
         }
-        caller
+        let id = stack.iter().rev().fold(PrefixTree::EMPTY, |caller, location| self.tree.push(caller, location.0));
+        self.whole.insert_unique(spread(half), (half, id), |&(half, _)| spread(half));
+        id
     }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the half that varies most")]
+fn half_hash(stack: &[LocationId]) -> u32 {
+    (FxBuildHasher.hash_one(stack) >> 32) as u32
+}
+
+/// 32 bits as a hash of 64: the table takes the group from the low bits and a tag from the high ones.
+fn spread(half: u32) -> u64 {
+    u64::from(half).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// What the ids of a source are in the sum; each is looked up once.
 struct Translation<'a> {
     from: &'a Profile,
+    functions_only: bool,
     strings: Vec<Option<StringId>>,
     mappings: Vec<Option<MappingId>>,
     functions: Vec<Option<FunctionId>>,
@@ -382,9 +396,10 @@ struct Translation<'a> {
 }
 
 impl<'a> Translation<'a> {
-    fn new(from: &'a Profile) -> Translation<'a> {
+    fn new(from: &'a Profile, functions_only: bool) -> Translation<'a> {
         Translation {
             from,
+            functions_only,
             strings: vec![None; from.strings.len()],
             mappings: vec![None; from.mappings.len()],
             functions: vec![None; from.functions.len()],
@@ -442,10 +457,14 @@ impl<'a> Translation<'a> {
             return known;
         }
         let Location { mapping, address, ref lines, folded } = self.from.locations[id.0 as usize];
+        let bare = self.functions_only && !lines.is_empty();
         let mapping = mapping.map(|id| self.mapping(tables, id));
-        let line = |line: &SourceLine| SourceLine { function: self.function(tables, line.function), ..*line };
+        let line = |line: &SourceLine| {
+            let function = self.function(tables, line.function);
+            if bare { SourceLine { function, line: 0, column: 0 } } else { SourceLine { function, ..*line } }
+        };
         let lines = lines.iter().map(line).collect();
-        let id_in_sum = tables.location(Location { mapping, address, lines, folded });
+        let id_in_sum = tables.location(Location { mapping, address: if bare { 0 } else { address }, lines, folded });
         self.locations[id.0 as usize] = Some(id_in_sum);
         id_in_sum
     }

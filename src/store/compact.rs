@@ -141,7 +141,7 @@ impl Writer {
         let path = self.directory.join(slot.hour().folder()).join(slot.key());
         let refuse = |problem: String| StoreError::Merge { path: path.clone(), problem };
         let labels = KeptLabels::AllBut(DROPPED.iter().map(|&key| key.to_owned()).collect());
-        let mut merger = Merger::new(MergeOptions { labels });
+        let mut merger = Merger::new(MergeOptions { labels, ..MergeOptions::default() });
         let mut totals: Vec<i128> = Vec::new();
         let mut names: BTreeSet<String> = BTreeSet::new();
         for file in &slot.files {

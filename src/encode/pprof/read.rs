@@ -6,7 +6,7 @@ use flate2::read::MultiGzDecoder;
 use rustc_hash::FxHashMap;
 
 use super::super::DecodeError;
-use super::super::wire::Fields;
+use super::super::wire::{Fields, Value};
 use crate::profile::{
     Function, FunctionId, Label, LabelValue, Location, LocationId, Mapping, MappingId, Profile, Sample, SourceLine,
     StringId, ValueType,
@@ -40,9 +40,6 @@ fn read_plain(bytes: &[u8]) -> Result<Profile, DecodeError> {
     if bytes.len() > MAX_BYTES {
         return Err(DecodeError::TooLarge { limit: MAX_BYTES, what: "bytes when decompressed" });
     }
-    if count_entries(bytes)? > MAX_ENTRIES {
-        return Err(DecodeError::TooLarge { limit: MAX_ENTRIES, what: "entries" });
-    }
     WireProfile::read(bytes)?.profile()
 }
 
@@ -50,7 +47,6 @@ fn read_plain(bytes: &[u8]) -> Result<Profile, DecodeError> {
 fn count_entries(bytes: &[u8]) -> Result<usize, prost::DecodeError> {
     let mut fields = Fields(bytes);
     let mut count = 0;
-    // A packed list of comments is one field with many entries; it is bounded by the bytes.
     while fields.next()?.is_some() {
         count += 1;
     }
@@ -81,7 +77,13 @@ impl<'a> WireProfile<'a> {
     fn read(bytes: &'a [u8]) -> Result<WireProfile<'a>, DecodeError> {
         let mut message = WireProfile::default();
         let mut fields = Fields(bytes);
+        // A packed list of comments is one entry of many; it is bounded by the bytes.
+        let mut entries = 0;
         while let Some((tag, value)) = fields.next()? {
+            entries += 1;
+            if entries > MAX_ENTRIES {
+                return Err(DecodeError::TooLarge { limit: MAX_ENTRIES, what: "entries" });
+            }
             match tag {
                 1 => message.sample_types.push(value.bytes()?),
                 2 => message.samples.push(value.bytes()?),
@@ -264,11 +266,17 @@ fn sample(
     let mut fields = Fields(bytes);
     while let Some((tag, value)) = fields.next()? {
         match tag {
-            1 => value.each_number(|id| match locations.index(id) {
-                Some(index) => sample.stack.push(LocationId(index)),
-                None => missing = missing.or(Some(id)),
-            })?,
-            2 => value.each_number(|value| sample.values.push(value.cast_signed()))?,
+            1 => {
+                reserve(&mut sample.stack, value);
+                value.each_number(|id| match locations.index(id) {
+                    Some(index) => sample.stack.push(LocationId(index)),
+                    None => missing = missing.or(Some(id)),
+                })?;
+            }
+            2 => {
+                reserve(&mut sample.values, value);
+                value.each_number(|value| sample.values.push(value.cast_signed()))?;
+            }
             3 => sample.labels.push(label(value.bytes()?, owner, strings)?),
             _ => {}
         }
@@ -281,6 +289,13 @@ fn sample(
         locations.find(owner, id)?;
     }
     Ok(sample)
+}
+
+/// Room for just what a packed field holds. Further fields of the same list, which no writer makes, grow it as usual.
+fn reserve<T>(list: &mut Vec<T>, value: Value<'_>) {
+    if list.is_empty() {
+        list.reserve_exact(value.count());
+    }
 }
 
 fn label(bytes: &[u8], owner: impl Fn() -> String + Copy, strings: &Texts) -> Result<Label, DecodeError> {
