@@ -8,6 +8,12 @@ use crate::health::{Count, Health};
 /// How the comment begins that holds the command that was profiled.
 pub const COMMAND: &str = "command: ";
 
+/// How the comment begins that holds how many CPUs were watched.
+const CPUS: &str = "cpus=";
+
+/// How the comment begins that names a file which was merged into this one.
+const MERGED: &str = "merged: ";
+
 /// How the comment of an event begins.
 const EVENT: &str = "event ";
 
@@ -37,6 +43,18 @@ pub fn event_comment(event: &EventInfo) -> String {
         event.loss.lost,
         event.loss.throttled,
     )
+}
+
+/// The comment of how many CPUs were watched: with the frequency it tells how many samples there could be.
+#[must_use]
+pub fn cpus_comment(cpus: u32) -> String {
+    format!("{CPUS}{cpus}")
+}
+
+/// The comment of a merged profile that names one of the files it was made of.
+#[must_use]
+pub fn merged_comment(file: &str) -> String {
+    format!("{MERGED}{file}")
 }
 
 /// The comments of a health table: a line `name=value` for each row that is not zero.
@@ -99,10 +117,37 @@ impl Profile {
         self.comments.iter().find_map(|&comment| self.text(comment).strip_prefix(COMMAND))
     }
 
+    /// How many CPUs were watched, the most that a comment tells; 0 if none does.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        self.comment_values(CPUS).filter_map(|number| number.parse().ok()).max().unwrap_or(0)
+    }
+
+    /// Samples a second and CPU that were asked for of the first event; 0 with a fixed period, or if no comment tells.
+    #[must_use]
+    pub fn frequency(&self) -> u64 {
+        self.comment_values(EVENT).next().and_then(|event| event_number(event, "frequency=")).unwrap_or(0)
+    }
+
+    /// The names of the files that were merged into this profile.
+    pub fn merged(&self) -> impl Iterator<Item = &str> {
+        self.comment_values(MERGED)
+    }
+
+    /// Forgets the names of merged files.
+    pub fn forget_merged(&mut self) {
+        let strings = &self.strings;
+        self.comments.retain(|&comment| !strings.get(comment).starts_with(MERGED));
+    }
+
+    fn comment_values<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        self.comments.iter().filter_map(move |&comment| self.text(comment).strip_prefix(prefix))
+    }
+
     /// The comments that are neither a number nor an event: what a person reads first.
     pub fn remarks(&self) -> impl Iterator<Item = &str> {
         let lines = self.comments.iter().map(|&comment| self.text(comment));
-        lines.filter(|line| health_row(line).is_none() && !line.starts_with(EVENT))
+        lines.filter(|line| health_row(line).is_none() && ![EVENT, CPUS, MERGED].iter().any(|&of| line.starts_with(of)))
     }
 }
 
