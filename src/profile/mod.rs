@@ -7,6 +7,7 @@
 
 mod build;
 mod check;
+mod merge;
 mod quality;
 mod strings;
 mod view;
@@ -15,6 +16,7 @@ use rustc_hash::FxHashMap;
 
 pub use build::{Namer, build};
 pub use check::CheckError;
+pub use merge::{KeptLabels, MergeError, MergeOptions, Merger};
 pub use quality::{COMMAND, Quality, cpus_comment, event_comment, health_comments, merged_comment, unit_name};
 pub use strings::{StringId, Strings};
 pub use view::{FrameView, Origin, UnknownValue};

@@ -63,22 +63,16 @@ impl Slot {
 
 impl Writer {
     /// Merges the windows of the first stretch of time that is old enough.
-    pub(super) fn compact(
-        &mut self,
-        now: UnixNanos,
-        policy: &Policy,
-        tended: &mut Tended,
-    ) -> Result<(), StoreError> {
+    pub(super) fn compact(&mut self, now: UnixNanos, policy: &Policy, tended: &mut Tended) -> Result<(), StoreError> {
         let hours: Vec<Hour> =
             self.hours.keys().copied().filter(|&hour| self.compactor.done.is_none_or(|done| hour >= done)).collect();
         let mut all_done = true;
         for hour in hours {
             let levels = Levels::of(hour, now, policy);
-            if !levels.none_is_due() {
-                if let Some(slot) = self.next_slot(hour, &levels)? {
-                    self.merge_or_refuse(&slot, tended);
-                    return Ok(());
-                }
+            let slot = if levels.none_is_due() { None } else { self.next_slot(hour, &levels)? };
+            if let Some(slot) = slot {
+                self.merge_or_refuse(&slot, tended);
+                return Ok(());
             }
             all_done &= levels.all_were_due;
             if all_done {
@@ -151,12 +145,11 @@ impl Writer {
         let mut totals: Vec<i128> = Vec::new();
         let mut names: BTreeSet<String> = BTreeSet::new();
         for file in &slot.files {
-            let mut profile = encode::read_file(&self.directory.join(file.path()))?;
+            let profile = encode::read_file(&self.directory.join(file.path()))?;
             // What was merged into an input and could not be removed is in the sum too.
             let here = |name: &&str| FileName::parse(name).is_some_and(|old| self.directory.join(old.path()).exists());
             names.extend(profile.merged().filter(here).map(str::to_owned));
             names.insert(file.to_string());
-            profile.forget_merged();
             merger.add(&profile).map_err(|error: MergeError| refuse(error.to_string()))?;
             let of_file = sums(&profile);
             totals.resize(of_file.len(), 0);
@@ -227,12 +220,7 @@ fn slots(listing: &Listing, source: Source, levels: &Levels) -> Vec<Slot> {
 }
 
 /// The windows of a host and a kind up to a level, by the stretch of time that they begin in.
-fn grouped(
-    listing: &Listing,
-    source: Source,
-    level: Level,
-    stretch: impl Fn(&FileName) -> Option<i64>,
-) -> Vec<Slot> {
+fn grouped(listing: &Listing, source: Source, level: Level, stretch: impl Fn(&FileName) -> Option<i64>) -> Vec<Slot> {
     let mut groups: BTreeMap<(&str, &str, i64), Vec<&FileName>> = BTreeMap::new();
     let ours = |file: &&FileName| file.name.source == source && file.ending == ENDING && file.name.level <= level;
     for file in listing.files.iter().filter(ours) {

@@ -74,18 +74,18 @@ mod message {
         #[prost(sint64, repeated, tag = "18")]
         pub(super) value_of: Vec<i64>,
     }
-
-    /// What of a row is looked at to find out whether the rest is wanted. The other fields are skipped, not decoded.
-    #[derive(Clone, PartialEq, Message)]
-    pub(super) struct Head {
-        #[prost(string, tag = "1")]
-        pub(super) file: String,
-        #[prost(string, repeated, tag = "4")]
-        pub(super) inputs: Vec<String>,
-    }
 }
 
-pub(super) use message::Head;
+/// What of a row is looked at to find out whether the rest is wanted. The other fields are skipped, not decoded.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Head {
+    /// The file, below the day's folder.
+    #[prost(string, tag = "1")]
+    pub(super) file: String,
+    /// The names of the files that were merged into it.
+    #[prost(string, repeated, tag = "4")]
+    pub(super) inputs: Vec<String>,
+}
 
 /// What is known of a file that is named as a window.
 #[derive(Clone, Debug, PartialEq)]
@@ -297,7 +297,7 @@ fn fill(source: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
 
 /// Appends to indices. It knows how long the index was that it wrote to last, so that only what others
 /// wrote meanwhile has to be looked at.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Appender {
     whole: Option<(Day, u64)>,
 }

@@ -213,7 +213,8 @@ fn show_time(time: UnixNanos) -> String {
 fn parse_time(text: &str) -> Option<UnixNanos> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let digits = |text: &str| (text.len() <= 8 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok());
+    let digits =
+        |text: &str| (text.len() <= 8 && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok());
     let (date, time, fraction): (i32, i32, i32) = (digits(date)??, digits(time)??, digits(fraction)??);
     let small = |number: i32| i8::try_from(number % 100).ok();
     let date = jiff::civil::Date::new(i16::try_from(date / 10_000).ok()?, small(date / 100)?, small(date)?).ok()?;

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 
+use super::StoreError;
 use super::name::{FileName, Hour};
 use super::writer::{Policy, Tended, Writer};
-use super::StoreError;
 use crate::ids::UnixNanos;
 
 /// Windows that one step removes at most: some 100 ms.

@@ -66,8 +66,7 @@ fn totals(profile: &Profile, count: Option<usize>, value: Option<usize>) -> Vec<
         let of_name = sums.names.entry(name).or_default();
         *of_name = of_name.saturating_add(samples);
     }
-    let mut totals: Vec<Total> =
-        processes.into_iter().map(|(process, sums)| total(profile, process, &sums)).collect();
+    let mut totals: Vec<Total> = processes.into_iter().map(|(process, sums)| total(profile, process, &sums)).collect();
     totals.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
     fold_others(&mut totals);
     totals
@@ -98,7 +97,12 @@ fn fold_others(totals: &mut Vec<Total>) {
     let others = totals.split_off(MAX_TOTALS - 1);
     let sum = |of: fn(&Total) -> i64| others.iter().fold(0_i64, |sum, total| sum.saturating_add(of(total)));
     let comm = OTHERS.into();
-    totals.push(Total { comm, samples: sum(|total| total.samples), value: sum(|total| total.value), ..Total::default() });
+    totals.push(Total {
+        comm,
+        samples: sum(|total| total.samples),
+        value: sum(|total| total.value),
+        ..Total::default()
+    });
 }
 
 fn number(sample: &Sample, key: Option<StringId>) -> i64 {

@@ -179,7 +179,8 @@ impl Writer {
     /// What the directory holds, by this writer's count.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let add = |sum: Usage, hour: &Usage| Usage { windows: sum.windows + hour.windows, bytes: sum.bytes + hour.bytes };
+        let add =
+            |sum: Usage, hour: &Usage| Usage { windows: sum.windows + hour.windows, bytes: sum.bytes + hour.bytes };
         self.hours.values().fold(Usage::default(), add)
     }
 
@@ -287,12 +288,7 @@ impl Writer {
         Ok(())
     }
 
-    fn write_beside(
-        &self,
-        file: &FileName,
-        profile: &Profile,
-        format: &Format,
-    ) -> Result<NamedTempFile, StoreError> {
+    fn write_beside(&self, file: &FileName, profile: &Profile, format: &Format) -> Result<NamedTempFile, StoreError> {
         let folder = self.directory.join(file.hour().folder());
         let beside = self.begin_file(&folder)?;
         encode(profile, format, &beside).map_err(|error| match error {
