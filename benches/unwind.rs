@@ -62,10 +62,10 @@ impl Case {
         let mut unwinder = Unwinder::new();
         for image in images {
             let cfi = Cfi::open(image).map(Arc::new);
-            if let Some(cfi) = &cfi {
-                unwinder.add_table(image.id(), Arc::new(Table::compile(cfi).0));
+            unwinder.add_image(image.id(), cfi.clone());
+            if let Some(cfi) = cfi {
+                unwinder.add_table(image.id(), Arc::new(Table::compile(&cfi).0));
             }
-            unwinder.add_image(image.id(), cfi);
         }
         let oracles = spaces.iter().map(|space| Oracle::new(space, images)).collect();
         Case { spaces, stacks, unwinder, oracles }

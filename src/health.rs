@@ -51,6 +51,7 @@ health_rows! {
     ImagesOpened "images.opened" "images opened";
     ImagesFailed "images.failed" "images that could not be opened or read";
     ImagesBadCfi "images.bad_cfi" "images whose unwind information was damaged in part";
+    LoaderPanics "loader.panics" "files that rprof failed on by a fault of its own (a panic), taken as unreadable";
     FramesNamed "frames.named" "distinct frames with a function name";
     FramesUnnamed "frames.unnamed" "distinct frames without a function name, kept as module+offset";
 }

@@ -12,14 +12,20 @@ use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use rprof::ids::{Address, Pid};
-use rprof::process::ProcessInfo;
+use rprof::process::{ProcessInfo, ProcessKey};
 use rprof::symbol::{Options, Symbolizer};
 
 /// A process in a container whose root is a directory; no process of the host has its PID.
 fn process(root: &Path) -> ProcessInfo {
     let uid = fs::metadata(root).unwrap().uid();
     let root = Some(Arc::new(File::open(root).unwrap()));
-    ProcessInfo { pid: Pid(i32::MAX), namespace_pid: Pid(7), uid, comm: "node".into(), root, perf_map: None }
+    ProcessInfo {
+        namespace_pid: Pid(7),
+        uid,
+        comm: "node".into(),
+        root,
+        ..ProcessInfo::new(ProcessKey(1), Pid(i32::MAX))
+    }
 }
 
 fn name(process: &ProcessInfo, address: u64) -> String {

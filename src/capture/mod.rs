@@ -1,13 +1,18 @@
 //! The live source: which events, of whom, opened how, and their rings drained.
 
+mod alive;
 mod attr;
+pub mod cgroup;
 mod error;
 mod event;
 mod live;
+mod selector;
 mod target;
 
+pub use alive::{exists, lives, thread_lives};
 pub use attr::{CallGraph, MAX_STACK_BYTES};
 pub use error::CaptureError;
 pub use event::{Event, EventError, Rate, parse_list};
 pub use live::{Live, Settings, Sharing};
-pub use target::{Scope, Target, lives, online_cpus, parse_cpus, process_of, threads};
+pub use selector::{Choice, Selector, SelectorError};
+pub use target::{Scope, Target, online_cpus, parse_cpus, process_of, threads};

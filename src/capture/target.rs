@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashSet;
 
+use super::alive::{lives, thread_lives};
+use super::selector::{Choice, Selector};
 use crate::ids::{Pid, Tid};
 use crate::record::Record;
 
@@ -23,6 +25,8 @@ pub enum Target {
     Threads(Vec<Tid>),
     /// The tasks of these cgroups.
     Cgroups(Vec<PathBuf>),
+    /// Processes by what they are, whenever they run.
+    Selected(Selector),
 }
 
 /// Which tasks' records are wanted, as tasks come and go. Where events are opened per CPU, records of all tasks arrive and this decides.
@@ -46,6 +50,8 @@ pub enum Scope {
         /// Their processes, whose mappings are needed.
         pids: FxHashSet<Pid>,
     },
+    /// Processes by what they are.
+    Selected(Choice),
 }
 
 impl Scope {
@@ -65,6 +71,7 @@ impl Scope {
                 Scope::Processes { pids: FxHashSet::from_iter([*pid]), follow, before_exec: Some(*pid) }
             }
             Target::Threads(tids) => Scope::threads(tids.iter().copied()),
+            Target::Selected(selector) => Scope::Selected(Choice::new(selector.clone())),
         }
     }
 
@@ -74,13 +81,14 @@ impl Scope {
         Scope::Threads { tids, pids }
     }
 
-    /// Whether a sample of this task is wanted.
+    /// Whether a sample of this task is wanted. Of a process that is chosen by what it is, that is found out now.
     #[must_use]
-    pub fn wants_sample(&self, pid: Pid, tid: Tid) -> bool {
+    pub fn wants_sample(&mut self, pid: Pid, tid: Tid) -> bool {
         match self {
             Scope::Everything => true,
             Scope::Processes { pids, before_exec, .. } => pids.contains(&pid) && *before_exec != Some(pid),
             Scope::Threads { tids, .. } => tids.contains(&tid),
+            Scope::Selected(choice) => choice.decide(pid),
         }
     }
 
@@ -90,6 +98,7 @@ impl Scope {
         match self {
             Scope::Everything => true,
             Scope::Processes { pids, .. } | Scope::Threads { pids, .. } => pid.0 < 0 || pids.contains(&pid),
+            Scope::Selected(choice) => pid.0 < 0 || choice.follows(pid),
         }
     }
 
@@ -105,17 +114,20 @@ impl Scope {
                 before_exec.take_if(|waiting| waiting == pid);
             }
             // The first thread of a process may end before others do, so only a process that is gone whole is forgotten.
-            (Scope::Processes { pids, .. }, Record::Exit(task)) if task.tid.0 == task.pid.0 && !lives(task.pid) => {
+            (Scope::Processes { pids, .. }, Record::Exit(task))
+                if task.tid.0 == task.pid.0 && pids.contains(&task.pid) && !lives(task.pid) =>
+            {
                 pids.remove(&task.pid);
             }
             (Scope::Threads { tids, .. }, Record::Exit(task)) => {
                 tids.remove(&task.tid);
             }
+            (Scope::Selected(choice), record) => choice.follow(record),
             _ => {}
         }
     }
 
-    /// Whether nothing that is wanted lives any more. `EXIT` records can be lost, so the living are looked at too.
+    /// Whether nothing that is wanted lives any more, nor may come. `EXIT` records can be lost, so the living are looked at too.
     #[must_use]
     pub fn is_over(&mut self) -> bool {
         match self {
@@ -125,19 +137,15 @@ impl Scope {
                 pids.is_empty()
             }
             Scope::Threads { tids, .. } => {
-                tids.retain(|tid| Path::new(&format!("/proc/{}", tid.0)).exists());
+                tids.retain(|&tid| thread_lives(tid));
                 tids.is_empty()
+            }
+            Scope::Selected(choice) => {
+                choice.sweep();
+                false
             }
         }
     }
-}
-
-/// Whether a process runs; a zombie does not.
-#[must_use]
-pub fn lives(pid: Pid) -> bool {
-    let stat = procfs::process::Process::new(pid.0).and_then(|process| process.stat());
-    // A first thread that has ended shows as a zombie while others run.
-    stat.is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X') || stat.num_threads > 1)
 }
 
 /// The threads of a process, as they are now; none if it is gone.
@@ -199,16 +207,33 @@ pub(super) fn open_cgroup(name: &Path) -> io::Result<File> {
 /// Version 1 has a hierarchy of its own for perf events, version 2 has one for everything.
 fn cgroup_root() -> io::Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let mounts: Vec<Vec<&str>> = mounts.lines().map(|line| line.split(' ').collect()).collect();
-    let find = |kind: &str, option: &str| {
-        let fits =
-            |m: &&Vec<&str>| m.len() > 3 && m[2] == kind && (option.is_empty() || m[3].split(',').any(|o| o == option));
-        mounts.iter().find(fits).map(|mount| PathBuf::from(mount[1]))
-    };
-    let root = find("cgroup", "perf_event").or_else(|| find("cgroup2", ""));
-    root.ok_or_else(|| {
+    let mounts: Vec<Mount<'_>> = mounts.lines().filter_map(Mount::parse).collect();
+    let of_events = |mount: &&Mount<'_>| mount.kind == "cgroup" && mount.options.split(',').any(|o| o == "perf_event");
+    let root = mounts.iter().find(of_events).or_else(|| mounts.iter().find(|mount| mount.kind == "cgroup2"));
+    root.map(|mount| PathBuf::from(mount.place)).ok_or_else(|| {
         io::Error::other("no cgroup hierarchy for perf events is mounted; mount -t cgroup2 none /sys/fs/cgroup")
     })
+}
+
+/// Where hierarchies of cgroups are mounted.
+pub(super) fn cgroup_mounts() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = mounts.lines().filter_map(Mount::parse);
+    mounts.filter(|mount| matches!(mount.kind, "cgroup" | "cgroup2")).map(|mount| mount.place.into()).collect()
+}
+
+/// A line of `/proc/self/mounts` (fstab(5)).
+struct Mount<'a> {
+    place: &'a str,
+    kind: &'a str,
+    options: &'a str,
+}
+
+impl Mount<'_> {
+    fn parse(line: &str) -> Option<Mount<'_>> {
+        let mut fields = line.split(' ').skip(1);
+        Some(Mount { place: fields.next()?, kind: fields.next()?, options: fields.next()? })
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The record loop: each record changes the processes or adds a sample to the window.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::loader::{Loaded, Loader};
 use super::stack::{Frame, Marker, StackId, StackTree};
@@ -11,9 +12,8 @@ use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, Thr
 use crate::capture::{CallGraph, Event, Rate};
 use crate::health::{Count, Health};
 use crate::ids::{Address, ImageId, KernelAddress, Pid, Tid, Unit};
-use crate::process::{Process, ProcessKey, Processes};
+use crate::process::{Process, ProcessInfo, ProcessKey, Processes};
 use crate::record::{Flow, Record, Sample};
-use crate::runtime::perf_map;
 use crate::sys::perf_event::abi;
 use crate::unwind::{Cfi, End, StackCopy, Unwinder, UserFrame, Why};
 
@@ -59,11 +59,9 @@ struct Counts {
     samples: FxHashMap<SampleKey, Tally>,
     stacks: StackTree,
     threads: Vec<Thread>,
-    processes: Vec<crate::process::ProcessInfo>,
+    processes: Vec<ProcessInfo>,
     process_index: FxHashMap<ProcessKey, ProcessIndex>,
     thread_index: FxHashMap<(ProcessKey, Tid), ThreadIndex>,
-    /// When a perf map was last looked for.
-    perf_maps: FxHashMap<ProcessIndex, Instant>,
 }
 
 /// One stack while it is put together; kept, so that no sample has to allocate.
@@ -126,6 +124,7 @@ impl Collector {
         while let Some(loaded) = self.loader.take() {
             self.loaded(loaded, health);
         }
+        health.add(Count::LoaderPanics, self.loader.take_panics());
         for id in self.unwinder.take_wanted() {
             if let Some(cfi) = self.cfi.get(&id) {
                 self.loader.compile(id, cfi.clone());
@@ -192,7 +191,7 @@ impl Collector {
             stacks: self.counts.stacks,
             threads: self.counts.threads,
             processes: self.counts.processes,
-            images: self.processes.images().infos().to_vec(),
+            images: self.processes.images().infos().cloned().collect(),
             main_process: span.main_process,
             comments: span.comments,
             health,
@@ -218,12 +217,38 @@ impl Collector {
                 }
                 self.processes.opened(id, image);
             }
+            Loaded::PerfMap { process, file } => self.found_perf_map(&process, file),
+            Loaded::NotCompiled => {}
             Loaded::Compiled { id, table, damaged } => {
                 health.add(Count::ImagesBadCfi, u64::from(damaged > 0));
                 self.cfi.remove(&id);
                 self.unwinder.add_table(id, table);
             }
         }
+    }
+
+    /// The process keeps it for later windows; the one that grows has a row of its own.
+    fn found_perf_map(&mut self, process: &ProcessInfo, file: Option<Arc<File>>) {
+        if let Some(&ProcessIndex(row)) = self.counts.process_index.get(&process.key)
+            && let Some(info) = self.counts.processes.get_mut(row as usize)
+            && file.is_some()
+        {
+            info.perf_map.clone_from(&file);
+        }
+        self.processes.found_perf_map(process, file);
+    }
+
+    /// Closes the images that no process has mapped and no frame of this window lies in. Answers which: the symbolizer need not
+    /// remember them any longer than windows that were sealed before.
+    pub fn forget_images(&mut self) -> Vec<ImageId> {
+        let image = |frame: &Frame| if let Frame::Image(place) = frame { Some(place.image) } else { None };
+        let frames: FxHashSet<ImageId> = self.counts.stacks.distinct_frames().iter().filter_map(image).collect();
+        let forgotten = self.processes.forget_images(&|id| frames.contains(&id));
+        for &id in &forgotten {
+            self.unwinder.remove_image(id);
+            self.cfi.remove(&id);
+        }
+        forgotten
     }
 
     fn sample(&mut self, sample: &Sample<'_>, health: &mut Health) -> Flow {
@@ -248,8 +273,10 @@ impl Collector {
         self.pressure.stacks += in_user_code;
         // A copy that is not full ended at a page that is not there (yet): more room would not have helped.
         self.pressure.cut += u64::from(marker == Some(Marker::Truncated) && sample.stack_full);
-        if self.chain.frames.iter().any(|frame| frame.place.is_none()) {
-            self.counts.hold_perf_map(index);
+        if self.chain.frames.iter().any(|frame| frame.place.is_none())
+            && let Some(process) = process.seek_perf_map()
+        {
+            self.loader.open_perf_map(process);
         }
         let stack = self.chain.push(&mut self.counts.stacks, index, marker);
         let tally = self.counts.samples.entry(SampleKey { event: sample.event.0, thread, stack }).or_default();
@@ -293,20 +320,6 @@ impl Counts {
         self.threads.push(Thread { process: owner, pid: info.pid, tid, comm });
         self.thread_index.insert(key, index);
         index
-    }
-}
-
-impl Counts {
-    /// Opens the perf map of a process that makes code at run time, while it is there; looks again later if it is not.
-    fn hold_perf_map(&mut self, process: ProcessIndex) {
-        const AGAIN: Duration = Duration::from_secs(1);
-        let Some(info) = self.processes.get_mut(process.0 as usize).filter(|info| info.perf_map.is_none()) else {
-            return;
-        };
-        if self.perf_maps.get(&process).is_none_or(|looked| looked.elapsed() >= AGAIN) {
-            self.perf_maps.insert(process, Instant::now());
-            info.perf_map = perf_map::open(info).ok().map(Arc::new);
-        }
     }
 }
 

@@ -1,7 +1,9 @@
-//! The loader: threads that open images and compile their unwind tables, so that neither a slow disk nor a library of 150 MB
-//! keeps the collector from its rings.
+//! The loader: threads that open files and compile unwind tables, so that neither a slow disk nor a library of 150 MB keeps the
+//! collector from its rings.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -9,16 +11,70 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::ids::ImageId;
-use crate::process::{Image, OpenRequest};
+use crate::process::{Image, OpenRequest, ProcessInfo};
+use crate::runtime::perf_map;
 use crate::sys::Priority;
 use crate::unwind::{Cfi, Table};
+
+/// Jobs that wait for a thread, at most: one that hangs on a dead network mount must not cost memory without end.
+const MOST_WAITING: usize = 1 << 16;
 
 /// Work that is done.
 pub(super) enum Loaded {
     /// An image is open, or cannot be.
     Opened { id: ImageId, image: Option<Arc<Image>>, cfi: Option<Arc<Cfi>> },
+    /// A process's perf map is open, or there is none.
+    PerfMap { process: Box<ProcessInfo>, file: Option<Arc<File>> },
     /// An image's table is ready; so many of its entries were damaged.
     Compiled { id: ImageId, table: Arc<Table>, damaged: u64 },
+    /// An image has no table, for a fault of ours: its rules are looked up one by one.
+    NotCompiled,
+}
+
+/// A file to open.
+enum ToOpen {
+    Image(OpenRequest),
+    PerfMap(Box<ProcessInfo>),
+}
+
+impl ToOpen {
+    fn open(&self) -> Loaded {
+        match self {
+            ToOpen::Image(request) => {
+                let image = request.open().ok();
+                let cfi = image.as_ref().and_then(Cfi::open).map(Arc::new);
+                Loaded::Opened { id: request.id, image, cfi }
+            }
+            ToOpen::PerfMap(process) => {
+                Loaded::PerfMap { process: process.clone(), file: perf_map::open(process).ok().map(Arc::new) }
+            }
+        }
+    }
+
+    fn failed(&self) -> Loaded {
+        match self {
+            ToOpen::Image(request) => Loaded::Opened { id: request.id, image: None, cfi: None },
+            ToOpen::PerfMap(process) => Loaded::PerfMap { process: process.clone(), file: None },
+        }
+    }
+}
+
+struct ToCompile {
+    id: ImageId,
+    cfi: Arc<Cfi>,
+}
+
+impl ToCompile {
+    fn compile(&self) -> Loaded {
+        let (table, damaged) = Table::compile(&self.cfi);
+        Loaded::Compiled { id: self.id, table: Arc::new(table), damaged }
+    }
+}
+
+/// An answer of a thread.
+struct Answer {
+    loaded: Loaded,
+    panicked: bool,
 }
 
 /// The collector's end. The threads end when this is dropped.
@@ -26,48 +82,82 @@ pub(super) enum Loaded {
 /// Two threads, because samples wait for an image to be opened, which must not wait for a table to be compiled, nor on a busy
 /// host for anything else.
 pub(super) struct Loader {
-    to_open: Queue<OpenRequest>,
-    to_compile: Queue<(ImageId, Arc<Cfi>)>,
-    loaded: Receiver<Loaded>,
+    to_open: Queue<ToOpen>,
+    to_compile: Queue<ToCompile>,
+    answers: Receiver<Answer>,
+    panics: u64,
 }
 
 impl Loader {
     pub(super) fn start() -> Loader {
-        let (done, loaded) = bounded(64);
+        let (done, answers) = bounded(64);
+        let compile = Work { run: ToCompile::compile, failed: |_| Loaded::NotCompiled };
         Loader {
-            to_open: Queue::start("rprof-open", Priority::FIRST, done.clone(), |request| open(&request)),
-            to_compile: Queue::start("rprof-compile", Priority::current(), done, |(id, cfi): (ImageId, Arc<Cfi>)| {
-                compile(id, &cfi)
-            }),
-            loaded,
+            to_open: Queue::start(
+                "rprof-open",
+                Priority::FIRST,
+                done.clone(),
+                Work { run: ToOpen::open, failed: ToOpen::failed },
+            ),
+            to_compile: Queue::start("rprof-compile", Priority::current(), done, compile),
+            answers,
+            panics: 0,
         }
     }
 
     pub(super) fn open(&mut self, requests: Vec<OpenRequest>) {
-        self.to_open.backlog.extend(requests);
-        self.to_open.send();
+        requests.into_iter().for_each(|request| self.to_open.push(ToOpen::Image(request)));
+    }
+
+    pub(super) fn open_perf_map(&mut self, process: ProcessInfo) {
+        self.to_open.push(ToOpen::PerfMap(Box::new(process)));
     }
 
     pub(super) fn compile(&mut self, id: ImageId, cfi: Arc<Cfi>) {
-        self.to_compile.backlog.push_back((id, cfi));
-        self.to_compile.send();
+        self.to_compile.push(ToCompile { id, cfi });
     }
 
     /// What is done, without waiting.
     pub(super) fn take(&mut self) -> Option<Loaded> {
-        self.send();
-        self.loaded.try_recv().ok()
+        self.refused().or_else(|| self.answers.try_recv().ok().map(|answer| self.answer(answer)))
     }
 
     /// What is done, waiting at most so long.
     pub(super) fn wait(&mut self, timeout: Duration) -> Option<Loaded> {
-        self.send();
-        self.loaded.recv_timeout(timeout).ok()
+        self.refused().or_else(|| self.answers.recv_timeout(timeout).ok().map(|answer| self.answer(answer)))
     }
 
-    fn send(&mut self) {
+    /// Jobs that ended in a panic since the last call.
+    pub(super) fn take_panics(&mut self) -> u64 {
+        std::mem::take(&mut self.panics)
+    }
+
+    fn answer(&mut self, answer: Answer) -> Loaded {
+        self.panics += u64::from(answer.panicked);
+        answer.loaded
+    }
+
+    /// Passes on what waits. Answers what no thread took.
+    fn refused(&mut self) -> Option<Loaded> {
         self.to_open.send();
         self.to_compile.send();
+        self.to_open.refused.pop_front().or_else(|| self.to_compile.refused.pop_front())
+    }
+}
+
+/// What a thread does with a job, and what is answered where it cannot be done.
+struct Work<T> {
+    run: fn(&T) -> Loaded,
+    failed: fn(&T) -> Loaded,
+}
+
+impl<T> Work<T> {
+    /// Does a job. A panic is a fault of ours that must cost no more than the file that brought it about.
+    fn answer(&self, job: &T) -> Answer {
+        match catch_unwind(AssertUnwindSafe(|| (self.run)(job))) {
+            Ok(loaded) => Answer { loaded, panicked: false },
+            Err(_) => Answer { loaded: (self.failed)(job), panicked: true },
+        }
     }
 }
 
@@ -76,46 +166,95 @@ struct Queue<T> {
     jobs: Sender<T>,
     /// Jobs that the channel had no room for: the collector never waits.
     backlog: VecDeque<T>,
+    failed: fn(&T) -> Loaded,
+    /// Answers to jobs that no thread will take.
+    refused: VecDeque<Loaded>,
 }
 
 impl<T: Send + 'static> Queue<T> {
-    fn start(
-        name: &str,
-        priority: Priority,
-        done: Sender<Loaded>,
-        work: impl Fn(T) -> Loaded + Send + 'static,
-    ) -> Queue<T> {
+    fn start(name: &str, priority: Priority, done: Sender<Answer>, work: Work<T>) -> Queue<T> {
         let (jobs, todo) = bounded::<T>(64);
+        let failed = work.failed;
         let run = move || {
             priority.set();
             for job in todo {
-                if done.send(work(job)).is_err() {
+                if done.send(work.answer(&job)).is_err() {
                     return;
                 }
             }
         };
-        // Ends with its channels; a thread that cannot be started leaves all images unopened, and that is counted.
+        // Ends with its channels. Where it cannot be started its channel is closed, and every job is answered as failed.
         let _ = thread::Builder::new().name(name.into()).spawn(run);
-        Queue { jobs, backlog: VecDeque::new() }
+        Queue { jobs, backlog: VecDeque::new(), failed, refused: VecDeque::new() }
+    }
+
+    fn push(&mut self, job: T) {
+        if self.backlog.len() < MOST_WAITING {
+            self.backlog.push_back(job);
+        } else {
+            self.refused.push_back((self.failed)(&job));
+        }
+        self.send();
     }
 
     fn send(&mut self) {
         while let Some(job) = self.backlog.pop_front() {
-            if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = self.jobs.try_send(job) {
-                self.backlog.push_front(job);
-                return;
+            match self.jobs.try_send(job) {
+                Ok(()) => {}
+                Err(TrySendError::Full(job)) => return self.backlog.push_front(job),
+                Err(TrySendError::Disconnected(job)) => self.refused.push_back((self.failed)(&job)),
             }
         }
     }
 }
 
-fn compile(id: ImageId, cfi: &Cfi) -> Loaded {
-    let (table, damaged) = Table::compile(cfi);
-    Loaded::Compiled { id, table: Arc::new(table), damaged }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Address;
+    use crate::record::Identity;
 
-fn open(request: &OpenRequest) -> Loaded {
-    let image = request.open().ok();
-    let cfi = image.as_ref().and_then(Cfi::open).map(Arc::new);
-    Loaded::Opened { id: request.id, image, cfi }
+    fn request(id: u32) -> OpenRequest {
+        OpenRequest {
+            id: ImageId(id),
+            name: "/no/such/file".into(),
+            identity: Identity::Unknown,
+            pid: crate::ids::Pid(i32::MAX),
+            range: (Address(0), Address(1)),
+            root: None,
+        }
+    }
+
+    fn id(loaded: Option<Loaded>) -> Option<(u32, bool)> {
+        match loaded {
+            Some(Loaded::Opened { id, image, .. }) => Some((id.0, image.is_some())),
+            _ => None,
+        }
+    }
+
+    fn loader(run: fn(&ToOpen) -> Loaded) -> Loader {
+        let (done, answers) = bounded(64);
+        let to_open = Queue::start("test", Priority::current(), done, Work { run, failed: ToOpen::failed });
+        Loader { to_open, answers, ..Loader::start() }
+    }
+
+    #[test]
+    fn a_panic_costs_its_own_file_alone() {
+        let mut loader = loader(|job| match job {
+            ToOpen::Image(request) if request.id.0 == 1 => panic!("a fault of the test's own"),
+            job => job.open(),
+        });
+        loader.open(vec![request(1), request(2)]);
+        let patience = Duration::from_secs(60);
+        assert_eq!([id(loader.wait(patience)), id(loader.wait(patience))], [Some((1, false)), Some((2, false))]);
+        assert_eq!((loader.take_panics(), loader.take_panics()), (1, 0));
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_leaves_nobody_waiting() {
+        let mut loader = loader(ToOpen::open);
+        loader.to_open.jobs = bounded(1).0;
+        loader.open(vec![request(7)]);
+        assert_eq!(id(loader.take()), Some((7, false)));
+    }
 }

@@ -2,6 +2,7 @@
 
 mod image;
 mod images;
+mod labels;
 mod open;
 mod space;
 mod table;
@@ -20,6 +21,8 @@ use crate::ids::Pid;
 /// What is known of a process that was sampled, for as long as its profile is made (it may have ended by then).
 #[derive(Clone, Debug)]
 pub struct ProcessInfo {
+    /// Tells it from a later process with the same PID, and from the program that it executes next.
+    pub key: ProcessKey,
     /// Its PID where the profiler runs.
     pub pid: Pid,
     /// Its PID in its own PID namespace: the one that names its perf map.
@@ -32,4 +35,26 @@ pub struct ProcessInfo {
     pub root: Option<Arc<File>>,
     /// Its perf map, held open from the first sample in code that it made at run time: some compilers delete it at their end.
     pub perf_map: Option<Arc<File>>,
+    /// Its container, by the id that the container's runtime gave it.
+    pub container: Option<Arc<str>>,
+    /// Its systemd unit.
+    pub unit: Option<Arc<str>>,
+}
+
+impl ProcessInfo {
+    /// A process of which no more is known.
+    #[must_use]
+    pub fn new(key: ProcessKey, pid: Pid) -> ProcessInfo {
+        ProcessInfo {
+            key,
+            pid,
+            namespace_pid: pid,
+            uid: u32::MAX,
+            comm: "".into(),
+            root: None,
+            perf_map: None,
+            container: None,
+            unit: None,
+        }
+    }
 }

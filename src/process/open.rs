@@ -1,12 +1,13 @@
 //! Opening the file behind a mapping: by whichever way leads to the very file that was mapped.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use nix::fcntl::OFlag;
+use rustc_hash::FxHashMap;
 
 use super::image::{Image, ImageError};
 use crate::ids::{Address, ImageId, Pid};
@@ -97,10 +98,33 @@ impl OpenRequest {
     }
 }
 
-/// Opens a process's root directory, to find files of its mount namespace even after it has ended.
-pub(super) fn open_root(pid: Pid) -> Option<Arc<File>> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    let root = File::options().read(true).custom_flags(flags.bits()).open(format!("/proc/{}/root", pid.0));
-    root.ok().map(Arc::new)
+/// The root directories of processes, held open to find files of their mount namespaces even after they have ended. Those of
+/// one container have the same, so that few descriptors do for thousands of processes.
+#[derive(Default)]
+pub(super) struct Roots(FxHashMap<RootKey, Weak<File>>);
+
+/// A directory and the mount namespace that it is seen in: the same directory may have other mounts below it elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct RootKey {
+    device: u64,
+    inode: u64,
+    namespace: u64,
+}
+
+impl Roots {
+    /// A process's root directory (`O_PATH`); `None` if it has ended or may not be looked into.
+    pub(super) fn open(&mut self, pid: Pid) -> Option<Arc<File>> {
+        let path = format!("/proc/{}/root", pid.0);
+        let root = fs::metadata(&path).ok()?;
+        let namespace = fs::metadata(format!("/proc/{}/ns/mnt", pid.0)).ok()?.ino();
+        let key = RootKey { device: root.dev(), inode: root.ino(), namespace };
+        if let Some(open) = self.0.get(&key).and_then(Weak::upgrade) {
+            return Some(open);
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let file = Arc::new(File::options().read(true).custom_flags(flags.bits()).open(path).ok()?);
+        self.0.retain(|_, open| open.strong_count() > 0);
+        self.0.insert(key, Arc::downgrade(&file));
+        Some(file)
+    }
 }

@@ -95,8 +95,7 @@ impl AddressSpace {
 
     /// Rewrites the bias of an image's mappings once its file is open; `bias` gets each mapping and its present bias.
     pub fn rebase(&mut self, image: ImageId, epochs: &mut Epochs, bias: impl Fn(Address, u64) -> u64) {
-        let here = |mapping: &Mapping| matches!(mapping.content, Content::Image { image: i, .. } if i == image);
-        if !self.mappings.iter().any(here) {
+        if !self.mappings.iter().any(|mapping| mapping.image() == Some(image)) {
             return;
         }
         self.epoch = epochs.advance();
@@ -106,6 +105,18 @@ impl AddressSpace {
             {
                 *old = bias(mapping.start, *old);
             }
+        }
+    }
+
+    /// Takes an image's mappings for code that lies in no file.
+    pub fn disown(&mut self, image: ImageId, epochs: &mut Epochs) {
+        let of_image = |mapping: &Mapping| mapping.image() == Some(image);
+        if !self.mappings.iter().any(of_image) {
+            return;
+        }
+        self.epoch = epochs.advance();
+        for mapping in Rc::make_mut(&mut self.mappings).iter_mut().filter(|mapping| of_image(mapping)) {
+            mapping.content = Content::Anonymous;
         }
     }
 
@@ -124,6 +135,15 @@ impl AddressSpace {
 }
 
 impl Mapping {
+    /// The image that it is a part of.
+    #[must_use]
+    pub fn image(&self) -> Option<ImageId> {
+        match self.content {
+            Content::Image { image, .. } => Some(image),
+            Content::Anonymous => None,
+        }
+    }
+
     /// The place in the image that an address of this mapping is.
     #[must_use]
     pub fn place(&self, address: Address) -> Option<Place> {

@@ -1,8 +1,10 @@
 //! The table of processes, kept true by records in the order of time and, for those that ran before, by /proc.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use procfs::process::{MMPermissions, MMapPath, MemoryMap};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -10,7 +12,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::ProcessInfo;
 use super::image::Image;
 use super::images::{Images, State};
-use super::open::{self, OpenRequest};
+use super::labels::Labels;
+use super::open::{self, OpenRequest, Roots};
 use super::space::{AddressSpace, Content, Epochs, Mapping};
 use crate::capture;
 use crate::ids::{Address, ImageId, Pid, Tid};
@@ -20,12 +23,23 @@ use crate::record::{Identity, MapRecord, Record, TaskRecord};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessKey(pub u64);
 
+/// How often processes are looked at whose end may have gone unheard.
+const ROUND: Duration = Duration::from_secs(60);
+/// How long a process's mappings are believed after records were lost, so that a host that loses them without end is not
+/// occupied with reading /proc.
+const REREAD: Duration = Duration::from_secs(1);
+/// How long to wait before a perf map is looked for again, where there was none and where one is held open: a compiler may
+/// have made a new file.
+const SEEK_PERF_MAP: Duration = Duration::from_secs(1);
+const SEEK_NEW_PERF_MAP: Duration = Duration::from_secs(30);
+
 /// A process.
 pub struct Process {
-    key: ProcessKey,
     info: ProcessInfo,
     /// Whether `info` has been completed from /proc, or inherited and found still true.
     looked_up: bool,
+    /// What tells it from another process or program, as far as /proc told when it was looked up.
+    identity: Option<ProcessIdentity>,
     space: AddressSpace,
     threads: FxHashMap<Tid, Arc<str>>,
     /// Images of the space that are still being opened.
@@ -34,13 +48,29 @@ pub struct Process {
     leader_ended: bool,
     /// Its last thread has ended.
     ended: bool,
+    /// It was not there in the last round.
+    missing: bool,
+    /// The round and the loss of records that it was last compared with /proc for, and when.
+    round: u32,
+    losses: u32,
+    read: Instant,
+    perf_map_sought: Option<Instant>,
+}
+
+/// A process and its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ProcessIdentity {
+    /// When it began, in clock ticks since boot.
+    start: u64,
+    /// Device and inode of its executable; `None` where we may not ask.
+    executable: Option<(u64, u64)>,
 }
 
 impl Process {
     /// Its key.
     #[must_use]
     pub fn key(&self) -> ProcessKey {
-        self.key
+        self.info.key
     }
 
     /// What a profile needs of it.
@@ -66,6 +96,16 @@ impl Process {
         self.pending.clear();
     }
 
+    /// What is needed to look for its perf map, if it is time to; the answer comes by [`Processes::found_perf_map`].
+    pub fn seek_perf_map(&mut self) -> Option<ProcessInfo> {
+        let pause = if self.info.perf_map.is_some() { SEEK_NEW_PERF_MAP } else { SEEK_PERF_MAP };
+        if self.perf_map_sought.is_some_and(|sought| sought.elapsed() < pause) {
+            return None;
+        }
+        self.perf_map_sought = Some(Instant::now());
+        Some(self.info.clone())
+    }
+
     /// A thread's name.
     pub fn thread_name(&mut self, tid: Tid) -> Arc<str> {
         let pid = self.info.pid;
@@ -83,6 +123,18 @@ pub struct Processes {
     epochs: Epochs,
     keys: u64,
     requests: Vec<OpenRequest>,
+    shared: Shared,
+    /// Counts the rounds, and the times that records of processes were lost.
+    round: u32,
+    losses: u32,
+    last_round: Option<Instant>,
+}
+
+/// What many processes have in common, held once.
+#[derive(Default)]
+struct Shared {
+    roots: Roots,
+    labels: Labels,
 }
 
 impl Processes {
@@ -92,34 +144,24 @@ impl Processes {
         Processes::default()
     }
 
-    /// Follows a record; samples and losses change nothing.
+    /// Follows a record. Samples change nothing; where records of processes were lost, each is read anew at its next sample.
     pub fn follow(&mut self, record: &Record<'_>) {
         match record {
             Record::Map(map) => self.map(map),
             Record::Comm { pid, tid, comm, exec } => self.comm(*pid, *tid, comm, *exec),
             Record::Fork(task) => self.fork(*task),
             Record::Exit(task) => self.exit(*task),
+            // Of no event that samples: what was lost are records of processes.
+            Record::Lost { event: None, .. } => self.losses = self.losses.wrapping_add(1),
             Record::Sample(_) | Record::Lost { .. } | Record::Throttle { .. } | Record::Other(_) => {}
         }
     }
 
     /// Takes a running process into the table, from /proc. One that is gone, or not ours to read, is left as it is.
     pub fn read(&mut self, pid: Pid) {
-        let maps = procfs::process::Process::new(pid.0).and_then(|process| process.maps());
+        let maps = executable_maps(pid);
         self.process(pid);
-        let Ok(maps) = maps else { return };
-        let executable = maps.into_iter().filter(|map| map.perms.contains(MMPermissions::EXECUTE));
-        for map in executable {
-            let name = map_name(&map.pathname);
-            self.map(&MapRecord {
-                pid,
-                start: Address(map.address.0),
-                size: map.address.1 - map.address.0,
-                offset: map.offset,
-                identity: map_identity(&map),
-                name: OsStr::new(&name),
-            });
-        }
+        maps.iter().for_each(|map| self.map_of_proc(pid, map));
     }
 
     /// Takes every running process into the table.
@@ -129,14 +171,52 @@ impl Processes {
         pids.for_each(|pid| self.read(Pid(pid)));
     }
 
-    /// The process of a sample. One that was never heard of (its records were lost) is read from /proc.
+    /// The process of a sample. One that was never heard of, or whose records may have been lost, is read from /proc.
     pub fn of_sample(&mut self, pid: Pid) -> &mut Process {
-        if !self.table.contains_key(&pid) {
-            self.read(pid);
+        let (round, losses) = (self.round, self.losses);
+        match self.table.get_mut(&pid) {
+            None => self.read(pid),
+            Some(process) if process.losses != losses && process.read.elapsed() >= REREAD => {
+                self.refresh(pid);
+            }
+            Some(process) if process.round != round => {
+                process.round = round;
+                if process.compare() == Some(false) {
+                    self.refresh(pid);
+                }
+            }
+            Some(_) => {}
         }
-        let process = self.process(pid);
-        process.look_up();
-        process
+        self.look_up(pid)
+    }
+
+    /// Reads a process's mappings and names anew, for where its records were lost or are not asked for. If it has become
+    /// another one (its PID was used again, or it executed a program), it gets another key. Answers whether /proc could be
+    /// read; if not, all stays as it is.
+    pub fn refresh(&mut self, pid: Pid) -> bool {
+        let (round, losses) = (self.round, self.losses);
+        let Some(process) = self.table.get_mut(&pid) else {
+            self.read(pid);
+            return true;
+        };
+        (process.round, process.losses, process.read) = (round, losses, Instant::now());
+        if process.compare() == Some(false) {
+            self.exec(pid);
+        }
+        let maps = executable_maps(pid);
+        let Some(process) = self.table.get_mut(&pid).filter(|_| !maps.is_empty()) else { return false };
+        if let Some(name) = comm_of(&format!("/proc/{}/comm", pid.0)) {
+            process.info.comm = name;
+            process.threads.clear();
+        }
+        let before = std::mem::replace(&mut process.space, AddressSpace::new(&mut self.epochs));
+        maps.iter().for_each(|map| self.map_of_proc(pid, map));
+        let Some(process) = self.table.get_mut(&pid) else { return false };
+        if process.space.mappings() == before.mappings() {
+            // What is cached of this state is still true.
+            process.space = before;
+        }
+        true
     }
 
     /// All images.
@@ -150,13 +230,37 @@ impl Processes {
         std::mem::take(&mut self.requests)
     }
 
+    /// Closes the images that no process has mapped, that nobody waits for and that `keep` does not name (the frames of a window
+    /// that is not sealed yet). Answers which, so that what is derived from them can be dropped too. Their ids do not come again.
+    pub fn forget_images(&mut self, keep: &dyn Fn(ImageId) -> bool) -> Vec<ImageId> {
+        let mut used = FxHashSet::default();
+        // Most processes are forks of another with the very same mappings.
+        let mut seen = FxHashSet::default();
+        for process in self.table.values().filter(|process| seen.insert(process.space.epoch())) {
+            used.extend(process.space.mappings().iter().filter_map(Mapping::image));
+        }
+        self.images.forget(|id| used.contains(&id) || keep(id))
+    }
+
+    /// Takes in the perf map of a process, if it is still the same one; the file of an earlier search stays where there is none.
+    pub fn found_perf_map(&mut self, process: &ProcessInfo, file: Option<Arc<File>>) {
+        let found = self.table.get_mut(&process.pid).filter(|found| found.info.key == process.key);
+        if let (Some(found), Some(file)) = (found, file) {
+            found.info.perf_map = Some(file);
+        }
+    }
+
     /// What came of opening an image: its mappings now have their true addresses.
     pub fn opened(&mut self, id: ImageId, image: Option<Arc<Image>>) {
         // Until then every mapping of it was taken by its offset in the file.
         let first = self.images.state(id) != State::Open;
         self.images.opened(id, image.clone());
+        let code_in_memory = self.images.is_code_in_memory(id);
         for process in self.table.values_mut() {
             process.pending.remove(&id);
+            if code_in_memory {
+                process.space.disown(id, &mut self.epochs);
+            }
             let Some(image) = image.as_ref().filter(|_| first) else { continue };
             process
                 .space
@@ -165,17 +269,35 @@ impl Processes {
     }
 
     fn process(&mut self, pid: Pid) -> &mut Process {
-        let (keys, epochs) = (&mut self.keys, &mut self.epochs);
-        self.table.entry(pid).or_insert_with(|| Process {
-            key: next_key(keys),
-            info: ProcessInfo { pid, namespace_pid: pid, uid: u32::MAX, comm: "".into(), root: None, perf_map: None },
-            looked_up: false,
-            space: AddressSpace::new(epochs),
-            threads: FxHashMap::default(),
-            pending: FxHashSet::default(),
-            leader_ended: false,
-            ended: false,
-        })
+        self.process_and_shared(pid).0
+    }
+
+    /// A process whose facts are complete.
+    fn look_up(&mut self, pid: Pid) -> &mut Process {
+        let (process, shared) = self.process_and_shared(pid);
+        process.look_up(shared);
+        process
+    }
+
+    fn process_and_shared(&mut self, pid: Pid) -> (&mut Process, &mut Shared) {
+        let Processes { table, shared, keys, epochs, round, losses, .. } = self;
+        let process = table.entry(pid).or_insert_with(|| {
+            let info = ProcessInfo::new(next_key(keys), pid);
+            Process { round: *round, losses: *losses, ..Process::new(info, AddressSpace::new(epochs)) }
+        });
+        (process, shared)
+    }
+
+    fn map_of_proc(&mut self, pid: Pid, map: &MemoryMap) {
+        let name = map_name(&map.pathname);
+        self.map(&MapRecord {
+            pid,
+            start: Address(map.address.0),
+            size: map.address.1 - map.address.0,
+            offset: map.offset,
+            identity: map_identity(map),
+            name: OsStr::new(&name),
+        });
     }
 
     fn map(&mut self, map: &MapRecord<'_>) {
@@ -185,9 +307,9 @@ impl Processes {
         let (start, end) = (map.start, Address(map.start.0.saturating_add(map.size)));
         let name = map.name.to_string_lossy();
         let content = if is_file(&name) { self.map_file(map, end, &name) } else { Content::Anonymous };
-        let epochs = &mut self.epochs;
+        self.process(map.pid);
         if let Some(process) = self.table.get_mut(&map.pid) {
-            process.space.insert(Mapping { start, end, content }, epochs);
+            process.space.insert(Mapping { start, end, content }, &mut self.epochs);
         }
     }
 
@@ -196,11 +318,12 @@ impl Processes {
         // The vDSO is the kernel's, the same for all, wherever its record says it is stored.
         let identity = if name == open::VDSO { &Identity::Unknown } else { &map.identity };
         let (image, open_it) = self.images.find(name, identity);
-        let process = self.process(map.pid);
+        if self.images.is_code_in_memory(image) {
+            return Content::Anonymous;
+        }
         if open_it {
-            process.look_up();
-            let root = process.info.root.clone();
-            self.images.set_root(image, root.clone());
+            let root = self.look_up(map.pid).info.root.clone();
+            self.images.asked(image, root.clone());
             let range = (map.start, end);
             self.requests.push(OpenRequest {
                 id: image,
@@ -235,7 +358,8 @@ impl Processes {
         let key = next_key(&mut self.keys);
         self.process(pid);
         let Some(process) = self.table.get_mut(&pid) else { return };
-        process.key = key;
+        process.info.key = key;
+        (process.info.perf_map, process.perf_map_sought) = (None, None);
         process.space.clear(&mut self.epochs);
         process.threads.clear();
         process.pending.clear();
@@ -247,6 +371,8 @@ impl Processes {
         if task.pid == task.parent {
             let process = self.process(task.pid);
             let name = process.threads.get(&task.parent_tid).cloned();
+            // Of an earlier thread with this number, whose end was not heard of.
+            process.threads.remove(&task.tid);
             name.and_then(|name| process.threads.insert(task.tid, name));
             return;
         }
@@ -260,20 +386,20 @@ impl Processes {
         let comm = parent.threads.get(&task.parent_tid).unwrap_or(&parent.info.comm).clone();
         let info = ProcessInfo {
             pid: task.pid,
+            key,
             namespace_pid: task.pid,
             comm: comm.clone(),
             perf_map: None,
             ..parent.info.clone()
         };
         let child = Process {
-            key,
-            info,
-            looked_up: false,
-            space: parent.space.clone(),
             threads: FxHashMap::from_iter([(task.tid, comm)]),
             pending: parent.pending.clone(),
-            leader_ended: false,
-            ended: false,
+            // What was lost of its parent is missing in it too.
+            losses: parent.losses,
+            read: parent.read,
+            round: self.round,
+            ..Process::new(info, parent.space.clone())
         };
         self.table.insert(task.pid, child);
     }
@@ -286,30 +412,99 @@ impl Processes {
         process.ended |= process.leader_ended && !capture::lives(task.pid);
     }
 
-    /// Forgets processes that had ended by the last call.
+    /// Forgets processes that had ended by the last call. From time to time looks whether others are gone whose end was not
+    /// heard of; those go if they are missing twice, so that their last samples have been passed on.
     pub fn sweep(&mut self) {
         self.table.retain(|_, process| !process.ended);
+        if self.last_round.get_or_insert_with(Instant::now).elapsed() < ROUND {
+            return;
+        }
+        self.last_round = Some(Instant::now());
+        self.begin_round();
+    }
+
+    fn begin_round(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        for (&pid, process) in &mut self.table {
+            let missing = !capture::exists(pid);
+            process.ended |= missing && process.missing;
+            process.missing = missing;
+        }
     }
 }
 
 impl Process {
+    fn new(info: ProcessInfo, space: AddressSpace) -> Process {
+        Process {
+            info,
+            looked_up: false,
+            identity: None,
+            space,
+            threads: FxHashMap::default(),
+            pending: FxHashSet::default(),
+            leader_ended: false,
+            ended: false,
+            missing: false,
+            round: 0,
+            losses: 0,
+            read: Instant::now(),
+            perf_map_sought: None,
+        }
+    }
+
     /// Completes what /proc knows, once: while the process lives. What it inherited from its parent stays where it is gone.
-    fn look_up(&mut self) {
+    fn look_up(&mut self, shared: &mut Shared) {
         if std::mem::replace(&mut self.looked_up, true) {
             return;
         }
         let pid = self.info.pid;
-        if let Some(status) = procfs::process::Process::new(pid.0).ok().and_then(|process| process.status().ok()) {
+        let Ok(process) = procfs::process::Process::new(pid.0) else { return };
+        self.identity = process.stat().ok().map(|stat| ProcessIdentity::new(pid, stat.starttime));
+        if let Ok(status) = process.status() {
             self.info.uid = status.euid;
             self.info.namespace_pid = status.nspid.and_then(|pids| pids.last().copied()).map_or(pid, Pid);
             if self.info.comm.is_empty() {
                 self.info.comm = status.name.into();
             }
         }
-        if let Some(root) = open::open_root(pid) {
+        if let Some(root) = shared.roots.open(pid) {
             self.info.root = Some(root);
         }
+        if let Some(labels) = shared.labels.of(pid) {
+            (self.info.container, self.info.unit) = (labels.container, labels.unit);
+        }
     }
+
+    /// Whether /proc shows the same process and program as when it was looked up; `None` where nothing can be compared. Forgets
+    /// names of threads whose end was not heard of.
+    fn compare(&mut self) -> Option<bool> {
+        let pid = self.info.pid;
+        let stat = procfs::process::Process::new(pid.0).and_then(|process| process.stat()).ok()?;
+        let living = usize::try_from(stat.num_threads).unwrap_or(0);
+        // Some have just ended, and their last samples are still to come.
+        if self.threads.len() > 2 * living + 64 {
+            let threads: FxHashSet<Tid> = capture::threads(pid).into_iter().collect();
+            self.threads.retain(|tid, _| threads.contains(tid));
+        }
+        let before = self.identity?;
+        let now = ProcessIdentity::new(pid, stat.starttime);
+        let both = before.executable.zip(now.executable);
+        Some(before.start == now.start && both.is_none_or(|(before, now)| before == now))
+    }
+}
+
+impl ProcessIdentity {
+    fn new(pid: Pid, start: u64) -> ProcessIdentity {
+        let executable = fs::metadata(format!("/proc/{}/exe", pid.0)).ok();
+        ProcessIdentity { start, executable: executable.map(|file| (file.dev(), file.ino())) }
+    }
+}
+
+/// What a process has mapped to execute; nothing if it has ended or may not be looked into.
+fn executable_maps(pid: Pid) -> Vec<MemoryMap> {
+    let maps = procfs::process::Process::new(pid.0).and_then(|process| process.maps());
+    let executable = |map: &MemoryMap| map.perms.contains(MMPermissions::EXECUTE);
+    maps.map_or_else(|_| Vec::new(), |maps| maps.into_iter().filter(executable).collect())
 }
 
 fn next_key(keys: &mut u64) -> ProcessKey {
@@ -328,7 +523,8 @@ fn is_file(name: &str) -> bool {
     let real = name.starts_with('/')
         && !name.starts_with("//")
         && !name.starts_with("/dev/zero")
-        && !name.starts_with("/SYSV");
+        && !name.starts_with("/SYSV")
+        && !name.starts_with("/anon_hugepage");
     real || name == open::VDSO
 }
 

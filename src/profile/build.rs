@@ -302,14 +302,23 @@ impl Builder {
 
     fn thread_labels(&mut self, window: &Window) -> Vec<Vec<Label>> {
         let strings = &mut self.profile.strings;
-        let [pid, tid, comm, no_unit] = ["pid", "tid", "comm", ""].map(|key| strings.intern(key));
+        let [pid, tid, comm, container, unit, no_unit] =
+            ["pid", "tid", "comm", "container", "unit", ""].map(|key| strings.intern(key));
         let number = |key, value: i32| Label { key, value: LabelValue::Number(value.into(), no_unit) };
         let threads = window.threads.iter();
         threads
             .map(|thread| {
-                let name = strings.intern(&thread.comm);
-                let name = (!name.is_empty()).then_some(Label { key: comm, value: LabelValue::Text(name) });
-                [number(pid, thread.pid.0), number(tid, thread.tid.0)].into_iter().chain(name).collect()
+                let process = window.processes.get(thread.process.0 as usize);
+                let texts = [
+                    (comm, Some(&thread.comm)),
+                    (container, process.and_then(|process| process.container.as_ref())),
+                    (unit, process.and_then(|process| process.unit.as_ref())),
+                ];
+                let texts = texts.into_iter().filter_map(|(key, text)| {
+                    let text = strings.intern(text?);
+                    (!text.is_empty()).then_some(Label { key, value: LabelValue::Text(text) })
+                });
+                [number(pid, thread.pid.0), number(tid, thread.tid.0)].into_iter().chain(texts).collect()
             })
             .collect()
     }

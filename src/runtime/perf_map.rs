@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 
 use crate::ids::{Address, Pid};
-use crate::process::ProcessInfo;
+use crate::process::{ProcessInfo, ProcessKey};
 use crate::sys;
 
 /// Functions kept of one map, the latest: 12 MB with their index. The largest maps seen (a JVM with all tiers) have 100,000.
@@ -42,7 +42,7 @@ pub struct PerfMaps {
 /// One process's map, as far as it was read.
 struct ProcessMap {
     /// Tells a process from a later one with the same PID.
-    root: Option<Arc<File>>,
+    key: ProcessKey,
     looked: Instant,
     /// Device and inode of the file.
     file: Option<(u64, u64)>,
@@ -53,12 +53,7 @@ struct ProcessMap {
 impl PerfMaps {
     /// The name of the function of a process that an address lies in, as its compiler wrote it.
     pub fn find(&mut self, process: &ProcessInfo, address: Address) -> Option<&str> {
-        let same = |map: &ProcessMap| match (&map.root, &process.root) {
-            (Some(mine), Some(its)) => Arc::ptr_eq(mine, its),
-            (None, None) => true,
-            _ => false,
-        };
-        if !self.maps.get(&process.pid).is_some_and(same) {
+        if self.maps.get(&process.pid).is_none_or(|map| map.key != process.key) {
             self.make_room();
             self.maps.insert(process.pid, ProcessMap::new(process));
         }
@@ -87,7 +82,7 @@ impl PerfMaps {
 
 impl ProcessMap {
     fn new(process: &ProcessInfo) -> ProcessMap {
-        ProcessMap { root: process.root.clone(), looked: Instant::now(), file: None, end: 0, map: PerfMap::default() }
+        ProcessMap { key: process.key, looked: Instant::now(), file: None, end: 0, map: PerfMap::default() }
     }
 
     /// Reads what was written since. Returns the lines that were dropped. Without a file, what was read before stands: the

@@ -210,6 +210,8 @@ impl<'a> Session<'a> {
                 self.collector.know(&pids);
             }
             Target::Command(pid) => self.collector.know(&[*pid]),
+            // Read at their first sample.
+            Target::Selected(_) => {}
         }
         Ok(())
     }
@@ -333,7 +335,7 @@ impl<'a> Session<'a> {
             Target::Command(pid) => Some(*pid),
             Target::Processes(pids) => pids.first().copied(),
             Target::Threads(tids) => tids.first().and_then(|&tid| crate::capture::process_of(tid)),
-            Target::System | Target::Cgroups(_) => None,
+            Target::System | Target::Cgroups(_) | Target::Selected(_) => None,
         };
         let comments = self.comments(command, signals);
         let span = Span { start: self.start, duration: elapsed, main_process, comments };

@@ -20,7 +20,7 @@ mod plt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::dwarf::DwarfError;
 
@@ -170,6 +170,16 @@ impl Symbolizer {
             Some(name) => Symbol::named(self.names.function(name.as_bytes())),
             None => Symbol::unnamed(format!("[anon]+{address:#x}")),
         }
+    }
+
+    /// Drops all that is remembered of images whose ids do not come again.
+    pub fn forget_images(&mut self, images: &[ImageId]) {
+        if images.is_empty() {
+            return;
+        }
+        images.iter().for_each(|id| drop(self.images.remove(id)));
+        let gone: FxHashSet<&ImageId> = images.iter().collect();
+        self.remembered.retain(|(id, _), _| !gone.contains(id));
     }
 
     /// Lines of perf maps that were not kept, because the maps were too long.

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use gimli::UnwindContext;
+use rustc_hash::FxHashMap;
 
 use super::arch::{Arch, Frameless, RegisterFile};
 use super::cache::{Cache, Line};
@@ -43,7 +44,7 @@ struct Known {
 }
 
 struct Images {
-    known: Vec<Known>,
+    known: FxHashMap<ImageId, Known>,
     wanted: Vec<ImageId>,
     context: Box<Context>,
 }
@@ -58,26 +59,29 @@ impl Unwinder {
     /// An unwinder that knows no image.
     #[must_use]
     pub fn new() -> Unwinder {
-        let images = Images { known: Vec::new(), wanted: Vec::new(), context: Box::new(UnwindContext::new()) };
+        let images =
+            Images { known: FxHashMap::default(), wanted: Vec::new(), context: Box::new(UnwindContext::new()) };
         Unwinder { images, cache: Cache::new() }
     }
 
     /// From the moment an image is open; with `None` its frames are followed by frame pointer. Rules are looked up one by
     /// one until its table arrives.
     pub fn add_image(&mut self, image: ImageId, cfi: Option<Arc<Cfi>>) {
-        let known = self.images.slot(image);
+        let known = self.images.known.entry(image).or_default();
         known.open = true;
         known.cfi = cfi;
     }
 
-    /// From now on the image's rules come from its table.
+    /// From now on the image's rules come from its table. One that was removed meanwhile stays so.
     pub fn add_table(&mut self, image: ImageId, table: Arc<Table>) {
-        self.images.slot(image).table = Some(table);
+        if let Some(known) = self.images.known.get_mut(&image) {
+            known.table = Some(table);
+        }
     }
 
     /// Forgets an image that no process has mapped any more.
     pub fn remove_image(&mut self, image: ImageId) {
-        *self.images.slot(image) = Known::default();
+        self.images.known.remove(&image);
     }
 
     /// Images that were met often enough since the last call to be worth a table: to be given to [`Table::compile`].
@@ -135,21 +139,13 @@ impl Unwinder {
 }
 
 impl Images {
-    fn slot(&mut self, image: ImageId) -> &mut Known {
-        let at = image.0 as usize;
-        if at >= self.known.len() {
-            self.known.resize_with(at + 1, Known::default);
-        }
-        &mut self.known[at]
-    }
-
     fn cfi(&self, place: Place) -> Option<&Arc<Cfi>> {
-        self.known.get(place.image.0 as usize)?.cfi.as_ref()
+        self.known.get(&place.image)?.cfi.as_ref()
     }
 
     /// The rule at a place, and whether it stays the same.
     fn rule(&mut self, place: Place) -> (Rule, bool) {
-        let Some(known) = self.known.get_mut(place.image.0 as usize) else { return (Rule::GAP, false) };
+        let Some(known) = self.known.get_mut(&place.image) else { return (Rule::GAP, false) };
         let rule = match (&known.table, &known.cfi) {
             (Some(table), _) => table.rule(place.rva),
             (None, Some(cfi)) => {
@@ -425,7 +421,7 @@ impl<A: Arch> Walk<'_, '_, A> {
             return Ok(Some(caller));
         }
         let Images { known, context, .. } = &mut self.unwinder.images;
-        let cfi = frame.place.and_then(|place| Some((known.get(place.image.0 as usize)?.cfi.as_ref()?, place.rva)));
+        let cfi = frame.place.and_then(|place| Some((known.get(&place.image)?.cfi.as_ref()?, place.rva)));
         let stack = self.stack;
         let by_row = cfi.and_then(|(cfi, rva): (_, Rva)| {
             cfi.with_row(rva, context, |row, _| evaluate::caller(row, cfi.abi, file, stack))

@@ -10,7 +10,7 @@ use rprof::collect::{
 };
 use rprof::health::{Count, Health};
 use rprof::ids::{Address, BuildId, ImageId, KernelAddress, Pid, Place, Rva, Tid};
-use rprof::process::{ImageInfo, ProcessInfo};
+use rprof::process::{ImageInfo, ProcessInfo, ProcessKey};
 use rprof::profile::{Namer, Profile, build};
 use rprof::symbol::Symbol;
 
@@ -86,7 +86,7 @@ pub(crate) fn image(id: u32, name: &str, build_id: &[u8]) -> ImageInfo {
 }
 
 pub(crate) fn process(pid: i32, comm: &str) -> ProcessInfo {
-    ProcessInfo { pid: Pid(pid), namespace_pid: Pid(pid), uid: 0, comm: comm.into(), root: None, perf_map: None }
+    ProcessInfo { uid: 0, comm: comm.into(), ..ProcessInfo::new(ProcessKey(0), Pid(pid)) }
 }
 
 pub(crate) fn thread(process: u32, pid: i32, tid: i32, comm: &str) -> Thread {

@@ -264,7 +264,7 @@ impl Live {
     /// The tasks to open events on.
     fn tasks(&self) -> Vec<Tid> {
         match (&self.settings.target, self.sharing) {
-            (_, Sharing::PerCpu) | (Target::System | Target::Cgroups(_), _) => Vec::new(),
+            (_, Sharing::PerCpu) | (Target::System | Target::Cgroups(_) | Target::Selected(_), _) => Vec::new(),
             (Target::Processes(pids), _) => pids.iter().flat_map(|&pid| target::threads(pid)).collect(),
             (Target::Command(pid), _) => vec![Tid(pid.0)],
             (Target::Threads(tids), _) => tids.clone(),
@@ -353,6 +353,7 @@ impl Live {
             Target::Threads(_) => "record these threads (they may be another user's)",
             Target::Command(_) => "record a command",
             Target::Cgroups(_) => "record a cgroup",
+            Target::Selected(_) => "record processes by what they are, which takes events on CPUs",
         }
     }
 
