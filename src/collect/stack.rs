@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::window::ProcessIndex;
-use crate::ids::{Address, KernelAddress, Place};
+use crate::ids::{Address, ImageId, KernelAddress, Place};
 
 /// One frame of a stack before it has a name. The address of a caller lies within its call instruction (the return address less one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +20,17 @@ pub enum Frame {
     Kernel(KernelAddress),
     /// Not code: the root of a stack that could not be followed to its end.
     Marker(Marker),
+}
+
+impl Frame {
+    /// The image that it lies in, if it lies in one.
+    #[must_use]
+    pub fn image(&self) -> Option<ImageId> {
+        match self {
+            Frame::Image(place) => Some(place.image),
+            _ => None,
+        }
+    }
 }
 
 /// Why a stack has no true root; shown in the root's place, so that no incomplete stack looks like a whole one.

@@ -14,7 +14,7 @@ mod view;
 
 use rustc_hash::FxHashMap;
 
-pub use build::{Namer, build};
+pub use build::{Namer, TIME_LABEL, build};
 pub use check::CheckError;
 pub use merge::{KeptLabels, MergeError, MergeOptions, Merger};
 pub use quality::{COMMAND, Quality, cpus_comment, event_comment, health_comments, merged_comment, unit_name};

@@ -46,6 +46,16 @@ impl Lock {
     }
 }
 
+/// The recorder that writes to a directory now, as it says itself.
+#[must_use]
+pub fn recorder(directory: &Path) -> Option<String> {
+    let file = File::open(directory.join(format!("{}.lock", Source::Recorder.name()))).ok()?;
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Err((file, Errno::EWOULDBLOCK)) => Some(holder(file)),
+        _ => None,
+    }
+}
+
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }

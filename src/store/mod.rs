@@ -17,6 +17,7 @@ mod writer;
 use std::path::PathBuf;
 
 pub use error::StoreError;
+pub use lock::recorder;
 pub use reader::{Damaged, Listing, Store};
 pub use window::{Level, Row, Source, Summary, Total, WindowName};
 pub use writer::{Policy, Tended, Usage, Writer, Written};
