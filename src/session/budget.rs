@@ -18,8 +18,8 @@ const STEP: Duration = Duration::from_secs(5);
 const SAMPLE: Duration = Duration::from_micros(25);
 /// A change of the frequency smaller than this is not worth it.
 const HYSTERESIS: f64 = 0.2;
-/// The least frequency, in hertz.
-const LEAST: f64 = 0.1;
+/// The least frequency, in hertz: below it, what is saved is nothing against what it costs to be there at all.
+const LEAST: f64 = 1.0;
 /// For how long process records stay off at first; twice as long each time that they turn out to be too dear again.
 const OFF: Duration = Duration::from_secs(60);
 const LONGEST_OFF: Duration = Duration::from_secs(3600);
