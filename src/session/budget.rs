@@ -95,7 +95,7 @@ impl Budget {
         }
         let rate = spent.cost_since(&self.stepped) / spent.at.since(self.stepped.at).as_secs_f64();
         self.stepped = spent;
-        let pace = Pace { scale: self.scale(rate), follow: self.follows(spent.at) };
+        let pace = Pace { scale: self.scale(rate), follow: self.follows(rate, spent.at) };
         (pace != self.pace).then(|| {
             self.pace = pace;
             pace
@@ -137,9 +137,10 @@ impl Budget {
         if (new - old).abs() > HYSTERESIS * old || (new >= 1.0 && old < 1.0) { new } else { old }
     }
 
-    fn follows(&mut self, now: Timestamp) -> bool {
+    /// `rate` is what was spent at the pace so far.
+    fn follows(&mut self, rate: f64, now: Timestamp) -> bool {
         if self.pace.follow {
-            let too_dear = self.fullness() < 0.25 && self.pace.scale < 0.25;
+            let too_dear = self.fullness() < 0.25 && self.pace.scale < 0.25 && rate > self.income();
             if too_dear {
                 self.off_until = now.after(self.off_for);
                 self.off_for = (self.off_for * 2).min(LONGEST_OFF);
@@ -155,33 +156,34 @@ mod tests {
     use super::*;
 
     /// Runs a machine of two CPUs for so many seconds. `cost` answers the seconds of CPU a second that we use at a pace. Answers the
-    /// share that was used in the second half, and the last pace.
-    fn run(share: f64, seconds: u64, cost: impl Fn(Pace, u64) -> f64) -> (f64, Pace) {
+    /// share that was used in the second half, the mean scale, and the last pace.
+    fn run(share: f64, seconds: u64, cost: impl Fn(Pace, u64) -> f64) -> (f64, f64, Pace) {
         let mut spent = Spent::default();
         let mut budget = Budget::new(share, 2, 99.0, spent);
         let mut pace = budget.pace;
-        let mut half = spent;
+        let (mut half, mut scales) = (spent, 0.0);
         for second in 1..=seconds {
             spent.at = Timestamp(second * 1_000_000_000);
             spent.cpu += (cost(pace, second) * 1e9) as u64;
             pace = budget.step(spent, 2).unwrap_or(pace);
+            scales += pace.scale;
             if second == seconds / 2 {
                 half = spent;
             }
         }
-        (budget.used(&half, &spent), pace)
+        (budget.used(&half, &spent), scales / seconds as f64, pace)
     }
 
     #[test]
     fn who_costs_little_samples_as_asked() {
-        let (used, pace) = run(0.01, 600, |_, _| 0.005);
+        let (used, _, pace) = run(0.01, 600, |_, _| 0.005);
         assert_eq!(pace, Pace { scale: 1.0, follow: true });
         assert!((used - 0.0025).abs() < 1e-4);
     }
 
     #[test]
     fn who_costs_too_much_samples_less() {
-        let (used, pace) = run(0.01, 1200, |pace, _| 0.2 * pace.scale);
+        let (used, _, pace) = run(0.01, 1200, |pace, _| 0.2 * pace.scale);
         assert!(used < 0.0105 && used > 0.006, "{used}");
         assert!(pace.scale < 0.2 && pace.follow);
     }
@@ -189,14 +191,14 @@ mod tests {
     #[test]
     fn lumps_are_paid_from_savings() {
         // Naming takes half a second once a minute: 0.8 s may be spent a minute.
-        let (used, pace) = run(0.0066, 1200, |_, second| if second % 60 == 0 { 0.5 } else { 0.002 });
+        let (used, scale, _) = run(0.0066, 1200, |_, second| if second % 60 == 0 { 0.5 } else { 0.002 });
         assert!(used < 0.0066);
-        assert!(pace.scale > 0.3, "{pace:?}");
+        assert!(scale > 0.6, "{scale}");
     }
 
     #[test]
     fn a_fork_storm_ends_process_records() {
-        let (used, _) = run(0.005, 2400, |pace, _| if pace.follow { 0.1 } else { 0.002 + 0.01 * pace.scale });
+        let (used, _, _) = run(0.005, 2400, |pace, _| if pace.follow { 0.1 } else { 0.002 + 0.01 * pace.scale });
         assert!(used < 0.0052, "{used}");
     }
 }
