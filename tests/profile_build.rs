@@ -170,7 +170,7 @@ fn further_events_append_a_pair_of_their_own_name() {
 fn equal_threads_stacks_and_images_become_one() {
     let mut window = empty_window();
     // The same file in two containers, and a thread that was seen twice.
-    window.images = vec![image(0, "/app/x", &[1; 20]), image(1, "/app/x", &[1; 20]), image(2, "/app/x", &[2; 20])];
+    window.images = images([image(0, "/app/x", &[1; 20]), image(1, "/app/x", &[1; 20]), image(2, "/app/x", &[2; 20])]);
     window.processes = vec![process(5, "x")];
     window.threads = vec![thread(0, 5, 6, "x"), thread(0, 5, 6, "x"), thread(0, 5, 6, "renamed")];
     for (thread, image, samples) in [(0, 0, 1), (1, 1, 2), (0, 2, 4), (2, 0, 8)] {
@@ -193,7 +193,7 @@ fn an_open_image_gives_its_own_range() {
     let code = *image.segments().iter().find(|segment| segment.executable).unwrap();
     let mut window = empty_window();
     window.images =
-        vec![ImageInfo { id: ImageId(0), name: "/self".into(), build_id: None, root: None, image: Some(image) }];
+        images([ImageInfo { id: ImageId(0), name: "/self".into(), build_id: None, root: None, image: Some(image) }]);
     window.processes = vec![process(1, "self")];
     window.threads = vec![thread(0, 1, 1, "self")];
     let stack = push(&mut window, &[at(0, code.address + 16)]);

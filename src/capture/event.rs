@@ -29,6 +29,18 @@ pub enum Rate {
     Period(u64),
 }
 
+impl Rate {
+    /// So many times as often.
+    #[must_use]
+    pub fn scaled(self, scale: f64) -> Rate {
+        match self {
+            // The kernel takes no frequency below one.
+            Rate::Frequency(hertz) => Rate::Frequency(((hertz as f64 * scale).round() as u64).max(1)),
+            Rate::Period(period) => Rate::Period(((period as f64 / scale).round() as u64).max(1)),
+        }
+    }
+}
+
 /// perf's default, for what it samples by frequency.
 const DEFAULT: Rate = Rate::Frequency(4000);
 const EACH: Rate = Rate::Period(1);
@@ -139,6 +151,13 @@ impl Event {
     #[must_use]
     pub fn is_cycles(&self) -> bool {
         (self.kind, self.config) == (abi::PERF_TYPE_HARDWARE, u64::from(abi::PERF_COUNT_HW_CPU_CYCLES))
+    }
+
+    /// Whether it is a timer, whose period the kernel never varies.
+    #[must_use]
+    pub fn is_clock(&self) -> bool {
+        let clocks = [abi::PERF_COUNT_SW_CPU_CLOCK, abi::PERF_COUNT_SW_TASK_CLOCK];
+        self.kind == abi::PERF_TYPE_SOFTWARE && clocks.iter().any(|&clock| u64::from(clock) == self.config)
     }
 
     /// The CPU's clock, sampled as this event was to be.

@@ -41,6 +41,9 @@ pub struct Settings {
     pub ring_bytes: Option<u64>,
     /// Enable a command's events at its exec.
     pub enable_on_exec: bool,
+    /// Vary the period of clocks from CPU to CPU and from one opening to the next, so that no program that does something at
+    /// regular intervals runs in step with its samples.
+    pub jitter: bool,
 }
 
 /// How events are opened.
@@ -55,10 +58,28 @@ pub enum Sharing {
 /// A sampling event.
 struct Sampler {
     fd: EventFd,
+    cpu: u32,
     event: EventIndex,
 }
 
-/// An event that owns the sample ring of a CPU.
+/// CPUs that came and went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuChange {
+    /// On line now.
+    pub came: BTreeSet<u32>,
+    /// Off line now.
+    pub went: BTreeSet<u32>,
+}
+
+impl CpuChange {
+    /// Whether all are as they were.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.came.is_empty() && self.went.is_empty()
+    }
+}
+
+/// An event that owns a ring of a CPU, or sends into one.
 struct Anchor {
     fd: EventFd,
     cpu: u32,
@@ -75,35 +96,116 @@ pub struct Live {
     tids: Vec<Tid>,
     cgroups: Vec<File>,
     /// Kept open for their records.
-    sideband: Vec<EventFd>,
+    sideband: Vec<Anchor>,
     anchors: Vec<Anchor>,
     samplers: Vec<Sampler>,
     rings: Vec<RecordRing>,
     merge: Merge,
     decoder: Decoder,
     scope: Scope,
+    /// How often is sampled, in proportion to what was asked for.
+    scale: f64,
+    /// The ids of events that were closed lately: their last records may still be in the rings.
+    closed: Vec<u64>,
     /// Of events that were closed, by event.
     lost: Vec<u64>,
     notes: Vec<String>,
 }
 
 impl Live {
-    /// Opens the sampling events anew, with copies of so many bytes of each stack. What was counted of the old ones is kept.
+    /// Opens the sampling events anew, with copies of so many bytes of each stack, and starts them.
     ///
     /// # Errors
-    /// As [`Live::open`].
+    /// As [`Live::open`]; those that run go on as they are.
     pub fn set_stack_bytes(&mut self, bytes: u32) -> Result<(), CaptureError> {
         let before = std::mem::replace(&mut self.stack_bytes, bytes);
+        self.reopen().inspect_err(|_| self.stack_bytes = before)
+    }
+
+    /// Samples so many times as often as was asked for. (An ioctl would change the rate of a running clock, but not the period
+    /// that its samples tell, so the events are opened anew.)
+    ///
+    /// # Errors
+    /// As [`Live::open`]; those that run go on as they are.
+    pub fn set_scale(&mut self, scale: f64) -> Result<(), CaptureError> {
+        let before = std::mem::replace(&mut self.scale, scale);
+        self.reopen().inspect_err(|_| self.scale = before)
+    }
+
+    /// How often is sampled, in proportion to what was asked for.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Opens the sampling events anew and starts them. What was counted of the old ones is kept.
+    ///
+    /// # Errors
+    /// As [`Live::open`]; those that run go on as they are.
+    pub fn reopen(&mut self) -> Result<(), CaptureError> {
         let old = std::mem::take(&mut self.samplers);
         let cpus: Vec<u32> = self.anchors.iter().map(|anchor| anchor.cpu).collect();
         let opened = cpus.into_iter().try_for_each(|cpu| self.open_samplers(cpu));
         if opened.is_err() {
-            // Those that run go on as they are.
-            (self.samplers, self.stack_bytes) = (old, before);
+            self.samplers = old;
             return opened;
         }
-        self.lost = self.losses_of(&old);
-        Ok(())
+        self.retire(old);
+        self.enable().map_err(|source| CaptureError::Open { name: "sampling events".into(), source })
+    }
+
+    /// Closes sampling events.
+    fn retire(&mut self, samplers: Vec<Sampler>) {
+        self.lost = self.losses_of(&samplers);
+        // What the events before these left in the rings has been read by now.
+        let before = std::mem::replace(&mut self.closed, samplers.iter().map(|sampler| sampler.fd.id()).collect());
+        before.into_iter().for_each(|id| self.decoder.remove(id));
+    }
+
+    /// Opens events on CPUs that came on line since, and closes those on CPUs that went. Answers which.
+    ///
+    /// # Errors
+    /// As [`Live::open`].
+    pub fn follow_cpus(&mut self) -> Result<CpuChange, CaptureError> {
+        let now: BTreeSet<u32> = self.online_of_asked()?;
+        let before: BTreeSet<u32> = self.anchors.iter().map(|anchor| anchor.cpu).collect();
+        let change = CpuChange { came: &now - &before, went: &before - &now };
+        if self.sharing == Sharing::PerCpu && !change.is_empty() {
+            for &cpu in &change.went {
+                self.close_cpu(cpu);
+            }
+            change.came.iter().try_for_each(|&cpu| self.open_cpu(cpu))?;
+        }
+        Ok(change)
+    }
+
+    /// An event on a CPU that is gone stays silent for ever; what lay in its rings has been drained.
+    fn close_cpu(&mut self, cpu: u32) {
+        let (gone, stay) = std::mem::take(&mut self.samplers).into_iter().partition(|sampler| sampler.cpu == cpu);
+        self.samplers = stay;
+        self.retire(gone);
+        self.anchors.retain(|anchor| anchor.cpu != cpu);
+        self.sideband.retain(|event| event.cpu != cpu);
+        self.rings.retain(|ring| ring.cpu() != cpu);
+    }
+
+    /// A CPU that came on line while the others run.
+    fn open_cpu(&mut self, cpu: u32) -> Result<(), CaptureError> {
+        self.open_cpus(&[cpu])?;
+        let of_cpu = |events: &mut dyn Iterator<Item = (u32, &EventFd)>| {
+            events.filter(|(at, _)| *at == cpu).try_for_each(|(_, fd)| fd.enable())
+        };
+        let process_records = of_cpu(&mut self.sideband.iter().map(|event| (event.cpu, &event.fd)));
+        let samples = of_cpu(&mut self.samplers.iter().map(|sampler| (sampler.cpu, &sampler.fd)));
+        process_records
+            .and(samples)
+            .map_err(|source| CaptureError::Open { name: format!("events on CPU {cpu}"), source })
+    }
+
+    /// How many CPUs are watched.
+    #[must_use]
+    pub fn cpu_count(&self) -> usize {
+        self.anchors.len()
     }
 
     /// Bytes of each stack that are copied now.
@@ -153,7 +255,14 @@ impl Live {
     /// # Errors
     /// What the kernel answers.
     pub fn watch_processes(&self) -> io::Result<()> {
-        self.sideband.iter().try_for_each(EventFd::enable)
+        self.sideband.iter().try_for_each(|event| event.fd.enable())
+    }
+
+    /// Ends them: on a host that starts processes by the thousand a second they cost more than samples do.
+    pub fn ignore_processes(&self) {
+        for event in &self.sideband {
+            let _ = event.fd.disable();
+        }
     }
 
     /// Whether the kernel starts sampling by itself, at the command's exec.
@@ -182,38 +291,40 @@ impl Live {
     /// Waits until a ring is a quarter full or one of `others` is readable, at most so long.
     pub fn wait(&mut self, others: &[BorrowedFd<'_>], timeout: Duration) {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO);
-        let mut fds: Vec<PollFd<'_>> = self
-            .anchors
-            .iter()
-            .filter(|anchor| !anchor.hung_up)
-            .map(|anchor| PollFd::new(anchor.fd.as_fd(), PollFlags::POLLIN))
-            .collect();
-        let anchors = fds.len();
-        fds.extend(others.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)));
+        // Opened on tasks, those of the second kind come by the thousand and share a ring that nothing floods.
+        let sideband = if self.sharing == Sharing::PerCpu { self.sideband.as_mut_slice() } else { &mut [] };
+        let mut owners: Vec<&mut Anchor> =
+            self.anchors.iter_mut().chain(sideband).filter(|anchor| !anchor.hung_up).collect();
+        let own = owners.iter().map(|anchor| anchor.fd.as_fd());
+        let mut fds: Vec<PollFd<'_>> =
+            own.chain(others.iter().copied()).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         if poll(&mut fds, timeout).is_err() {
             return;
         }
-        // An anchor whose task has ended would be ready for ever.
-        let hung_up: Vec<bool> = fds[..anchors]
-            .iter()
-            .map(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)))
-            .collect();
-        for (anchor, gone) in self.anchors.iter_mut().filter(|anchor| !anchor.hung_up).zip(hung_up) {
+        let hang_ups = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
+        let hung_up: Vec<bool> = fds.iter().map(hang_ups).collect();
+        // An event whose task has ended, or whose CPU is off line, would be ready for ever.
+        for (anchor, gone) in owners.iter_mut().zip(hung_up) {
             anchor.hung_up = gone;
         }
     }
 
-    /// Passes every record that is surely complete to `visit`, oldest first; `everything` at the end.
+    /// Up to when records are surely complete.
+    #[must_use]
+    pub fn settled() -> Timestamp {
+        Timestamp(sys::now().0.saturating_sub(Merge::MARGIN))
+    }
+
+    /// Passes every record until a point in time to `visit`, oldest first; the caller asks for no more than what is
+    /// [settled](Live::settled), but at the end.
     ///
     /// Samples of others than the target are passed over unread, and counted.
     pub fn drain(
         &mut self,
-        everything: bool,
+        until: Timestamp,
         health: &mut Health,
         mut visit: impl FnMut(&Record<'_>, &mut Health) -> Flow,
     ) {
-        let now = sys::now();
-        let until = if everything { Timestamp(u64::MAX) } else { Timestamp(now.0.saturating_sub(Merge::MARGIN)) };
         let (decoder, scope) = (&self.decoder, &mut self.scope);
         self.merge.drain(&mut self.rings, until, |bytes| {
             if Decoder::sample_task(bytes).is_some_and(|(pid, tid)| !scope.wants_sample(pid, tid)) {

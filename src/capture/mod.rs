@@ -14,7 +14,7 @@ pub use alive::{exists, lives, thread_lives};
 pub use attr::{CallGraph, MAX_STACK_BYTES};
 pub use error::CaptureError;
 pub use event::{Event, EventError, Rate, parse_list};
-pub use live::{Live, Settings, Sharing};
+pub use live::{CpuChange, Live, Settings, Sharing};
 pub use namespace::ProcError;
 pub use selector::{Choice, Selector, SelectorError};
 pub use target::{Scope, Target, online_cpus, parse_cpus, process_of, threads};

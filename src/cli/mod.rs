@@ -1,8 +1,13 @@
 //! Command line: arguments and one file a command.
 
+pub mod continuous;
 pub mod doctor;
 pub mod record;
 pub mod report;
+pub mod selection;
+pub mod snapshot;
+pub mod status;
+mod values;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -24,7 +29,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Record(record::RecordArgs),
+    Record(Box<record::RecordArgs>),
+    Snapshot(Box<snapshot::SnapshotArgs>),
+    Status(status::StatusArgs),
     Report(report::ReportArgs),
     Doctor(doctor::DoctorArgs),
 }
@@ -44,6 +51,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match &parsed.command {
         Command::Record(args) => record::run(args, &line),
+        Command::Snapshot(args) => snapshot::run(args, &line),
+        Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),
         Command::Doctor(args) => doctor::run(args),
     };
@@ -60,6 +69,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct UsageError(String);
+
+fn usage(error: impl std::fmt::Display) -> anyhow::Error {
+    UsageError(error.to_string()).into()
+}
 
 /// The whole of an error in one line: its causes too, where it does not tell them itself.
 #[expect(clippy::print_stderr, reason = "the one place where a command's failure is told")]

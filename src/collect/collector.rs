@@ -11,7 +11,7 @@ use super::stack::{Frame, Marker, StackId, StackTree};
 use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, Window};
 use crate::capture::{CallGraph, Event, Rate};
 use crate::health::{Count, Health};
-use crate::ids::{Address, ImageId, KernelAddress, Pid, Tid, Unit};
+use crate::ids::{Address, ImageId, KernelAddress, Pid, Tid, Timestamp, Unit};
 use crate::process::{Process, ProcessInfo, ProcessKey, Processes};
 use crate::record::{Flow, Record, Sample};
 use crate::sys::perf_event::abi;
@@ -49,8 +49,30 @@ pub struct Collector {
     /// Since when a sample waits for images.
     waiting: Option<Instant>,
     patient: bool,
-    /// What is counted while records are drained; the rest of the table belongs to the source.
-    losses: Vec<Loss>,
+    /// What was dropped of each event.
+    losses: Vec<Losses>,
+    /// Whether the time of each sample is kept.
+    times: bool,
+    follows_processes: bool,
+}
+
+/// What was dropped of an event since the beginning, and how much of it earlier windows told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Losses {
+    /// By records.
+    recorded: Loss,
+    told: Loss,
+}
+
+impl Losses {
+    /// What was dropped since the last window. A record of it comes later than the count, so sums are compared, not windows.
+    fn seal(&mut self, lost: Option<&[u64]>, event: usize) -> Loss {
+        let exact = lost.and_then(|lost| lost.get(event)).copied().unwrap_or(0);
+        let lost = self.recorded.lost.max(exact).max(self.told.lost);
+        let all = Loss { lost, throttled: self.recorded.throttled };
+        let told = std::mem::replace(&mut self.told, all);
+        Loss { lost: all.lost - told.lost, throttled: all.throttled - told.throttled }
+    }
 }
 
 /// What a window is made of, while it grows.
@@ -89,8 +111,15 @@ impl Collector {
             weight: 0,
             waiting: None,
             patient: true,
-            losses: vec![Loss::default(); events],
+            losses: vec![Losses::default(); events],
+            times: false,
+            follows_processes: true,
         }
+    }
+
+    /// Keeps the time of each sample, so that none are added up.
+    pub fn keep_times(&mut self) {
+        self.times = true;
     }
 
     /// Takes processes into account that ran before the first record.
@@ -136,6 +165,26 @@ impl Collector {
     /// Forgets processes that have ended. Their samples must have been passed on.
     pub fn sweep(&mut self) {
         self.processes.sweep();
+        if !self.follows_processes {
+            self.miss_records();
+        }
+    }
+
+    /// Whether records tell what happens to processes. If not, each is read anew when it is sampled.
+    #[must_use]
+    pub fn follows_processes(&self) -> bool {
+        self.follows_processes
+    }
+
+    /// Tells whether records of processes come from now on.
+    pub fn follow_processes(&mut self, follow: bool) {
+        self.follows_processes = follow;
+        self.miss_records();
+    }
+
+    /// What was known of processes may no longer be true.
+    fn miss_records(&mut self) {
+        self.processes.follow(&Record::Lost { event: None, lost: 0 });
     }
 
     /// How many stacks were too long for the copy since the last answer; `None` while there are too few to tell.
@@ -157,13 +206,13 @@ impl Collector {
             Record::Lost { event, lost } => {
                 health.add(Count::RecordsLost, *lost);
                 if let Some(loss) = event.and_then(|event| self.losses.get_mut(event.0 as usize)) {
-                    loss.lost += lost;
+                    loss.recorded.lost += lost;
                 }
             }
             Record::Throttle { event } => {
                 health.add(Count::Throttled, 1);
                 if let Some(loss) = event.and_then(|event| self.losses.get_mut(event.0 as usize)) {
-                    loss.throttled += 1;
+                    loss.recorded.throttled += 1;
                 }
             }
             Record::Map(_) | Record::Comm { .. } | Record::Fork(_) | Record::Exit(_) | Record::Other(_) => {}
@@ -173,26 +222,25 @@ impl Collector {
         Flow::Continue
     }
 
-    /// Seals the window. `lost` is what the kernel says it dropped of each event. It leaves out what
-    /// inherited events of a task's children lost, and records may be lost themselves: the larger number is true.
+    /// Seals the window and begins the next one. `lost` is what the kernel says it dropped of each event until now. It leaves out
+    /// what inherited events of a task's children lost, and records may be lost themselves: the larger number is true.
     #[must_use]
-    pub fn finish(self, span: Span, events: &[Event], lost: Option<&[u64]>, health: Health) -> Window {
-        let events = events.iter().enumerate().map(|(at, event)| {
-            let mut loss = self.losses[at];
-            if let Some(&exact) = lost.and_then(|lost| lost.get(at)) {
-                loss.lost = loss.lost.max(exact);
-            }
-            event_info(event, loss)
-        });
+    pub fn seal(&mut self, span: Span, events: &[Event], lost: Option<&[u64]>, health: Health) -> Window {
+        let events = events.iter().enumerate().map(|(at, event)| event_info(event, self.losses[at].seal(lost, at)));
+        let events = events.collect();
+        let counts = std::mem::take(&mut self.counts);
+        let frames = counts.stacks.distinct_frames().iter();
+        let images = frames.filter_map(|frame| self.processes.images().info(frame.image()?));
         Window {
             start: span.start,
+            began: span.began,
             duration: span.duration,
-            events: events.collect(),
-            samples: self.counts.samples,
-            stacks: self.counts.stacks,
-            threads: self.counts.threads,
-            processes: self.counts.processes,
-            images: self.processes.images().infos().cloned().collect(),
+            events,
+            samples: counts.samples,
+            images: images.map(|info| (info.id, info.clone())).collect(),
+            stacks: counts.stacks,
+            threads: counts.threads,
+            processes: counts.processes,
             main_process: span.main_process,
             comments: span.comments,
             health,
@@ -243,8 +291,7 @@ impl Collector {
     /// Closes the images that no process has mapped and no frame of this window lies in. Answers which: the symbolizer need not
     /// remember them any longer than windows that were sealed before.
     pub fn forget_images(&mut self) -> Vec<ImageId> {
-        let image = |frame: &Frame| if let Frame::Image(place) = frame { Some(place.image) } else { None };
-        let frames: FxHashSet<ImageId> = self.counts.stacks.distinct_frames().iter().filter_map(image).collect();
+        let frames: FxHashSet<ImageId> = self.counts.stacks.distinct_frames().iter().filter_map(Frame::image).collect();
         let forgotten = self.processes.forget_images(&|id| frames.contains(&id));
         for &id in &forgotten {
             self.unwinder.remove_image(id);
@@ -281,7 +328,8 @@ impl Collector {
             self.loader.open_perf_map(process);
         }
         let stack = self.chain.push(&mut self.counts.stacks, index, marker);
-        let tally = self.counts.samples.entry(SampleKey { event: sample.event.0, thread, stack }).or_default();
+        let time = if self.times { sample.time } else { Timestamp::default() };
+        let tally = self.counts.samples.entry(SampleKey { event: sample.event.0, thread, stack, time }).or_default();
         tally.samples += 1;
         tally.weight += sample.period;
         self.weight += if sample.event.0 == 0 { sample.period } else { 0 };
@@ -295,6 +343,8 @@ impl Collector {
 pub struct Span {
     /// When it began.
     pub start: SystemTime,
+    /// The same point on the clock of the records.
+    pub began: Timestamp,
     /// How long it lasted.
     pub duration: Duration,
     /// The command, or the first PID that was asked for.

@@ -6,7 +6,7 @@ mod stack;
 mod window;
 
 pub use collector::{Collector, Pressure, Span};
-pub use stack::{Frame, Marker, StackId, StackTree};
+pub use stack::{Frame, Marker, PrefixTree, StackId, StackTree};
 pub use window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, Window};
 
 pub use crate::ids::Unit;

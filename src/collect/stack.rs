@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::window::ProcessIndex;
-use crate::ids::{Address, KernelAddress, Place};
+use crate::ids::{Address, ImageId, KernelAddress, Place};
 
 /// One frame of a stack before it has a name. The address of a caller lies within its call instruction (the return address less one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +20,17 @@ pub enum Frame {
     Kernel(KernelAddress),
     /// Not code: the root of a stack that could not be followed to its end.
     Marker(Marker),
+}
+
+impl Frame {
+    /// The image that it lies in, if it lies in one.
+    #[must_use]
+    pub fn image(&self) -> Option<ImageId> {
+        match self {
+            Frame::Image(place) => Some(place.image),
+            _ => None,
+        }
+    }
 }
 
 /// Why a stack has no true root; shown in the root's place, so that no incomplete stack looks like a whole one.
@@ -51,65 +62,67 @@ impl Marker {
     }
 }
 
-/// A stack: the node of its leaf in a [`StackTree`]. [`StackTree::EMPTY`] is the stack without frames.
+/// A stack: the node of its leaf in a [`PrefixTree`]. [`PrefixTree::EMPTY`] is the stack without frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackId(u32);
 
-/// A frame, as an index into the distinct frames of a tree, called from a stack.
+impl StackId {
+    /// The index among [`PrefixTree::nodes`] plus one; 0 is the stack without frames.
+    #[must_use]
+    pub fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A frame, as an index into a table of distinct frames, called from a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Node {
     caller: StackId,
     frame: u32,
 }
 
-/// All distinct stacks of a window. Node `n` (from 1) is `nodes[n - 1]`, and a caller always comes before its callees.
+/// Distinct stacks of frames that somebody else numbers. Node `n` (from 1) is `nodes[n - 1]`, and a caller always comes
+/// before its callees.
 ///
 /// A minute of a busy compiler makes a million nodes of some ten thousand distinct frames. So a node holds its frame's index,
 /// and the table that finds a node holds nothing but the node's: 13 to 21 bytes a node instead of a hundred.
 #[derive(Debug, Default)]
-pub struct StackTree {
-    frames: Vec<Frame>,
-    frame_index: FxHashMap<Frame, u32>,
+pub struct PrefixTree {
     nodes: Vec<Node>,
-    node_index: HashTable<StackId>,
+    index: HashTable<StackId>,
 }
 
-impl StackTree {
+impl PrefixTree {
     /// The stack without frames, caller of every root.
     pub const EMPTY: StackId = StackId(0);
 
     /// The stack of `frame` called from `caller`.
-    pub fn push(&mut self, caller: StackId, frame: Frame) -> StackId {
-        let (frames, nodes) = (&mut self.frames, &mut self.nodes);
-        let frame = *self.frame_index.entry(frame).or_insert_with(|| {
-            frames.push(frame);
-            index(frames.len() - 1)
-        });
+    pub fn push(&mut self, caller: StackId, frame: u32) -> StackId {
+        let nodes = &mut self.nodes;
         let node = Node { caller, frame };
         let same = |id: &StackId| nodes.get(id.0 as usize - 1) == Some(&node);
-        if let Some(&id) = self.node_index.find(hash(node), same) {
+        if let Some(&id) = self.index.find(hash(node), same) {
             return id;
         }
         nodes.push(node);
         let id = StackId(index(nodes.len()));
-        self.node_index.insert_unique(hash(node), id, |id| nodes.get(id.0 as usize - 1).map_or(0, |&node| hash(node)));
+        self.index.insert_unique(hash(node), id, |id| nodes.get(id.0 as usize - 1).map_or(0, |&node| hash(node)));
         id
     }
 
     /// The frames of a stack, leaf first.
-    pub fn frames(&self, stack: StackId) -> impl Iterator<Item = Frame> + '_ {
+    pub fn frames(&self, stack: StackId) -> impl Iterator<Item = u32> + '_ {
         let mut at = stack;
         std::iter::from_fn(move || {
             let node = self.nodes.get((at.0 as usize).checked_sub(1)?)?;
             at = node.caller;
-            self.frames.get(node.frame as usize).copied()
+            Some(node.frame)
         })
     }
 
-    /// All frames, each once.
-    #[must_use]
-    pub fn distinct_frames(&self) -> &[Frame] {
-        &self.frames
+    /// Every stack's caller and frame, callers first; stack `n` (from 1) is item `n - 1`.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (StackId, u32)> + '_ {
+        self.nodes.iter().map(|node| (node.caller, node.frame))
     }
 
     /// Distinct stacks, counting every stack's callers.
@@ -122,6 +135,52 @@ impl StackTree {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
+    }
+}
+
+/// All distinct stacks of a window.
+#[derive(Debug, Default)]
+pub struct StackTree {
+    frames: Vec<Frame>,
+    frame_index: FxHashMap<Frame, u32>,
+    tree: PrefixTree,
+}
+
+impl StackTree {
+    /// The stack without frames, caller of every root.
+    pub const EMPTY: StackId = PrefixTree::EMPTY;
+
+    /// The stack of `frame` called from `caller`.
+    pub fn push(&mut self, caller: StackId, frame: Frame) -> StackId {
+        let frames = &mut self.frames;
+        let frame = *self.frame_index.entry(frame).or_insert_with(|| {
+            frames.push(frame);
+            index(frames.len() - 1)
+        });
+        self.tree.push(caller, frame)
+    }
+
+    /// The frames of a stack, leaf first.
+    pub fn frames(&self, stack: StackId) -> impl Iterator<Item = Frame> + '_ {
+        self.tree.frames(stack).filter_map(|frame| self.frames.get(frame as usize).copied())
+    }
+
+    /// All frames, each once.
+    #[must_use]
+    pub fn distinct_frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Distinct stacks, counting every stack's callers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Whether there is no stack.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tree.is_empty()
     }
 }
 

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::stack::{StackId, StackTree};
 use crate::health::Health;
-use crate::ids::{Pid, Tid, Unit};
+use crate::ids::{ImageId, Pid, Tid, Timestamp, Unit};
 use crate::process::{ImageInfo, ProcessInfo};
 
 /// An index into [`Window::processes`].
@@ -67,6 +67,8 @@ pub struct SampleKey {
     pub thread: ThreadIndex,
     /// The stack, kernel part at the leaf.
     pub stack: StackId,
+    /// When, where each sample's time is kept; 0 where samples are added up.
+    pub time: Timestamp,
 }
 
 /// How often and how much.
@@ -82,6 +84,8 @@ pub struct Tally {
 pub struct Window {
     /// When it began.
     pub start: SystemTime,
+    /// The same point on the clock of the samples' times.
+    pub began: Timestamp,
     /// How long it lasted.
     pub duration: Duration,
     /// The events, in the order of the command line.
@@ -94,12 +98,46 @@ pub struct Window {
     pub threads: Vec<Thread>,
     /// The processes that were sampled.
     pub processes: Vec<ProcessInfo>,
-    /// All images, by [`crate::ids::ImageId`].
-    pub images: Vec<ImageInfo>,
+    /// The images of its frames.
+    pub images: FxHashMap<ImageId, ImageInfo>,
     /// The process whose executable is the profile's first mapping: the command, or the first PID that was asked for.
     pub main_process: Option<Pid>,
     /// Lines for people: version, command line, host, how the events were opened.
     pub comments: Vec<String>,
     /// Losses and fallbacks.
     pub health: Health,
+}
+
+impl Window {
+    /// A window for each event, in their order: readers merge and compare only profiles with the same columns.
+    #[must_use]
+    pub fn split(self) -> Vec<Window> {
+        if self.events.len() <= 1 {
+            return vec![self];
+        }
+        (0_u32..).zip(&self.events).map(|(index, event)| self.of_event(index, event)).collect()
+    }
+
+    fn of_event(&self, index: u32, event: &EventInfo) -> Window {
+        let mut stacks = StackTree::default();
+        let mut copied = FxHashMap::default();
+        let samples = self.samples.iter().filter(|(key, _)| key.event == index).map(|(key, tally)| {
+            let stack = *copied.entry(key.stack).or_insert_with(|| {
+                let frames: Vec<_> = self.stacks.frames(key.stack).collect();
+                frames.into_iter().rev().fold(StackTree::EMPTY, |caller, frame| stacks.push(caller, frame))
+            });
+            (SampleKey { event: 0, stack, ..*key }, *tally)
+        });
+        Window {
+            samples: samples.collect(),
+            events: vec![event.clone()],
+            stacks,
+            threads: self.threads.clone(),
+            processes: self.processes.clone(),
+            images: self.images.clone(),
+            comments: self.comments.clone(),
+            health: self.health.clone(),
+            ..*self
+        }
+    }
 }

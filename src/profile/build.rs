@@ -13,7 +13,7 @@ use super::{
 };
 use crate::collect::{EventInfo, Frame, StackId, Tally, Unit, Window};
 use crate::health::Count;
-use crate::ids::{Address, ImageId, KernelAddress, Pid, Rva};
+use crate::ids::{Address, ImageId, KernelAddress, Pid, Rva, Timestamp};
 use crate::process::{ImageInfo, ProcessInfo};
 use crate::symbol::{Symbol, Symbolizer};
 
@@ -21,6 +21,8 @@ use crate::symbol::{Symbol, Symbolizer};
 const KERNEL: &str = "[kernel.kallsyms]";
 /// Frames named together: enough that a unit of debug information is seldom read twice, few enough to show progress.
 const BATCH: usize = 4096;
+/// The label of a sample's own time: nanoseconds since 1970, as google's perf_data_converter names it.
+pub const TIME_LABEL: &str = "timestamp_ns";
 /// The mapping of code that lies in no file.
 const ANONYMOUS: &str = "[anon]";
 
@@ -56,7 +58,7 @@ pub fn build(window: Window, namer: &mut dyn Namer, progress: &mut dyn FnMut(usi
     let mut builder = Builder::default();
     builder.add_mappings(&window, &frames);
     let mut done = 0;
-    for batch in frames.chunk_by(|a, b| image_of(*a) == image_of(*b)).flat_map(|frames| frames.chunks(BATCH)) {
+    for batch in frames.chunk_by(|a, b| a.image() == b.image()).flat_map(|frames| frames.chunks(BATCH)) {
         for (&frame, symbols) in batch.iter().zip(names(&window, namer, batch)) {
             let named = symbols.first().is_some_and(|symbol| symbol.named);
             if !matches!(frame, Frame::Marker(_)) {
@@ -87,7 +89,7 @@ fn distinct_frames(window: &Window) -> Vec<Frame> {
 /// Names frames that are all of one image, or of none.
 fn names(window: &Window, namer: &mut dyn Namer, frames: &[Frame]) -> Vec<Arc<[Symbol]>> {
     let rva = |frame: &Frame| if let Frame::Image(place) = frame { Some(place.rva) } else { None };
-    let image = frames.first().copied().and_then(image_of).and_then(|id| window.images.get(id.0 as usize));
+    let image = frames.first().and_then(Frame::image).and_then(|id| window.images.get(&id));
     match image {
         Some(info) => namer.image(info, &frames.iter().filter_map(rva).collect::<Vec<_>>()),
         None => frames.iter().map(|&frame| [name(window, namer, frame)].into()).collect(),
@@ -152,7 +154,7 @@ impl Builder {
         for &frame in frames {
             match frame {
                 Frame::Image(place) => {
-                    if let Some(info) = window.images.get(place.image.0 as usize) {
+                    if let Some(info) = window.images.get(&place.image) {
                         let build_id = info.build_id.as_ref().map(ToString::to_string).unwrap_or_default();
                         let code = || code_range(info);
                         let id = self.add_to_mapping(mapping_key(info), &info.name, &build_id, &code, place.rva.0);
@@ -258,8 +260,10 @@ impl Builder {
     /// Threads and stacks that turned out equal share a sample.
     fn add_samples(&mut self, window: &Window) {
         let mut keys: Vec<_> = window.samples.iter().collect();
-        keys.sort_unstable_by_key(|(key, _)| (key.stack, key.thread, key.event));
+        keys.sort_unstable_by_key(|(key, _)| (key.stack, key.thread, key.event, key.time));
         let labels = self.thread_labels(window);
+        let time_key = self.profile.strings.intern(TIME_LABEL);
+        let time_unit = self.profile.strings.intern(unit_name(Unit::Nanoseconds));
         let mut stacks: FxHashMap<Vec<LocationId>, usize> = FxHashMap::default();
         let mut of_stack: FxHashMap<StackId, usize> = FxHashMap::default();
         let mut of_sample: FxHashMap<(usize, Vec<Label>), usize> = FxHashMap::default();
@@ -269,7 +273,11 @@ impl Builder {
                 let next = stacks.len();
                 *stacks.entry(locations.collect()).or_insert(next)
             });
-            let labels = labels.get(key.thread.0 as usize).cloned().unwrap_or_default();
+            let mut labels = labels.get(key.thread.0 as usize).cloned().unwrap_or_default();
+            if key.time.0 > 0 {
+                let value = LabelValue::Number(civil_time(window, key.time), time_unit);
+                labels.push(Label { key: time_key, value });
+            }
             let samples = &mut self.profile.samples;
             let columns = window.events.len() * 2;
             let at = *of_sample.entry((stack, labels)).or_insert_with_key(|(_, labels)| {
@@ -394,7 +402,7 @@ fn main_image(window: &Window) -> Option<&ImageInfo> {
         let library = file.starts_with('[') || file.contains(".so.") || file.ends_with(".so");
         (named_like, !library)
     };
-    let images = counts.iter().filter_map(|(image, count)| Some((window.images.get(image.0 as usize)?, *count)));
+    let images = counts.iter().filter_map(|(image, count)| Some((window.images.get(image)?, *count)));
     images.max_by_key(|(info, count)| (rank(info), *count, std::cmp::Reverse(info.id))).map(|(info, _)| info)
 }
 
@@ -411,19 +419,12 @@ fn image_samples(window: &Window, process: Option<Pid>) -> FxHashMap<ImageId, u6
         if process.is_some_and(|pid| thread.is_none_or(|thread| thread.pid != pid)) {
             continue;
         }
-        let images: FxHashSet<ImageId> = window.stacks.frames(key.stack).filter_map(image_of).collect();
+        let images: FxHashSet<ImageId> = window.stacks.frames(key.stack).filter_map(|frame| frame.image()).collect();
         for image in images {
             *counts.entry(image).or_insert(0) += tally.samples;
         }
     }
     counts
-}
-
-fn image_of(frame: Frame) -> Option<ImageId> {
-    match frame {
-        Frame::Image(place) => Some(place.image),
-        _ => None,
-    }
 }
 
 fn mapping_key(info: &ImageInfo) -> MappingKey {
@@ -479,4 +480,10 @@ fn nanoseconds(duration: Duration) -> i64 {
 /// Zero means "now" to backends, so that a clock before 1970 gives 1.
 fn nanoseconds_since_1970(time: SystemTime) -> i64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(1, nanoseconds).max(1)
+}
+
+/// The time of a sample in nanoseconds since 1970.
+fn civil_time(window: &Window, time: Timestamp) -> i64 {
+    let since = i128::from(time.0) - i128::from(window.began.0);
+    i64::try_from(i128::from(nanoseconds_since_1970(window.start)) + since).unwrap_or(i64::MAX)
 }

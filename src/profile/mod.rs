@@ -7,15 +7,17 @@
 
 mod build;
 mod check;
+mod merge;
 mod quality;
 mod strings;
 mod view;
 
 use rustc_hash::FxHashMap;
 
-pub use build::{Namer, build};
+pub use build::{Namer, TIME_LABEL, build};
 pub use check::CheckError;
-pub use quality::{COMMAND, Quality, event_comment, health_comments, unit_name};
+pub use merge::{KeptLabels, MergeError, MergeOptions, Merger};
+pub use quality::{COMMAND, Quality, cpus_comment, event_comment, health_comments, merged_comment, unit_name};
 pub use strings::{StringId, Strings};
 pub use view::{FrameView, Origin, UnknownValue};
 

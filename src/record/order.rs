@@ -20,16 +20,23 @@ pub enum Flow {
     Pause,
 }
 
-/// A ring and the time of its next record.
+/// A ring of a CPU's records.
 pub struct RecordRing {
     ring: Ring,
+    cpu: u32,
 }
 
 impl RecordRing {
     /// Records of this ring.
     #[must_use]
-    pub fn new(ring: Ring) -> RecordRing {
-        RecordRing { ring }
+    pub fn new(ring: Ring, cpu: u32) -> RecordRing {
+        RecordRing { ring, cpu }
+    }
+
+    /// The CPU that writes to it.
+    #[must_use]
+    pub fn cpu(&self) -> u32 {
+        self.cpu
     }
 
     /// The ring itself.

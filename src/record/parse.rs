@@ -67,6 +67,11 @@ impl Decoder {
         self.ids.insert(id, (event, layout));
     }
 
+    /// Forgets an event: its last record has been read.
+    pub fn remove(&mut self, id: u64) {
+        self.ids.remove(&id);
+    }
+
     /// The time of a record, whatever its kind; `None` if it is too short to have one.
     #[must_use]
     pub fn time(bytes: &[u8]) -> Option<Timestamp> {

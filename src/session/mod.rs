@@ -1,8 +1,14 @@
 //! Wiring: a recording from its first event to its file.
 
+mod budget;
+mod continuous;
+mod finisher;
 mod record;
+mod sampler;
 mod screen;
 mod signals;
+pub mod status;
 
+pub use continuous::{Continuous, record_continuously};
 pub use record::{Output, Recording, RecordingError, Timing, record};
 pub use screen::Screen;

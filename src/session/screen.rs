@@ -7,7 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::health::{Count, Health};
 use crate::profile::{Profile, Quality};
 
-/// Where a session talks to its user.
+/// Where a session talks to its user; a clone talks to the same.
+#[derive(Clone)]
 pub struct Screen {
     quiet: bool,
     live: ProgressBar,
@@ -48,9 +49,9 @@ impl Screen {
     }
 
     /// The closing summary; with `verbose`, all that was counted.
-    pub(super) fn sum_up(&self, end: &Summary<'_>, verbose: bool) {
+    pub(super) fn sum_up(&self, end: &Summary, verbose: bool) {
         self.live.finish_and_clear();
-        let quality = Quality::of(end.profile).unwrap_or_default();
+        let quality = end.profile.as_ref().and_then(Quality::of).unwrap_or_default();
         let health = &quality.health;
         let seconds = end.elapsed.as_secs_f64();
         // What was lost was CPU time too, but nobody knows whose.
@@ -79,21 +80,27 @@ impl Screen {
             health.rows().for_each(|(row, number)| self.say(&format!("{number:>10} {}", row.meaning())));
         }
         let memory = end.own_memory.map_or(String::new(), |bytes| format!(" and {} MB of memory", bytes >> 20));
-        self.say(&format!("used {:.2} s of CPU{memory} itself; wrote {}", end.own_cpu.as_secs_f64(), end.file));
+        self.say(&format!(
+            "used {:.2} s of CPU{memory} itself; wrote {}",
+            end.own_cpu.as_secs_f64(),
+            end.files.join(", ")
+        ));
     }
 }
 
 /// What the closing summary tells.
-pub(super) struct Summary<'a> {
-    pub(super) profile: &'a Profile,
+#[derive(Default)]
+pub(super) struct Summary {
+    /// The profile, or the first of several.
+    pub(super) profile: Option<Profile>,
     pub(super) elapsed: Duration,
     /// How many CPUs the target used, where time was sampled.
     pub(super) cpus: Option<f64>,
     pub(super) own_cpu: Duration,
     /// The most memory that was resident, in bytes.
     pub(super) own_memory: Option<u64>,
-    /// The file and its size.
-    pub(super) file: String,
+    /// The files and their sizes.
+    pub(super) files: Vec<String>,
 }
 
 /// To one decimal, downwards: 100 % is said only of all.

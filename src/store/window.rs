@@ -94,3 +94,26 @@ pub struct Total {
     /// Sum of their values.
     pub value: i64,
 }
+
+impl Source {
+    /// Its name in messages and in the names of files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Recorder => "recorder",
+            Source::Snapshot => "snapshot",
+        }
+    }
+}
+
+impl Level {
+    /// Its name for people and programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Window => "window",
+            Level::FiveMinutes => "5m",
+            Level::Hour => "1h",
+        }
+    }
+}

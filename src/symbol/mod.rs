@@ -194,6 +194,18 @@ impl Symbolizer {
         self.images.get(&image)?.dwarf_error()
     }
 
+    /// Forgets an image that no later window names.
+    pub fn forget_image(&mut self, image: ImageId) {
+        if self.images.remove(&image).is_some() {
+            self.remembered.retain(|(id, _), _| *id != image);
+        }
+    }
+
+    /// Forgets everything that can be read again.
+    pub fn forget_all(&mut self) {
+        *self = Symbolizer::new(self.options.clone());
+    }
+
     /// Names sorted, distinct addresses.
     fn resolve(&mut self, info: &ImageInfo, rvas: &[Rva]) -> Vec<Arc<[Symbol]>> {
         if rvas.is_empty() {

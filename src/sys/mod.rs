@@ -57,6 +57,21 @@ pub fn peak_memory() -> Option<u64> {
     procfs::process::Process::myself().ok()?.status().ok()?.vmhwm.map(|kilobytes| kilobytes << 10)
 }
 
+/// Memory of this process that is resident now, in bytes.
+#[must_use]
+pub fn resident_memory() -> Option<u64> {
+    procfs::process::Process::myself().ok()?.statm().ok().map(|pages| pages.resident * page_size())
+}
+
+/// Gives free memory of the heap back to the kernel: what a window needed, the next may not.
+pub fn trim_memory() {
+    // SAFETY: takes no pointer, and may be called by any thread at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Lifts the soft limit of open files to the hard one: a busy host has more images and events than 1,024.
 pub fn raise_file_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
@@ -72,6 +87,9 @@ pub struct Priority(i32);
 impl Priority {
     /// Before all ordinary threads.
     pub const FIRST: Priority = Priority(-20);
+
+    /// Behind all ordinary threads.
+    pub const LATER: Priority = Priority(10);
 
     /// The calling thread's, which threads that it starts inherit.
     #[must_use]

@@ -9,10 +9,11 @@ use rprof::collect::{
     Window,
 };
 use rprof::health::{Count, Health};
-use rprof::ids::{Address, BuildId, ImageId, KernelAddress, Pid, Place, Rva, Tid};
+use rprof::ids::{Address, BuildId, ImageId, KernelAddress, Pid, Place, Rva, Tid, Timestamp};
 use rprof::process::{ImageInfo, ProcessInfo, ProcessKey};
 use rprof::profile::{Namer, Profile, build};
 use rprof::symbol::Symbol;
+use rustc_hash::FxHashMap;
 
 /// Nanoseconds between two samples at 1000 Hz.
 pub(crate) const PERIOD: u64 = 1_000_000;
@@ -111,17 +112,22 @@ pub(crate) fn at(image: u32, rva: u64) -> Frame {
 pub(crate) fn empty_window() -> Window {
     Window {
         start: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        began: Timestamp(1_000_000_000),
         duration: Duration::from_secs(10),
         events: vec![cpu_clock()],
         samples: Default::default(),
         stacks: StackTree::default(),
         threads: Vec::new(),
         processes: Vec::new(),
-        images: Vec::new(),
+        images: Default::default(),
         main_process: None,
         comments: vec!["rprof 0.1.0".into(), "command: server --port 80".into()],
         health: Health::default(),
     }
+}
+
+pub(crate) fn images<const N: usize>(infos: [ImageInfo; N]) -> FxHashMap<ImageId, ImageInfo> {
+    infos.into_iter().map(|info| (info.id, info)).collect()
 }
 
 /// Pushes the frames of a stack, root first.
@@ -131,7 +137,8 @@ pub(crate) fn push(window: &mut Window, root_first: &[Frame]) -> StackId {
 
 pub(crate) fn count(window: &mut Window, event: u32, thread: u32, stack: StackId, samples: u64) {
     let weight = if event == 0 { samples * PERIOD } else { samples };
-    let tally = window.samples.entry(SampleKey { event, thread: ThreadIndex(thread), stack }).or_default();
+    let tally =
+        window.samples.entry(SampleKey { event, thread: ThreadIndex(thread), stack, time: Timestamp(0) }).or_default();
     *tally = Tally { samples: tally.samples + samples, weight: tally.weight + weight };
 }
 
@@ -139,11 +146,11 @@ pub(crate) fn count(window: &mut Window, event: u32, thread: u32, stack: StackId
 pub(crate) fn server_window() -> Window {
     let mut window = empty_window();
     // libc is first and has the most frames: the main image must be found nonetheless.
-    window.images = vec![
+    window.images = images([
         image(0, "/usr/lib/libc.so.6", &[0xcc; 20]),
         image(1, "/usr/bin/server", &[0xaa; 20]),
         image(2, "[vdso]", &[]),
-    ];
+    ]);
     window.processes = vec![process(42, "server"), process(77, "node")];
     window.threads = vec![thread(0, 42, 42, "server"), thread(0, 42, 43, "worker 1"), thread(1, 77, 77, "node")];
     window.main_process = Some(Pid(42));

@@ -1,5 +1,6 @@
 //! Opening events: on CPUs where that is allowed, else on tasks; with what this kernel knows; in rings that may be locked.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -17,6 +18,9 @@ use crate::record::{Decoder, EventIndex, Merge, RecordRing};
 use crate::sys;
 use crate::sys::perf_event::{EventFd, Watch, abi};
 use crate::sys::ring::Ring;
+
+/// The share by which the period of a clock is varied, up and down.
+const JITTER: f64 = 0.1;
 
 impl Live {
     /// Opens the events, not yet counting.
@@ -75,6 +79,8 @@ impl Live {
             merge: Merge::default(),
             decoder: Decoder::default(),
             scope: Scope::new(&settings.target, settings.inherit),
+            scale: 1.0,
+            closed: Vec::new(),
             lost: vec![0; settings.events.len()],
             notes: Vec::new(),
             settings,
@@ -218,10 +224,22 @@ impl Live {
 
     fn sampling_attr(&self, event: &Event) -> abi::perf_event_attr {
         let watermark = (self.ring_bytes / 4) as u32;
-        let mut attr = attr::sampling(event, self.settings.graph, self.stack_bytes, self.features, watermark);
+        let event = Event { rate: self.rate_of(event), ..event.clone() };
+        let mut attr = attr::sampling(&event, self.settings.graph, self.stack_bytes, self.features, watermark);
         self.inherit(&mut attr);
         attr.set_enable_on_exec(self.enables_on_exec().into());
         attr
+    }
+
+    /// How often an event is sampled now. The kernel varies the period of counters by itself, that of clocks it keeps.
+    fn rate_of(&self, event: &Event) -> Rate {
+        match event.rate {
+            Rate::Frequency(hertz) if self.settings.jitter && event.is_clock() => {
+                let jitter = 1.0 + JITTER * (2.0 * fastrand::f64() - 1.0);
+                Rate::Period((1e9 / (hertz as f64 * self.scale) * jitter) as u64)
+            }
+            rate => rate.scaled(self.scale),
+        }
     }
 
     fn inherit(&self, attr: &mut abi::perf_event_attr) {
@@ -229,9 +247,18 @@ impl Live {
         attr.set_inherit((self.sharing == Sharing::PerTask && follows).into());
     }
 
+    /// The CPUs to watch of those that are on line now.
+    pub(super) fn online_of_asked(&self) -> Result<BTreeSet<u32>, CaptureError> {
+        let online = online_cpus()?;
+        Ok(match &self.settings.cpus {
+            Some(asked) => asked & &online,
+            None => online,
+        })
+    }
+
     /// The CPUs to watch.
     fn cpus(&self) -> Result<Vec<u32>, CaptureError> {
-        let online = target::online_cpus().map_err(|error| CaptureError::Cpus(error.to_string()))?;
+        let online = online_cpus()?;
         let Some(asked) = &self.settings.cpus else { return Ok(online.into_iter().collect()) };
         if let Some(missing) = asked.difference(&online).next() {
             return Err(CaptureError::Cpus(format!("CPU {missing} is not online")));
@@ -267,7 +294,11 @@ impl Live {
         }
         let before = self.stack_bytes;
         self.fit_stack_to_ring();
-        if before == self.stack_bytes { Ok(()) } else { self.set_stack_bytes(self.stack_bytes) }
+        if before == self.stack_bytes {
+            return Ok(());
+        }
+        self.samplers.clear();
+        cpus.iter().try_for_each(|&cpu| self.open_samplers(cpu))
     }
 
     fn close(&mut self) {
@@ -288,7 +319,7 @@ impl Live {
         }
     }
 
-    fn open_cpus(&mut self, cpus: &[u32]) -> Result<(), CaptureError> {
+    pub(super) fn open_cpus(&mut self, cpus: &[u32]) -> Result<(), CaptureError> {
         cpus.iter().try_for_each(|&cpu| {
             self.open_sideband(cpu)?;
             self.open_anchor(cpu)?;
@@ -319,14 +350,19 @@ impl Live {
     }
 
     fn open_sideband(&mut self, cpu: u32) -> Result<(), CaptureError> {
+        // A host that starts processes by the thousand a second writes megabytes of these, whatever the rate of samples.
+        const LEAST: u64 = 256 << 10;
+        let bytes = (self.ring_bytes / 8).max(LEAST.min(self.ring_bytes));
         let mut attr = attr::sideband(self.features);
+        attr.set_watermark(1);
+        attr.__bindgen_anon_2.wakeup_watermark = (bytes / 2) as u32;
         self.inherit(&mut attr);
-        let mut events = self.open_on_all(&attr, cpu, "dummy")?;
+        let events = self.open_on_all(&attr, cpu, "dummy")?;
         let Some(owner) = events.first() else { return Ok(()) };
-        let ring = map_ring(owner, self.ring_bytes / 8)?;
+        let ring = map_ring(owner, bytes)?;
         redirect(events.iter().skip(1), owner)?;
-        self.rings.push(RecordRing::new(ring));
-        self.sideband.append(&mut events);
+        self.rings.push(RecordRing::new(ring, cpu));
+        self.sideband.extend(events.into_iter().map(|fd| Anchor { fd, cpu, hung_up: false }));
         Ok(())
     }
 
@@ -343,7 +379,7 @@ impl Live {
         self.inherit(&mut attr);
         let opened = self.watches().into_iter().find_map(|watch| EventFd::open(&attr, watch, Some(cpu)).ok());
         let Some(fd) = opened else { return Ok(()) };
-        self.rings.push(RecordRing::new(map_ring(&fd, self.ring_bytes)?));
+        self.rings.push(RecordRing::new(map_ring(&fd, self.ring_bytes)?, cpu));
         self.anchors.push(Anchor { fd, cpu, hung_up: false });
         Ok(())
     }
@@ -357,7 +393,7 @@ impl Live {
             let event = EventIndex(index as u32);
             for fd in opened {
                 self.decoder.add(fd.id(), event, attr::layout(&attr));
-                self.samplers.push(Sampler { fd, event });
+                self.samplers.push(Sampler { fd, cpu, event });
             }
         }
         Ok(())
@@ -396,6 +432,10 @@ impl Live {
             _ => CaptureError::Open { name: name.into(), source: error },
         }
     }
+}
+
+fn online_cpus() -> Result<BTreeSet<u32>, CaptureError> {
+    target::online_cpus().map_err(|error| CaptureError::Cpus(error.to_string()))
 }
 
 fn map_ring(owner: &EventFd, bytes: u64) -> Result<Ring, CaptureError> {

@@ -1,0 +1,224 @@
+//! What to record: the options that `record` and `snapshot` share, and how they become the settings of a capture.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::usage;
+use super::values::{Frequency, Graph, RingSize};
+use crate::capture::{self, Event, EventError, Rate, Selector, Settings, Target};
+use crate::ids::{Pid, Tid};
+use crate::session::Screen;
+use crate::sys::child::Child;
+
+/// Whom to record, and which events.
+#[derive(Args, Debug)]
+pub struct WhatArgs {
+    /// Processes to record, with all their threads and the children they start
+    #[arg(short, long, value_name = "PID,…", value_delimiter = ',')]
+    pid: Vec<i32>,
+    /// Threads to record
+    #[arg(short, long, value_name = "TID,…", value_delimiter = ',')]
+    tid: Vec<i32>,
+    /// Record everything on this machine
+    #[arg(short, long)]
+    all_cpus: bool,
+    /// Record only on these CPUs (0,2-4)
+    #[arg(short = 'C', long, value_name = "CPUS")]
+    cpu: Option<String>,
+    /// Record the tasks of these cgroups, each a path below the cgroup mount
+    #[arg(short = 'G', long, value_name = "NAME,…", value_delimiter = ',')]
+    cgroup: Vec<PathBuf>,
+    /// Record processes of this name (as in /proc/PID/comm; *, ? and […] stand for others), also those that begin later
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    comm: Vec<String>,
+    /// Record processes that execute this file: its path as the process sees it, or its name alone
+    #[arg(long, value_name = "PATH,…", value_delimiter = ',')]
+    exe: Vec<PathBuf>,
+    /// Record the processes of these units of systemd
+    #[arg(long, value_name = "UNIT,…", value_delimiter = ',')]
+    systemd_unit: Vec<String>,
+    /// Events to sample, each with modifiers behind a colon (u user code, k kernel): cycles, cpu-clock, task-clock,
+    /// page-faults, context-switches, a tracepoint as sched:sched_switch, … [default: cycles, or cpu-clock for windows]
+    #[arg(short, long, value_name = "EVENT,…")]
+    event: Vec<String>,
+    /// Samples a second and CPU, or max for as many as the kernel allows [default: 999; 19 with --continuous, 99 for a
+    /// snapshot]
+    #[arg(short = 'F', long, value_name = "HZ|max", conflicts_with = "count")]
+    freq: Option<Frequency>,
+    /// One sample for so many occurrences of the event (nanoseconds, for clocks)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Ring buffer of each CPU: pages, or bytes with B, K, M or G [default: half a second of samples]
+    #[arg(short, long, value_name = "SIZE")]
+    mmap_pages: Option<RingSize>,
+    /// Record stacks (the default, as --call-graph auto)
+    #[arg(short)]
+    g: bool,
+    /// How stacks are found: auto (per frame: unwind information, else frame pointers; the copy of the stack grows as
+    /// needed), dwarf or dwarf,BYTES (a copy of that many bytes), fp (frame pointers, followed by the kernel), no (none)
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    call_graph: Graph,
+    /// Do not record threads and processes that the target starts later
+    #[arg(short = 'i', long)]
+    no_inherit: bool,
+    /// End after so long: 10s, 500ms, 2m
+    #[arg(long, value_name = "TIME")]
+    pub(super) duration: Option<super::values::Span>,
+    /// Keep the time of each sample, as its label timestamp_ns
+    #[arg(long)]
+    pub(super) timestamps: bool,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Say more: how events were opened, and how samples were lost or cut
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(super) verbose: bool,
+    /// Command to run and record; with -p, -t, -a or -G, to run meanwhile
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// What is recorded where the command line says nothing.
+pub(super) struct Defaults {
+    pub(super) event: &'static str,
+    /// Samples a second and CPU.
+    pub(super) frequency: u64,
+    /// Whether it is to outlast what it records: then the distance of samples is varied, and cgroups are chosen by their
+    /// paths, which may be made anew.
+    pub(super) lasting: bool,
+}
+
+impl Defaults {
+    /// One recording: as many samples as cost a percent. Not a divisor of what programs do a thousand times a second.
+    pub(super) const ONCE: Defaults = Defaults { event: "cycles", frequency: 999, lasting: false };
+    /// Half a minute from time to time. Time, not cycles: then values are CPUs used, on every machine alike.
+    pub(super) const SNAPSHOT: Defaults = Defaults { event: "cpu-clock", frequency: 99, lasting: false };
+    /// For ever (docs/continuous.md argues for it).
+    pub(super) const CONTINUOUS: Defaults = Defaults { event: "cpu-clock", frequency: 19, lasting: true };
+}
+
+impl WhatArgs {
+    /// The settings, and the command to run meanwhile, which waits to be released.
+    ///
+    /// # Errors
+    /// What is wrong with the options, and what mends it.
+    pub(super) fn settings(
+        &self,
+        defaults: &Defaults,
+        enable_on_exec: bool,
+        screen: &Screen,
+    ) -> anyhow::Result<(Settings, Option<Child>)> {
+        let events = events(self, defaults)?;
+        let cpus = self.cpu.as_deref().map(|list| {
+            capture::parse_cpus(list).ok_or_else(|| usage(format!("'{list}' is no list of CPUs; write 0,2-4")))
+        });
+        let cpus = cpus.transpose()?;
+        let (target, child) = target(self, defaults.lasting, screen)?;
+        if self.verbose {
+            let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
+            screen.say(&format!("target {target:?}, events {}", names.join(", ")));
+        }
+        let settings = Settings {
+            events,
+            graph: self.call_graph.0,
+            target,
+            cpus,
+            inherit: !self.no_inherit && self.tid.is_empty(),
+            ring_bytes: self.mmap_pages.map(|RingSize(bytes)| bytes),
+            enable_on_exec,
+            jitter: defaults.lasting,
+        };
+        Ok((settings, child))
+    }
+}
+
+fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
+    let mut events = Vec::new();
+    let named = if args.event.is_empty() { &[defaults.event.to_owned()] } else { args.event.as_slice() };
+    for list in named {
+        events.extend(capture::parse_list(list).map_err(event_error)?);
+    }
+    let asked = match (args.freq, args.count) {
+        (Some(Frequency(hertz)), _) => Some(Rate::Frequency(hertz)),
+        (_, Some(count)) => Some(Rate::Period(count)),
+        _ => None,
+    };
+    for event in &mut events {
+        match (asked, event.rate) {
+            (Some(rate), _) => event.rate = rate,
+            (None, Rate::Frequency(_)) => event.rate = Rate::Frequency(defaults.frequency),
+            (None, Rate::Period(_)) => {}
+        }
+    }
+    if events.is_empty() { Err(usage("no event was named")) } else { Ok(events) }
+}
+
+/// A name that means nothing is the user's slip; a tracepoint that may not be read is not.
+fn event_error(error: EventError) -> anyhow::Error {
+    match error {
+        EventError::Tracefs { .. } => error.into(),
+        EventError::Unknown { .. } | EventError::Modifier { .. } => usage(error),
+    }
+}
+
+/// Whom to record, and what to run meanwhile.
+fn target(args: &WhatArgs, lasting: bool, screen: &Screen) -> anyhow::Result<(Target, Option<Child>)> {
+    let asked_for_tasks = !args.pid.is_empty() || !args.tid.is_empty();
+    if asked_for_tasks && args.all_cpus {
+        screen.say("-p and -t choose tasks, so -a is left aside");
+    }
+    let selector = selector(args, lasting)?;
+    if asked_for_tasks && !selector.is_empty() {
+        return Err(usage(
+            "-p and -t choose tasks by number, --comm, --exe and --systemd-unit by what they are: use one or the other",
+        ));
+    }
+    if !selector.is_empty() && selector.running().is_empty() {
+        screen.say("no process is like that now; waiting for one");
+    }
+    let child = match args.command.as_slice() {
+        [] => None,
+        command => Some(Child::start(command).context("cannot start a process")?),
+    };
+    let target = if !args.pid.is_empty() {
+        Target::Processes(living(&args.pid, "process", screen)?.into_iter().map(Pid).collect())
+    } else if !args.tid.is_empty() {
+        Target::Threads(living(&args.tid, "thread", screen)?.into_iter().map(Tid).collect())
+    } else if !selector.is_empty() {
+        Target::Selected(selector)
+    } else if !args.cgroup.is_empty() {
+        Target::Cgroups(args.cgroup.clone())
+    } else {
+        match &child {
+            Some(child) if !args.all_cpus => Target::Command(child.pid()),
+            _ => Target::System,
+        }
+    };
+    Ok((target, child))
+}
+
+/// What processes are chosen by, besides their numbers.
+fn selector(args: &WhatArgs, lasting: bool) -> anyhow::Result<Selector> {
+    let mut selector = Selector::default();
+    args.comm.iter().try_for_each(|name| selector.add_comm(name)).map_err(usage)?;
+    args.exe.iter().try_for_each(|path| selector.add_executable(path)).map_err(usage)?;
+    args.systemd_unit.iter().try_for_each(|unit| selector.add_unit(unit)).map_err(usage)?;
+    if lasting || !selector.is_empty() {
+        args.cgroup.iter().try_for_each(|path| selector.add_cgroup(path)).map_err(usage)?;
+    }
+    Ok(selector)
+}
+
+/// Those that live; each that does not is named, and costs the others nothing.
+fn living(ids: &[i32], what: &str, screen: &Screen) -> anyhow::Result<Vec<i32>> {
+    let (alive, dead): (Vec<i32>, Vec<i32>) = ids.iter().copied().partition(|&id| id > 0 && capture::lives(Pid(id)));
+    if alive.is_empty() {
+        let list: Vec<_> = dead.iter().map(ToString::to_string).collect();
+        anyhow::bail!("no such {what}: {} (it has ended, or lives in another PID namespace)", list.join(", "));
+    }
+    dead.iter().for_each(|id| screen.say(&format!("no such {what}: {id}; recording the others")));
+    Ok(alive)
+}

@@ -1,0 +1,198 @@
+//! Values of options: frequencies, times, sizes, shares.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::capture::{CallGraph, MAX_STACK_BYTES};
+
+/// `-F`: a number, or `max`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frequency(pub(super) u64);
+
+impl FromStr for Frequency {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Frequency, String> {
+        match text {
+            // The kernel's limit is known where events are opened.
+            "max" => Ok(Frequency(u64::MAX)),
+            _ => match text.parse() {
+                Ok(0) | Err(_) => Err("a number above 0, or max".into()),
+                Ok(hertz) => Ok(Frequency(hertz)),
+            },
+        }
+    }
+}
+
+/// `--call-graph`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Graph(pub(super) CallGraph);
+
+impl FromStr for Graph {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Graph, String> {
+        let (mode, size) = text.split_once(',').unwrap_or((text, ""));
+        let graph = match (mode, size) {
+            ("auto", "") => CallGraph::Auto,
+            ("fp", "") => CallGraph::FramePointer,
+            ("no" | "none", "") => CallGraph::No,
+            ("dwarf", "") => CallGraph::Dwarf { stack_bytes: 16 << 10 },
+            ("dwarf", size) => CallGraph::Dwarf { stack_bytes: stack_bytes(size)? },
+            ("lbr", _) => return Err("branch records are not supported; use auto".into()),
+            _ => return Err("auto, dwarf, dwarf,BYTES, fp or no".into()),
+        };
+        Ok(Graph(graph))
+    }
+}
+
+/// The kernel takes multiples of eight.
+fn stack_bytes(text: &str) -> Result<u32, String> {
+    let bytes: u32 = text.parse().map_err(|_| format!("'{text}' is not a number of bytes"))?;
+    let rounded = bytes.div_ceil(8).saturating_mul(8);
+    if (8..=MAX_STACK_BYTES).contains(&rounded) {
+        Ok(rounded)
+    } else {
+        Err(format!("a copy of a stack has 8 to {MAX_STACK_BYTES} bytes"))
+    }
+}
+
+/// A length of time: a number and a unit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span(pub(super) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Span, String> {
+        let (number, unit) = number_and_unit(text);
+        let number: f64 = number.parse().map_err(|_| format!("'{text}' is no time; write 10s, 500ms or 2m"))?;
+        let seconds = match unit {
+            "s" | "" => number,
+            "ms" => number / 1e3,
+            "m" => number * 60.0,
+            "h" => number * 3600.0,
+            "d" => number * 86_400.0,
+            other => return Err(format!("unknown unit '{other}'; write 10s, 500ms, 2m, 1h or 7d")),
+        };
+        Duration::try_from_secs_f64(seconds).map(Span).map_err(|error| error.to_string())
+    }
+}
+
+/// Bytes: a number with B, K, M, G or T; without a letter, bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size(pub(super) u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        let (number, unit) = number_and_unit(text);
+        let wrong = || format!("'{text}' is no size; write a number with B, K, M, G or T");
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let shift = match unit.trim_end_matches("iB") {
+            "" | "B" => 0,
+            "K" | "k" => 10,
+            "M" | "m" => 20,
+            "G" | "g" => 30,
+            "T" | "t" => 40,
+            _ => return Err(wrong()),
+        };
+        let bytes = number * (1_u64 << shift) as f64;
+        if bytes < u64::MAX as f64 { Ok(Size(bytes as u64)) } else { Err(wrong()) }
+    }
+}
+
+/// A share of a whole: `1%` or `0.01`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share(pub(super) f64);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Share, String> {
+        let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+        let share: Option<f64> = number.trim().parse().ok().map(|number: f64| number / scale);
+        share
+            .filter(|share| *share > 0.0 && *share <= 1.0)
+            .map(Share)
+            .ok_or_else(|| format!("'{text}' is no share; write 1% or 0.5%, at most 100%"))
+    }
+}
+
+/// A size, or a share of what there is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Amount {
+    Bytes(u64),
+    Share(f64),
+}
+
+impl FromStr for Amount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Amount, String> {
+        match text {
+            "0" | "0%" => Ok(Amount::Bytes(0)),
+            _ if text.ends_with('%') => text.parse().map(|Share(share)| Amount::Share(share)),
+            _ => text.parse().map(|Size(bytes)| Amount::Bytes(bytes)),
+        }
+    }
+}
+
+/// `-m`: a number of pages, or of bytes with a unit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RingSize(pub(super) u64);
+
+impl FromStr for RingSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<RingSize, String> {
+        let pages: Option<u64> = text.parse().ok();
+        let bytes = match pages {
+            Some(pages) => pages.checked_mul(crate::sys::page_size()),
+            None => Some(text.parse::<Size>()?.0),
+        };
+        let bytes = bytes.filter(|bytes| (1..=4 << 30).contains(bytes));
+        bytes.map(RingSize).ok_or_else(|| format!("'{text}' is no size for a ring (1B to 4G)"))
+    }
+}
+
+fn number_and_unit(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times() {
+        let ring = |text: &str| text.parse::<RingSize>().map(|RingSize(bytes)| bytes);
+        assert_eq!(ring("8M"), Ok(8 << 20));
+        assert_eq!(ring("128"), Ok(128 * crate::sys::page_size()));
+        assert!(ring("8X").is_err() && ring("0").is_err() && ring("99999999999999999999").is_err());
+        assert_eq!(Span::from_str("1.5s").unwrap().0, Duration::from_millis(1500));
+        assert_eq!(Span::from_str("2m").unwrap().0, Duration::from_secs(120));
+        assert_eq!(Span::from_str("7d").unwrap().0, Duration::from_secs(7 * 86_400));
+        assert!(Span::from_str("2y").is_err());
+        assert_eq!(Size::from_str("1.5GiB").unwrap().0, 3 << 29);
+    }
+
+    #[test]
+    fn shares() {
+        assert!((Share::from_str("0.5%").unwrap().0 - 0.005).abs() < 1e-12);
+        assert!(Share::from_str("101%").is_err() && Share::from_str("0").is_err());
+        assert!(
+            matches!(Amount::from_str("5%"), Ok(Amount::Share(_)))
+                && matches!(Amount::from_str("2G"), Ok(Amount::Bytes(_)))
+        );
+    }
+
+    #[test]
+    fn call_graphs() {
+        let parse = |text| Graph::from_str(text).map(|graph| graph.0);
+        assert_eq!(parse("dwarf,1001"), Ok(CallGraph::Dwarf { stack_bytes: 1008 }));
+        assert_eq!(parse("dwarf,65528"), Ok(CallGraph::Dwarf { stack_bytes: 65_528 }));
+        assert!(parse("dwarf,100000").is_err() && parse("lbr").is_err() && parse("x").is_err());
+    }
+}

@@ -1,0 +1,298 @@
+//! What every recording does: drains the rings into the collector, adapts, and seals windows.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, SystemTime};
+
+use super::RecordingError;
+use super::screen::Screen;
+use crate::capture::{CallGraph, Event, Live, Rate, Settings, Sharing, Target};
+use crate::collect::{Collector, Span, Window};
+use crate::health::{Count, Health};
+use crate::ids::{ImageId, Pid, Timestamp, Unit};
+use crate::profile;
+use crate::sys::child::Child;
+use crate::sys::{self, Priority};
+
+/// How often the rings are drained when nothing fills them earlier. A wake-up costs ten times what a sample's copy does, so none is
+/// made for a sample.
+pub(super) const DRAIN: Duration = Duration::from_millis(100);
+
+/// A share of stacks that were cut, above which a larger copy is taken.
+const CUT_SHARE: f64 = 0.005;
+
+/// The end of everything that is in the rings.
+pub(super) const ALL: Timestamp = Timestamp(u64::MAX);
+
+/// A point in time, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) civil: SystemTime,
+    pub(super) clock: Timestamp,
+}
+
+impl Moment {
+    pub(super) fn now() -> Moment {
+        Moment { civil: SystemTime::now(), clock: sys::now() }
+    }
+
+    /// The moment of a point on our clock, as civil time is reckoned now.
+    pub(super) fn of(clock: Timestamp) -> Moment {
+        let now = Moment::now();
+        let civil = now.civil - now.clock.since(clock) + clock.since(now.clock);
+        Moment { civil, clock }
+    }
+}
+
+/// A difference of civil time from our clock that was neither set nor slept: they are read one after the other, and civil time is
+/// slewed.
+const UNNOTICED: Duration = Duration::from_millis(1);
+
+impl Moment {
+    /// So much later: without a gap behind what was before, unless civil time was set meanwhile.
+    fn after(self, duration: Duration) -> Moment {
+        let clock = self.clock.after(duration);
+        let (reckoned, told) = (self.civil + duration, Moment::of(clock).civil);
+        let apart = told.duration_since(reckoned).unwrap_or_else(|error| error.duration());
+        Moment { clock, civil: if apart < UNNOTICED { reckoned } else { told } }
+    }
+}
+
+/// Open events, and what was counted of them since the last window was sealed.
+pub(super) struct Sampler<'a> {
+    pub(super) live: Live,
+    collector: Collector,
+    /// Of the window that grows.
+    health: Health,
+    screen: &'a Screen,
+    target: Target,
+    command: String,
+    start: Moment,
+    ordinary: Priority,
+    /// Whether a larger copy was tried and refused.
+    refused: bool,
+}
+
+impl<'a> Sampler<'a> {
+    /// Opens events on a target, and takes into account what runs already.
+    pub(super) fn open(settings: Settings, command: &str, screen: &'a Screen) -> Result<Sampler<'a>, RecordingError> {
+        sys::survive_truncated_files();
+        let target = settings.target.clone();
+        let live = Live::open(settings)?;
+        live.notes().iter().for_each(|note| screen.say(note));
+        let collector = Collector::new(live.events().len(), live.graph());
+        // The rings must be emptied in time on a busy host. Naming is in no hurry.
+        let ordinary = Priority::current();
+        Priority::FIRST.set();
+        let mut sampler = Sampler {
+            live,
+            collector,
+            health: Health::default(),
+            screen,
+            target,
+            command: command.to_owned(),
+            start: Moment::now(),
+            ordinary,
+            refused: false,
+        };
+        sampler.know()?;
+        Ok(sampler)
+    }
+
+    /// What runs already is read once its changes are being recorded, so that nothing falls in between.
+    fn know(&mut self) -> Result<(), RecordingError> {
+        self.live.watch_processes().map_err(|source| RecordingError::System { what: "watch processes", source })?;
+        match &self.target {
+            Target::System | Target::Cgroups(_) => self.collector.know_all(),
+            Target::Processes(pids) => self.collector.know(pids),
+            Target::Threads(tids) => {
+                let pids: Vec<Pid> = tids.iter().filter_map(|&tid| crate::capture::process_of(tid)).collect();
+                self.collector.know(&pids);
+            }
+            Target::Command(pid) => self.collector.know(&[*pid]),
+            // Read at their first sample.
+            Target::Selected(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Keeps the time of each sample.
+    pub(super) fn keep_times(&mut self) {
+        self.collector.keep_times();
+    }
+
+    /// Starts sampling, unless it is to be `delayed`, and releases the command.
+    pub(super) fn begin(&mut self, delayed: bool, child: Option<&mut Child>) -> Result<(), RecordingError> {
+        if !delayed && !self.live.enables_on_exec() {
+            self.enable()?;
+        }
+        if let Some(child) = child {
+            let released = child.release();
+            released.map_err(|source| RecordingError::Command { command: child.program().to_owned(), source })?;
+        }
+        self.start = Moment::now();
+        Ok(())
+    }
+
+    /// Starts sampling; the window begins here.
+    pub(super) fn enable(&mut self) -> Result<(), RecordingError> {
+        self.start = Moment::now();
+        self.live.enable().map_err(|source| RecordingError::System { what: "start the events", source })
+    }
+
+    /// When the window began.
+    pub(super) fn start(&self) -> Moment {
+        self.start
+    }
+
+    /// What was counted in the window so far.
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Waits until there is something to drain, or one of `fds` is readable, at most so long.
+    pub(super) fn wait(&mut self, fds: &[BorrowedFd<'_>], timeout: Duration) {
+        self.live.wait(fds, timeout.min(DRAIN));
+    }
+
+    /// Passes the records until a point in time on, and answers whether all of them are; samples that wait for an image are waited for.
+    pub(super) fn drain(&mut self, until: Timestamp) -> bool {
+        // A sample that waits still needs its process.
+        if !self.collector.is_waiting() {
+            self.collector.sweep();
+        }
+        let began = sys::now();
+        loop {
+            self.collector.load(self.live.fullness() > 0.5, &mut self.health);
+            let collector = &mut self.collector;
+            self.live.drain(until, &mut self.health, |record, health| collector.record(record, health));
+            if !self.collector.is_waiting() {
+                return true;
+            }
+            // Signals and the end must be looked at in between.
+            if until != ALL && sys::now().since(began) >= DRAIN {
+                return false;
+            }
+        }
+    }
+
+    /// Whether processes are followed by records of what happens to them.
+    pub(super) fn follows_processes(&self) -> bool {
+        self.collector.follows_processes()
+    }
+
+    /// Follows processes by records, or else reads them from /proc when they are sampled.
+    pub(super) fn follow_processes(&mut self, follow: bool) {
+        if follow {
+            // An error only means that nothing is told: what is sampled goes on being read.
+            let watched = self.live.watch_processes().is_ok();
+            self.collector.follow_processes(watched);
+        } else {
+            self.live.ignore_processes();
+            self.collector.follow_processes(false);
+        }
+    }
+
+    /// Forgets images that no process has mapped any more, and answers which.
+    pub(super) fn forget_images(&mut self) -> Vec<ImageId> {
+        self.collector.forget_images()
+    }
+
+    /// Takes a larger copy of stacks, once enough of them were seen to be longer.
+    pub(super) fn adapt(&mut self) {
+        let (old, most) = (self.live.stack_bytes(), self.live.most_stack_bytes());
+        // Events on tasks have children on the tasks that were started since, which new ones would not have.
+        let fixed = self.live.graph() != CallGraph::Auto || self.live.sharing() == Sharing::PerTask || self.refused;
+        if fixed || old >= most {
+            return;
+        }
+        let Some(pressure) = self.collector.take_pressure() else { return };
+        if pressure.cut < 2 || pressure.cut as f64 <= CUT_SHARE * pressure.stacks as f64 {
+            return;
+        }
+        let new = (old * 2).min(most);
+        let (cut, stacks) = (pressure.cut, pressure.stacks);
+        match self.live.set_stack_bytes(new) {
+            Ok(()) => self.screen.say(&format!(
+                "{cut} of {stacks} stacks were longer than the {} KB copied of each: copying {} KB",
+                old >> 10,
+                (new + 8) >> 10
+            )),
+            Err(error) => {
+                self.refused = true;
+                self.screen.say(&format!("cannot copy more of each stack: {error}"));
+            }
+        }
+    }
+
+    /// The live line.
+    pub(super) fn show(&self) {
+        let lost = self.live.losses().map_or(self.health.get(Count::RecordsLost), |lost| lost.iter().sum());
+        let elapsed = sys::now().since(self.start.clock);
+        let time = self.live.events().first().is_some_and(|event| event.unit == Unit::Nanoseconds);
+        let cpus = time.then(|| self.collector.weight() as f64 / elapsed.as_nanos() as f64);
+        self.screen.show(elapsed, self.health.get(Count::Samples), lost, cpus);
+    }
+
+    /// Ends sampling, and passes on all that is left.
+    pub(super) fn stop(&mut self) -> Timestamp {
+        self.live.disable();
+        let end = sys::now();
+        self.drain(ALL);
+        self.ordinary.set();
+        end
+    }
+
+    /// Seals the window at a point up to which everything has been drained, and begins the next one there. `scale` is how often was
+    /// sampled on average, in proportion to what was asked for.
+    pub(super) fn seal(&mut self, end: Timestamp, scale: f64, remarks: Vec<String>) -> Window {
+        let lost = self.live.losses();
+        let main_process = match &self.target {
+            Target::Command(pid) => Some(*pid),
+            Target::Processes(pids) => pids.first().copied(),
+            Target::Threads(tids) => tids.first().and_then(|&tid| crate::capture::process_of(tid)),
+            Target::System | Target::Cgroups(_) | Target::Selected(_) => None,
+        };
+        let mut comments = self.comments();
+        comments.extend(remarks);
+        let start = self.start;
+        let duration = end.since(start.clock);
+        self.start = start.after(duration);
+        let span = Span { start: start.civil, began: start.clock, duration, main_process, comments };
+        let health = std::mem::take(&mut self.health);
+        let events: Vec<Event> = self.live.events().iter().map(|event| scaled(event, scale)).collect();
+        self.collector.seal(span, &events, lost.as_deref(), health)
+    }
+
+    fn comments(&self) -> Vec<String> {
+        let host = nix::sys::utsname::uname().map_or(String::new(), |uname| {
+            format!(
+                "host: {} {} {}",
+                uname.nodename().to_string_lossy(),
+                uname.release().to_string_lossy(),
+                uname.machine().to_string_lossy()
+            )
+        });
+        let sharing = match self.live.sharing() {
+            Sharing::PerCpu => "events: one a CPU",
+            Sharing::PerTask => "events: one a task and CPU",
+        };
+        let mut comments = vec![
+            concat!("rprof ", env!("CARGO_PKG_VERSION")).to_owned(),
+            format!("{}{}", profile::COMMAND, self.command),
+            host,
+            sharing.into(),
+            format!("stack bytes copied: {}", self.live.stack_bytes()),
+            profile::cpus_comment(u32::try_from(self.live.cpu_count()).unwrap_or(0)),
+        ];
+        comments.extend(self.live.notes().iter().cloned());
+        comments
+    }
+}
+
+fn scaled(event: &Event, scale: f64) -> Event {
+    let rate = match event.rate {
+        rate @ Rate::Frequency(_) => rate.scaled(scale),
+        rate @ Rate::Period(_) => rate,
+    };
+    Event { rate, ..event.clone() }
+}

@@ -1,0 +1,182 @@
+//! How a running recorder does, as a file in the text format of Prometheus: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+//! A node exporter's textfile collector takes it as it is, and `rprof status` shows it to people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::health::{Count, Health};
+use crate::ids::UnixNanos;
+
+/// The name of the status file in a directory of windows.
+pub const STATUS: &str = "rprof.prom";
+
+/// How a recorder does.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Whether it runs; not, after it has ended as asked.
+    pub running: bool,
+    /// Its PID, where it runs.
+    pub pid: u32,
+    /// Its command line.
+    pub command: String,
+    /// When it began.
+    pub began: UnixNanos,
+    /// All that was counted since.
+    pub health: Health,
+    /// Samples that the kernel dropped.
+    pub lost: u64,
+    /// Samples a second and CPU now, and as asked for.
+    pub hertz: f64,
+    /// See `hertz`.
+    pub hertz_asked: f64,
+    /// CPUs that are watched.
+    pub cpus: usize,
+    /// The share (0 to 1) of the machine that may be used.
+    pub max_overhead: Option<f64>,
+    /// CPU time that was used.
+    pub cpu: Duration,
+    /// Bytes of memory that are resident.
+    pub resident: u64,
+    /// Windows written by this recorder.
+    pub windows_written: u64,
+    /// Windows that could not be written.
+    pub windows_dropped: u64,
+    /// Windows in the directory.
+    pub files: u64,
+    /// Bytes of them.
+    pub disk_bytes: u64,
+}
+
+/// The ends that a user stack can have.
+const ENDS: [(Count, &str); 6] = [
+    (Count::StacksRoot, "root"),
+    (Count::StacksTruncated, "truncated"),
+    (Count::StacksNoCfi, "no_unwind_information"),
+    (Count::StacksBroken, "broken"),
+    (Count::StacksTooDeep, "too_deep"),
+    (Count::StacksNoRegisters, "no_registers"),
+];
+
+impl Status {
+    /// The status of a recorder that begins now.
+    #[must_use]
+    pub fn new(command: &str, hertz: f64, max_overhead: Option<f64>) -> Status {
+        Status {
+            running: true,
+            pid: std::process::id(),
+            command: command.to_owned(),
+            began: UnixNanos::from(SystemTime::now()),
+            hertz,
+            hertz_asked: hertz,
+            max_overhead,
+            ..Status::default()
+        }
+    }
+
+    /// Writes the file: readers see the old one or the new one, and all of it.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // A collector of metrics runs as another user.
+        let mode = fs::Permissions::from_mode(0o644);
+        let mut file = tempfile::Builder::new().prefix(".rprof.prom.").permissions(mode).tempfile_in(folder)?;
+        file.write_all(self.text().as_bytes())?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// The text of the file.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let info = [("version", env!("CARGO_PKG_VERSION")), ("pid", &self.pid.to_string()), ("command", &self.command)];
+        metric(&mut text, "rprof_info", "gauge", "The recorder.", &[(&info, 1.0)]);
+        let mut plain =
+            |name: &str, kind: &str, help: &str, value: f64| metric(&mut text, name, kind, help, &[(&[], value)]);
+        plain("rprof_up", "gauge", "Whether the recorder runs.", f64::from(u8::from(self.running)));
+        plain("rprof_start_time_seconds", "gauge", "When it began, since 1970.", self.began.0 as f64 / 1e9);
+        plain("rprof_samples_total", "counter", "Samples of the target.", self.health.get(Count::Samples) as f64);
+        plain("rprof_samples_lost_total", "counter", "Samples that the kernel dropped.", self.lost as f64);
+        plain("rprof_frequency_hertz", "gauge", "Samples a second and CPU, now.", self.hertz);
+        plain("rprof_frequency_asked_hertz", "gauge", "Samples a second and CPU, as asked for.", self.hertz_asked);
+        plain("rprof_cpus", "gauge", "CPUs that are watched.", self.cpus as f64);
+        if let Some(share) = self.max_overhead {
+            plain("rprof_max_overhead_ratio", "gauge", "The share of the machine's CPU time that may be used.", share);
+        }
+        plain("rprof_cpu_seconds_total", "counter", "CPU time that the recorder used.", self.cpu.as_secs_f64());
+        plain("rprof_resident_memory_bytes", "gauge", "Memory of the recorder.", self.resident as f64);
+        plain("rprof_windows_written_total", "counter", "Windows written.", self.windows_written as f64);
+        plain(
+            "rprof_windows_dropped_total",
+            "counter",
+            "Windows that could not be written.",
+            self.windows_dropped as f64,
+        );
+        plain("rprof_files", "gauge", "Windows in the directory.", self.files as f64);
+        plain("rprof_disk_bytes", "gauge", "Bytes of the windows in the directory.", self.disk_bytes as f64);
+        let ends = ENDS.map(|(row, end)| ([("end", end)], self.health.get(row) as f64));
+        let ends: Vec<(&[_], f64)> = ends.iter().map(|(labels, value)| (&labels[..], *value)).collect();
+        metric(&mut text, "rprof_stacks_total", "counter", "User stacks, by how their walk ended.", &ends);
+        let rows = self.health.rows().map(|(row, number)| ([("row", row.name())], number as f64)).collect::<Vec<_>>();
+        let rows: Vec<(&[_], f64)> = rows.iter().map(|(labels, value)| (&labels[..], *value)).collect();
+        metric(&mut text, "rprof_health_total", "counter", "Everything that is counted.", &rows);
+        text
+    }
+}
+
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
+fn metric(text: &mut String, name: &str, kind: &str, help: &str, values: &[(Labels<'_>, f64)]) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    for (labels, value) in values {
+        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(text, "{name}{labels} {value}");
+    }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// Reads the metrics of a status file: each name with its labels as they are written, and its value.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn read(path: &Path) -> io::Result<BTreeMap<String, f64>> {
+    let text = fs::read_to_string(path)?;
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    Ok(lines
+        .filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(STATUS);
+        let mut status = Status::new("rprof record -- sh -c \"a\\b\nc\"", 19.0, Some(0.01));
+        status.health.add(Count::StacksRoot, 7);
+        status.disk_bytes = 5;
+        status.write(&path).unwrap();
+        let read = read(&path).unwrap();
+        assert_eq!(read["rprof_up"], 1.0);
+        assert_eq!(read["rprof_disk_bytes"], 5.0);
+        assert_eq!(read["rprof_stacks_total{end=\"root\"}"], 7.0);
+        assert_eq!(read["rprof_health_total{row=\"stacks.root\"}"], 7.0);
+    }
+}

@@ -1,0 +1,391 @@
+//! A recorder that is to run for ever: windows without a gap, kills, full disks, signals, budgets, snapshots beside it. Needs root.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::programs::{self, Running, c};
+use common::recording::{attempt, cpu_ms, rprof, text, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rprof::ids::UnixNanos;
+use rprof::profile::{LabelValue, Profile, Quality};
+use rprof::store::{Row, Source, Store};
+use tempfile::TempDir;
+
+const O2: &[&str] = &["-O2", "-fomit-frame-pointer"];
+const ALWAYS: Range<UnixNanos> = UnixNanos(i64::MIN)..UnixNanos(i64::MAX);
+
+fn running() -> Running {
+    programs::run(&c("chain.c", O2), &["0"])
+}
+
+/// A recorder into a directory of its own.
+struct Recorder {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Recorder {
+    fn start(options: &[&str]) -> Recorder {
+        Recorder::start_in(tempfile::tempdir().unwrap(), options)
+    }
+
+    fn start_in(folder: TempDir, options: &[&str]) -> Recorder {
+        // Where all tests run at once, a small budget would be spent on the ends of short windows.
+        Recorder::begin(folder, "100%", options)
+    }
+
+    fn start_with_budget(share: &str, options: &[&str]) -> Recorder {
+        Recorder::begin(tempfile::tempdir().unwrap(), share, options)
+    }
+
+    fn begin(folder: TempDir, share: &str, options: &[&str]) -> Recorder {
+        let mut command = rprof();
+        command.args(["record", "--continuous", "--max-overhead", share, "-o", text(folder.path())]).args(options);
+        // As a daemon: of no terminal.
+        detach(&mut command);
+        let child = command.stderr(Stdio::from(fs::File::create(folder.path().join("said")).unwrap())).spawn().unwrap();
+        Recorder { child, folder }
+    }
+
+    fn directory(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.directory().join("said")).unwrap_or_default()
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        rows(self.directory())
+    }
+
+    fn wait_for_windows(&self, number: usize) {
+        wait_for(&format!("{number} windows"), || self.rows().len() >= number);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    fn end(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command by `setsid`, which replaces itself by it: the PID stays.
+fn detach(command: &mut Command) {
+    let mut detached = Command::new("setsid");
+    detached.arg(command.get_program()).args(command.get_args());
+    *command = detached;
+}
+
+fn rows(directory: &Path) -> Vec<Row> {
+    let mut rows = Store::open(directory).unwrap().rows(ALWAYS).unwrap();
+    rows.sort_by_key(|row| row.name.start);
+    rows
+}
+
+fn load(directory: &Path, row: &Row) -> Profile {
+    Store::open(directory).unwrap().load(row).unwrap()
+}
+
+fn comments(profile: &Profile) -> String {
+    profile.comments.iter().map(|&comment| format!("{}\n", profile.text(comment))).collect()
+}
+
+fn go_pprof_opens(file: &Path) {
+    let output = Command::new("go").args(["tool", "pprof", "-raw"]).arg(file).output().unwrap();
+    assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
+}
+
+/// All files below a folder but those that are not windows.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+#[test]
+fn windows_follow_each_other_without_a_gap() {
+    let program = running();
+    let before = cpu_ms(program.pid());
+    let mut recorder = Recorder::start(&["--window", "1s", "-F", "199", "-p", &program.pid().to_string()]);
+    recorder.wait_for_windows(5);
+    let status = recorder.end(Signal::SIGINT);
+    let used = cpu_ms(program.pid()) - before;
+    assert_eq!(status.code(), Some(128 + 2));
+    let rows = recorder.rows();
+    for pair in rows.windows(2) {
+        assert_eq!(pair[0].name.end, pair[1].name.start, "{pair:#?}");
+    }
+    for row in &rows[1..rows.len() - 1] {
+        assert_eq!(row.name.start.0 % 1_000_000_000, 0, "windows begin with the clock's seconds");
+        assert_eq!(row.summary.totals[0].pid, i64::from(program.pid()));
+        go_pprof_opens(&recorder.directory().join(&row.path));
+    }
+    let told: i64 = rows.iter().map(|row| row.summary.value / 1_000_000).sum();
+    // The recorder took a moment to begin and to end.
+    let share = told as f64 / used as f64;
+    assert!(
+        (0.85..1.03).contains(&share),
+        "{told} ms of {used} ms: samples between windows were lost or counted twice"
+    );
+}
+
+#[test]
+fn samples_keep_their_times_where_asked() {
+    let program = running();
+    let mut recorder =
+        Recorder::start(&["--window", "1s", "--timestamps", "-F", "99", "-p", &program.pid().to_string()]);
+    recorder.wait_for_windows(3);
+    recorder.end(Signal::SIGTERM);
+    for row in recorder.rows() {
+        let profile = load(recorder.directory(), &row);
+        let key = profile.strings.find("timestamp_ns").unwrap();
+        for sample in &profile.samples {
+            assert_eq!(sample.values[0], 1, "none are added up");
+            let time = sample.labels.iter().find(|label| label.key == key).unwrap().value;
+            let LabelValue::Number(time, _) = time else { panic!("{time:?}") };
+            assert!((row.name.start.0..=row.name.end.0).contains(&time), "{time} {row:?}");
+        }
+    }
+}
+
+#[test]
+fn a_killed_recorder_loses_one_window_and_leaves_nothing_behind() {
+    let program = running();
+    let mut folder = tempfile::tempdir().unwrap();
+    for round in 0..6 {
+        let mut recorder =
+            Recorder::start_in(folder, &["--window", "1s", "-F", "499", "-p", &program.pid().to_string()]);
+        let before = recorder.rows().len();
+        recorder.wait_for_windows(before + 1);
+        sleep(Duration::from_millis(round * 170));
+        recorder.end(Signal::SIGKILL);
+        folder = std::mem::replace(&mut recorder.folder, tempfile::tempdir().unwrap());
+    }
+    let mut recorder = Recorder::start_in(folder, &["--window", "1s", "-p", &program.pid().to_string()]);
+    let before = recorder.rows().len();
+    recorder.wait_for_windows(before + 1);
+    recorder.end(Signal::SIGTERM);
+    let rows = recorder.rows();
+    assert!(rows.len() >= 8, "{}", recorder.said());
+    let listing = Store::open(recorder.directory()).unwrap().list(ALWAYS).unwrap();
+    assert!(listing.damaged.is_empty(), "{:?}", listing.damaged);
+    let known = ["said", "rprof.prom", "index", "index.lock", "recorder.lock"];
+    for file in files(recorder.directory()) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        if name.ends_with(".pb.gz") {
+            go_pprof_opens(&file);
+        } else {
+            assert!(known.contains(&name), "{} was left behind", file.display());
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_costs_windows_until_there_is_room() {
+    let program = running();
+    let small = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs", text(small.path())]).status();
+    assert!(mounted.unwrap().success());
+    let fill = small.path().join("fill");
+    let said = tempfile::NamedTempFile::new().unwrap();
+    let options =
+        ["record", "--continuous", "--window", "1s", "--min-free", "0", "-p", &program.pid().to_string(), "-o"];
+    let log = Stdio::from(said.reopen().unwrap());
+    let mut child = rprof().args(options).arg(small.path()).stderr(log).spawn().unwrap();
+    wait_for("two windows", || rows(small.path()).len() >= 2);
+    let _ = fs::write(&fill, vec![0; 1 << 20]);
+    wait_for("a complaint", || fs::read_to_string(said.path()).unwrap().contains("windows are dropped"));
+    let while_full = rows(small.path());
+    fs::remove_file(&fill).unwrap();
+    wait_for("new windows", || rows(small.path()).len() >= while_full.len() + 2);
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    child.wait().unwrap();
+    let rows = rows(small.path());
+    assert_eq!(rows[..while_full.len()], while_full[..], "nothing that was written is lost");
+    let first = load(small.path(), &rows[while_full.len()]);
+    assert!(comments(&first).contains("could not be written and are lost"), "{}", comments(&first));
+    let listing = Store::open(small.path()).unwrap().list(ALWAYS).unwrap();
+    assert!(listing.damaged.is_empty());
+    assert!(Command::new("umount").arg(small.path()).status().unwrap().success());
+}
+
+#[test]
+fn signals_end_windows_of_a_daemon() {
+    let program = running();
+    let mut recorder = Recorder::start(&["--window", "1h", "-p", &program.pid().to_string()]);
+    wait_for("the recorder", || recorder.said().contains("recording into"));
+    for (windows, signal) in [(1, Signal::SIGHUP), (2, Signal::SIGUSR2)] {
+        sleep(Duration::from_millis(300));
+        recorder.signal(signal);
+        recorder.wait_for_windows(windows);
+    }
+    assert_eq!(recorder.end(Signal::SIGTERM).code(), Some(128 + 15));
+    let rows = recorder.rows();
+    assert_eq!(rows.len(), 3);
+    assert_eq!((rows[0].name.end, rows[1].name.end), (rows[1].name.start, rows[2].name.start));
+}
+
+#[test]
+fn it_ends_with_its_process_but_not_with_its_name() {
+    let program = running();
+    let mut recorder = Recorder::start(&["--window", "1s", "-p", &program.pid().to_string()]);
+    recorder.wait_for_windows(1);
+    drop(program);
+    assert_eq!(recorder.child.wait().unwrap().code(), Some(0), "{}", recorder.said());
+    assert!(recorder.said().contains("the target has ended"));
+
+    let copy = tempfile::tempdir().unwrap();
+    let path = copy.path().join("comes-and-goes");
+    fs::copy(c("chain.c", O2), &path).unwrap();
+    let pids = |recorder: &Recorder| -> Vec<i64> {
+        let mut pids: Vec<i64> =
+            recorder.rows().iter().flat_map(|row| row.summary.totals.iter().map(|total| total.pid)).collect();
+        pids.dedup();
+        pids
+    };
+    let mut recorder = Recorder::start(&["--window", "1s", "-F", "199", "--comm", "comes-and-g*"]);
+    wait_for("the recorder", || recorder.said().contains("waiting for one"));
+    for number in 1..=2 {
+        let program = programs::run(&path, &["0"]);
+        for _ in 0..10 {
+            sleep(Duration::from_secs(1));
+            eprintln!("{number} {} {:?} {}", program.pid(), pids(&recorder), recorder.said());
+        }
+        assert_eq!(pids(&recorder).last(), Some(&i64::from(program.pid())));
+    }
+    recorder.end(Signal::SIGTERM);
+    let profile = load(recorder.directory(), &recorder.rows()[1]);
+    assert!(Quality::of(&profile).unwrap().complete_share().is_none_or(|share| share > 0.99));
+}
+
+#[test]
+fn a_budget_lowers_the_frequency_and_keeps_the_values_right() {
+    let program = running();
+    let pid = program.pid().to_string();
+    let before = cpu_ms(program.pid());
+    let mut recorder = Recorder::start_with_budget("0.05%", &["--window", "2s", "-F", "1999", "-p", &pid]);
+    wait_for("a change", || {
+        let rows = recorder.rows();
+        rows.last().is_some_and(|row| row.summary.frequency < 1500)
+    });
+    let changed = recorder.rows().len();
+    recorder.wait_for_windows(changed + 3);
+    recorder.end(Signal::SIGTERM);
+    let used = cpu_ms(program.pid()) - before;
+    let rows = recorder.rows();
+    let told = rows.iter().map(|row| comments(&load(recorder.directory(), row))).collect::<String>();
+    assert!(told.contains("frequency 1999.0 to "), "{told}");
+    let value: i64 = rows.iter().map(|row| row.summary.value / 1_000_000).sum();
+    let share = value as f64 / used as f64;
+    assert!((0.85..1.05).contains(&share), "{value} ms of {used} ms were told");
+}
+
+#[test]
+fn snapshots_beside_a_recorder() {
+    let program = running();
+    let pid = program.pid().to_string();
+    let mut recorder = Recorder::start(&["--window", "1s", "-p", &pid]);
+    recorder.wait_for_windows(1);
+    let folder = text(recorder.directory()).to_owned();
+    let second = attempt(&["--continuous", "-o", &folder, "-p", &pid], &[] as &[&str]);
+    assert_eq!(second.status, Some(255));
+    assert!(second.said.contains(&format!("PID {}", recorder.child.id())), "{}", second.said);
+
+    let snapshot = |duration: &str| {
+        let mut command = rprof();
+        command.args(["snapshot", "-p", &pid, "--duration", duration, "-o", &folder]).stderr(Stdio::piped());
+        command
+    };
+    let long = snapshot("2s").spawn().unwrap();
+    wait_for("its lock", || recorder.directory().join("snapshot.lock").exists());
+    let refused = snapshot("1s").output().unwrap();
+    assert_eq!(refused.status.code(), Some(255), "{}", String::from_utf8_lossy(&refused.stderr));
+    let long = long.wait_with_output().unwrap();
+    assert!(long.status.success(), "{}", String::from_utf8_lossy(&long.stderr));
+    recorder.end(Signal::SIGTERM);
+    let rows = recorder.rows();
+    let snapshots: Vec<_> = rows.iter().filter(|row| row.name.source == Source::Snapshot).collect();
+    assert_eq!(snapshots.len(), 1);
+    assert!((snapshots[0].summary.covered - 2_000_000_000).abs() < 300_000_000);
+    assert!(snapshots[0].summary.samples > 10 && snapshots[0].summary.frequency == 99, "{:?}", snapshots[0].summary);
+    assert!(rows.len() > 3);
+}
+
+#[test]
+fn the_status_tells_how_it_does() {
+    let program = running();
+    let mut recorder = Recorder::start(&["--window", "1s", "-p", &program.pid().to_string()]);
+    wait_for("a status", || recorder.directory().join("rprof.prom").exists());
+    let status = |recorder: &Recorder, options: &[&str]| {
+        let output = rprof().arg("status").arg(recorder.directory()).args(options).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, told) = status(&recorder, &[]);
+    assert_eq!(code, Some(0));
+    assert!(told.contains("running") && told.contains(&format!("pid=\"{}\"", recorder.child.id())), "{told}");
+    recorder.end(Signal::SIGKILL);
+    let (code, told) = status(&recorder, &[]);
+    assert!(code == Some(1) && told.contains("killed"), "{told}");
+
+    let folder = std::mem::replace(&mut recorder.folder, tempfile::tempdir().unwrap());
+    let mut recorder = Recorder::start_in(folder, &["--window", "1s", "-p", &program.pid().to_string()]);
+    recorder.wait_for_windows(2);
+    recorder.end(Signal::SIGTERM);
+    let (code, told) = status(&recorder, &["--metrics"]);
+    assert_eq!(code, Some(1));
+    let metric = |name: &str| -> f64 {
+        let line =
+            told.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}: {told}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(metric("rprof_up"), 0.0);
+    assert!(metric("rprof_samples_total") > 10.0 && metric("rprof_windows_written_total") >= 2.0);
+    assert!(metric("rprof_disk_bytes") > 500.0 && metric("rprof_resident_memory_bytes") > 1e6);
+    let nothing = rprof().args(["status", "/proc"]).output().unwrap();
+    assert_eq!(nothing.status.code(), Some(255));
+}
+
+#[test]
+fn options_that_contradict_are_refused() {
+    for (options, why) in [
+        (&["--window", "5s", "true"][..], "needs --continuous"),
+        (&["--max-size", "1G", "true"], "needs --continuous"),
+        (&["--continuous", "--window", "10ms", "true"], "at least 1s"),
+        (&["--switch-output=5M", "true"], "by time or signal"),
+        (&["--continuous", "--format", "svg", "true"], "cannot be read"),
+        (&["--continuous", "--max-overhead", "200%", "true"], "no share"),
+        (&["--comm", "x", "-p", "1"], "one or the other"),
+    ] {
+        let attempt = attempt(options, &[] as &[&str]);
+        assert_eq!(attempt.status, Some(129), "{options:?}: {}", attempt.said);
+        assert!(attempt.said.contains(why), "{options:?}: {}", attempt.said);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let options = ["--switch-output=1s", "--switch-max-files", "2", "-o", text(folder.path())];
+    let switched = attempt(&options, &["sleep", "3.5"]);
+    assert_eq!(switched.status, Some(0), "{}", switched.said);
+    assert!(rows(folder.path()).len() <= 3 && !rows(folder.path()).is_empty());
+}
