@@ -3,6 +3,7 @@
 pub mod doctor;
 pub mod record;
 pub mod report;
+pub mod when;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
