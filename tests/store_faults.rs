@@ -54,7 +54,10 @@ fn kills_cost_at_most_the_window_that_is_being_written() {
         check(&directory, done());
         assert!(!files(&directory).iter().any(|path| path.to_string_lossy().ends_with(".tmp")), "round {round}");
     }
-    assert!(rows(&directory).iter().any(|row| row.name.level == rprof::store::Level::FiveMinutes), "nothing was merged");
+    assert!(
+        rows(&directory).iter().any(|row| row.name.level == rprof::store::Level::FiveMinutes),
+        "nothing was merged"
+    );
 }
 
 fn start(directory: &Path) -> Child {
@@ -79,7 +82,8 @@ fn check(directory: &Path, done: i64) {
     let seconds: i64 = listing.rows.iter().map(|row| row.summary.covered / SECOND).sum();
     for row in &listing.rows {
         let minute = |time: rprof::ids::UnixNanos| (time.0 / SECOND - START) / 60;
-        (minute(row.name.start)..minute(row.name.end)).for_each(|minute| covered[usize::try_from(minute).unwrap()] += 1);
+        (minute(row.name.start)..minute(row.name.end))
+            .for_each(|minute| covered[usize::try_from(minute).unwrap()] += 1);
     }
     assert!(covered[..usize::try_from(done).unwrap()].iter().all(|&times| times >= 1), "a window is lost: {covered:?}");
     assert!(seconds / 60 >= done && seconds / 60 <= done + 21, "{seconds} s of {done} windows");
@@ -138,7 +142,8 @@ fn a_full_disk_costs_new_windows_and_no_old_one() {
     assert!(tended.problems.iter().all(|problem| problem.is_full()) && !tended.problems.is_empty(), "{tended:?}");
     unharmed();
     drop(writer);
-    let mut writer = Writer::open(&directory, rprof::store::Source::Recorder).expect("a full disk is no reason not to start");
+    let mut writer =
+        Writer::open(&directory, rprof::store::Source::Recorder).expect("a full disk is no reason not to start");
     unharmed();
 
     fs::remove_file(disk.path().join("ballast")).unwrap();
@@ -168,11 +173,13 @@ fn a_floor_of_free_space_is_kept() {
     };
     let (before, floor) = (free(), free() + (64 << 10));
     let policy = Policy { min_free: floor, ..Policy::default() };
-    // Files take whole pages: a step that counts their bytes may fall short, the next one sees it.
-    let removed: usize = (0..10).map(|_| writer.tend(at(3600), &policy).unwrap().removed).sum();
+    let removed: usize = (0..3).map(|_| writer.tend(at(3600), &policy).unwrap().removed).sum();
     assert!(before < floor && free() >= floor, "{before} {} {floor}", free());
     let rows = rows(disk.path());
-    assert!(removed > 0 && rows.len() == 60 - removed && rows.last().unwrap().name == name(3540, 3600), "{rows:?}");
+    assert!(
+        (1..40).contains(&removed) && rows.len() == 60 - removed && rows.last().unwrap().name == name(3540, 3600),
+        "{rows:?}"
+    );
 }
 
 /// A row that there was no room for is added once there is.

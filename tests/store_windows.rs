@@ -195,9 +195,8 @@ fn the_oldest_go_first_and_pinned_ones_never() {
     let pinned = &rows(folder.path())[3].path;
     store.pin(pinned, "the outage").unwrap();
     assert_eq!(store.pin_reason(pinned).unwrap().as_deref(), Some("the outage"));
-    let starts = || -> Vec<i64> {
-        rows(folder.path()).iter().map(|row| (row.name.start.0 / SECOND - START) / 60).collect()
-    };
+    let starts =
+        || -> Vec<i64> { rows(folder.path()).iter().map(|row| (row.name.start.0 / SECOND - START) / 60).collect() };
     let now = at(150 * 60);
 
     let tended = writer.tend(now, &Policy { max_files: Some(141), ..Policy::default() }).unwrap();
@@ -206,7 +205,10 @@ fn the_oldest_go_first_and_pinned_ones_never() {
 
     let bytes: u64 = written[100..].iter().map(|written| written.bytes).sum::<u64>() + written[3].bytes;
     let tended = writer.tend(now, &Policy { max_bytes: Some(bytes), ..Policy::default() }).unwrap();
-    assert_eq!((tended.removed, tended.removed_bytes), (90, written[10..100].iter().map(|written| written.bytes).sum()));
+    assert_eq!(
+        (tended.removed, tended.removed_bytes),
+        (90, written[10..100].iter().map(|written| written.bytes).sum())
+    );
     assert_eq!(starts(), std::iter::once(3).chain(100..150).collect::<Vec<_>>());
     assert_eq!(writer.usage().bytes, bytes);
 
@@ -335,7 +337,10 @@ fn folded_windows_are_kept_and_other_formats_are_refused() {
     let mut writer = open(folder.path());
     let folded = Format::by_name("folded").unwrap();
     let written = writer.write(&name(0, 60), &profile(0, 60), folded).unwrap();
-    assert!(written.path.to_string_lossy().ends_with("143200Z.folded") || written.path.to_string_lossy().ends_with(".folded"));
+    assert!(
+        written.path.to_string_lossy().ends_with("143200Z.folded")
+            || written.path.to_string_lossy().ends_with(".folded")
+    );
     assert_eq!(rows(folder.path())[0].summary.totals.len(), 2);
     fs::remove_file(index(folder.path())).unwrap();
     let row = rows(folder.path()).remove(0);

@@ -1,6 +1,9 @@
 //! Command line: arguments and one file a command.
 
+pub mod compact;
 pub mod doctor;
+pub mod ls;
+pub mod pin;
 pub mod record;
 pub mod report;
 pub mod when;
@@ -27,6 +30,9 @@ struct Arguments {
 enum Command {
     Record(record::RecordArgs),
     Report(report::ReportArgs),
+    Ls(ls::LsArgs),
+    Pin(pin::PinArgs),
+    Compact(compact::CompactArgs),
     Doctor(doctor::DoctorArgs),
 }
 
@@ -46,6 +52,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match &parsed.command {
         Command::Record(args) => record::run(args, &line),
         Command::Report(args) => report::run(args).map(|()| 0),
+        Command::Ls(args) => ls::run(args).map(|()| 0),
+        Command::Pin(args) => pin::run(args).map(|()| 0),
+        Command::Compact(args) => compact::run(args).map(|()| 0),
         Command::Doctor(args) => doctor::run(args),
     };
     match result {

@@ -1,7 +1,7 @@
 //! `rprof report`: what a profile says, as text: a table of functions, or a tree of callers and callees.
 
 mod table;
-mod text;
+pub(super) mod text;
 mod tree;
 
 use std::io::{self, IsTerminal, Write};

@@ -2,7 +2,7 @@
 
 /// A value in its unit: times in the largest unit that leaves three digits, bytes in powers of 1024, others with
 /// separators of thousands.
-pub(super) fn amount(value: i128, unit: &str) -> String {
+pub(in crate::cli) fn amount(value: i128, unit: &str) -> String {
     match unit {
         "nanoseconds" => scaled(value, &[(1_000_000_000, "s"), (1_000_000, "ms"), (1000, "µs"), (1, "ns")]),
         "bytes" => scaled(value, &[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")]),
@@ -18,7 +18,7 @@ pub(super) fn percent(part: i128, whole: i128) -> String {
 }
 
 /// A name without control characters, which a terminal would obey.
-pub(super) fn printable(name: &str) -> String {
+pub(in crate::cli) fn printable(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
