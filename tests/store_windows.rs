@@ -50,7 +50,7 @@ fn a_time_has_the_windows_that_overlap_it() {
     assert_eq!(starts(60, 120), [60]);
     assert_eq!(starts(59, 121), [0, 60, 120]);
     assert_eq!(starts(-60, 1), [-200_000, 0]);
-    assert_eq!(starts(600, 700), []);
+    assert!(starts(600, 700).is_empty());
 }
 
 #[test]
