@@ -213,11 +213,11 @@ fn the_oldest_go_first_and_pinned_ones_never() {
     assert_eq!(writer.usage().bytes, bytes);
 
     writer.tend(now, &Policy { max_age: Some(minutes(20)), ..Policy::default() }).unwrap();
-    assert_eq!(starts(), std::iter::once(3).chain(130..150).collect::<Vec<_>>());
+    assert_eq!(starts(), std::iter::once(3).chain(129..150).collect::<Vec<_>>());
     assert!(folder.path().join("2026-11-23/14").exists() && !folder.path().join("2026-11-23/15").exists());
 
     let tended = writer.tend(now, &Policy { max_files: Some(0), ..Policy::default() }).unwrap();
-    assert_eq!((tended.removed, tended.over), (20, true));
+    assert_eq!((tended.removed, tended.over), (21, true));
     assert_eq!(starts(), [3]);
     assert!(store.unpin(pinned).unwrap() && !store.unpin(pinned).unwrap());
     writer.tend(now, &Policy { max_files: Some(0), ..Policy::default() }).unwrap();
@@ -337,10 +337,7 @@ fn folded_windows_are_kept_and_other_formats_are_refused() {
     let mut writer = open(folder.path());
     let folded = Format::by_name("folded").unwrap();
     let written = writer.write(&name(0, 60), &profile(0, 60), folded).unwrap();
-    assert!(
-        written.path.to_string_lossy().ends_with("143200Z.folded")
-            || written.path.to_string_lossy().ends_with(".folded")
-    );
+    assert!(written.path.to_string_lossy().ends_with("Z.folded"), "{written:?}");
     assert_eq!(rows(folder.path())[0].summary.totals.len(), 2);
     fs::remove_file(index(folder.path())).unwrap();
     let row = rows(folder.path()).remove(0);

@@ -41,7 +41,7 @@ pub(crate) fn pprof() -> &'static Format {
 pub(crate) fn profile(from: i64, to: i64) -> Profile {
     let mut profile = encode_support::server_profile();
     profile.time_nanos = at(from).0;
-    profile.duration_nanos = (to - from) * SECOND;
+    profile.duration_nanos = (to - from).max(0) * SECOND;
     profile.comment(&cpus_comment(2));
     profile.samples[0].values[0] += from.abs();
     profile.samples[0].values[1] += from.abs() * 1_000_003;
