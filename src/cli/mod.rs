@@ -1,13 +1,17 @@
 //! Command line: arguments and one file a command.
 
+pub mod compact;
 pub mod continuous;
 pub mod doctor;
+pub mod ls;
+pub mod pin;
 pub mod record;
 pub mod report;
 pub mod selection;
 pub mod snapshot;
 pub mod status;
 mod values;
+pub mod when;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,6 +37,9 @@ enum Command {
     Snapshot(Box<snapshot::SnapshotArgs>),
     Status(status::StatusArgs),
     Report(report::ReportArgs),
+    Ls(ls::LsArgs),
+    Pin(pin::PinArgs),
+    Compact(compact::CompactArgs),
     Doctor(doctor::DoctorArgs),
 }
 
@@ -54,6 +61,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Snapshot(args) => snapshot::run(args, &line),
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),
+        Command::Ls(args) => ls::run(args).map(|()| 0),
+        Command::Pin(args) => pin::run(args).map(|()| 0),
+        Command::Compact(args) => compact::run(args).map(|()| 0),
         Command::Doctor(args) => doctor::run(args),
     };
     match result {

@@ -77,38 +77,31 @@ pub(super) fn read(
 
 /// The names of the files that were merged into others of a day, whether they are still there or not.
 pub(super) fn merged(directory: &Path, day: Day) -> Result<FxHashSet<String>, StoreError> {
-    let files = DayFiles::list(directory, day)?;
-    let mut merged = FxHashSet::default();
-    let mut known = FxHashSet::default();
-    let mut rows = Rows::of(directory, day)?;
-    let path = index::path(directory, day);
-    while let Some((head, _)) = rows.next_with_head().map_err(|error| StoreError::io("read", &path)(error))? {
-        if files.get(&head.file).is_some() {
-            merged.extend(head.inputs);
-            known.insert(head.file);
-        }
-    }
-    let unread = |(key, file): &(&String, &FileName)| file.name.level != Level::Window && !known.contains(*key);
-    for (_, file) in files.files.iter().filter(unread) {
+    let Unindexed { missing, mut merged, .. } = without_row(directory, day)?;
+    for file in missing.iter().filter(|file| file.name.level != Level::Window) {
         merged.extend(describe(directory, file)?.into_iter().flat_map(|described| described.entry.inputs));
     }
     Ok(merged)
 }
 
-/// The files that have no row, or only a damaged one.
+/// Compares the index of a day with its folders.
 pub(super) fn without_row(directory: &Path, day: Day) -> Result<Unindexed, StoreError> {
     let files = DayFiles::list(directory, day)?;
     let mut missing: FxHashSet<&str> = files.files.keys().map(|key| &**key).collect();
-    let (mut rows, mut dead) = (Rows::of(directory, day)?, 0);
+    let (mut rows, mut useless, mut merged) = (Rows::of(directory, day)?, 0, FxHashSet::default());
     let path = index::path(directory, day);
     while let Some((head, _)) = rows.next_with_head().map_err(|error| StoreError::io("read", &path)(error))? {
         // A second row of a file is as useless as one of a file that is gone.
-        dead += usize::from(!missing.remove(&*head.file));
+        useless += usize::from(!missing.remove(&*head.file));
+        if files.get(&head.file).is_some() {
+            merged.extend(head.inputs);
+        }
     }
+    useless += rows.bad();
     let alive = files.files.len() - missing.len();
     let mut missing: Vec<FileName> = missing.into_iter().filter_map(|key| files.get(key)).cloned().collect();
     missing.sort_unstable();
-    Ok(Unindexed { missing, useless: dead + rows.bad(), alive, files })
+    Ok(Unindexed { missing, useless, alive, merged, files })
 }
 
 /// How an index differs from its folders.
@@ -119,6 +112,8 @@ pub(super) struct Unindexed {
     pub(super) useless: usize,
     /// Rows that are right.
     pub(super) alive: usize,
+    /// The names of the files that were merged into those with a row.
+    pub(super) merged: FxHashSet<String>,
     /// What is there.
     pub(super) files: DayFiles,
 }

@@ -44,9 +44,12 @@ impl Store {
     /// Opens a directory.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if it is not there, or may not be listed.
+    /// [`StoreError::NoDirectory`] if it is not there, and [`StoreError::Io`] if it may not be listed.
     pub fn open(directory: &Path) -> Result<Store, StoreError> {
-        fs::read_dir(directory).map_err(StoreError::io("open", directory))?;
+        fs::read_dir(directory).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::NoDirectory(directory.into()),
+            _ => StoreError::io("open", directory)(error),
+        })?;
         Ok(Store { directory: directory.into() })
     }
 
