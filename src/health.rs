@@ -50,6 +50,8 @@ health_rows! {
     FramePointerFrames "unwind.frame_pointer" "frames followed by frame pointer, for want of unwind information";
     ImagesOpened "images.opened" "images opened";
     ImagesFailed "images.failed" "images that could not be opened or read";
+    ImagesDenied "images.denied" "images among those that could not be opened for want of CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH or CAP_CHECKPOINT_RESTORE";
+    ProcessesHidden "processes.hidden" "processes that rprof may not look into for want of CAP_SYS_PTRACE: files of containers have no names";
     ImagesBadCfi "images.bad_cfi" "images whose unwind information was damaged in part";
     LoaderPanics "loader.panics" "files that rprof failed on by a fault of its own (a panic), taken as unreadable";
     FramesNamed "frames.named" "distinct frames with a function name";

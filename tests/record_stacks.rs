@@ -330,14 +330,16 @@ fn go_programs() {
 #[test]
 fn code_made_at_run_time_is_named_by_its_perf_map() {
     let program = c("jit.c", &["-O2", "-fno-omit-frame-pointer"]);
-    let running = programs::run(&program, &["0"]);
-    let pid = running.pid().to_string();
-    let recorded = record::<&str>(&["-F", "2999", "-p", &pid, "--duration", "0.4"], &[]);
-    let share = recorded.share(&["_start", "…", "main", "enter", "jit_outer", "jit_leaf"]);
-    assert!(share > 0.95, "{share}: {}", recorded.top());
-    assert!(recorded.quality().complete_share().unwrap() > 0.995, "{}", recorded.top());
-    drop(running);
-    std::fs::remove_file(format!("/tmp/perf-{pid}.map")).unwrap();
+    for memory in [&["0"][..], &["0", "doublemapper"]] {
+        let running = programs::run(&program, memory);
+        let pid = running.pid().to_string();
+        let recorded = record::<&str>(&["-F", "2999", "-p", &pid, "--duration", "0.4"], &[]);
+        let share = recorded.share(&["_start", "…", "main", "enter", "jit_outer", "jit_leaf"]);
+        assert!(share > 0.95, "{memory:?} {share}: {}", recorded.top());
+        assert!(recorded.quality().complete_share().unwrap() > 0.995, "{}", recorded.top());
+        drop(running);
+        std::fs::remove_file(format!("/tmp/perf-{pid}.map")).unwrap();
+    }
 }
 
 #[test]

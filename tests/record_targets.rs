@@ -121,9 +121,13 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn new(name: &str) -> Cgroup {
+        Cgroup::named(&format!("{name}-{}", std::process::id()))
+    }
+
+    fn named(name: &str) -> Cgroup {
         let mounts = fs::read_to_string("/proc/mounts").unwrap();
         let mount = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|mount| mount[2] == "cgroup2");
-        let folder = Path::new(mount.expect("a cgroup2 mount")[1]).join(format!("{name}-{}", std::process::id()));
+        let folder = Path::new(mount.expect("a cgroup2 mount")[1]).join(name);
         fs::create_dir(&folder).unwrap();
         Cgroup(folder)
     }
@@ -154,6 +158,109 @@ fn a_cgroup() {
         "{}",
         missing.said
     );
+}
+
+/// A program that no other test runs: a copy under a name of its own.
+fn named(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join(name);
+    fs::copy(c("chain.c", O2), &copy).unwrap();
+    (folder, copy)
+}
+
+/// Records what is chosen by these options while `run` runs.
+fn while_running(options: &[&str], run: impl FnOnce()) -> Recorded {
+    let session = start(&[&["-F", "1999"], options].concat(), NO_COMMAND).opened();
+    run();
+    session.signal(Signal::SIGINT);
+    session.finish()
+}
+
+#[test]
+fn a_name_that_ends_and_returns() {
+    let (_folder, program) = named("returns");
+    let _other = running("chain.c", &[]);
+    let by_path = text(&program);
+    for options in [["--comm", "retur*"], ["--exe", "returns"], ["--exe", by_path]] {
+        let mut expected = BTreeSet::new();
+        let recorded = while_running(&options, || {
+            for _ in 0..2 {
+                let program = programs::run(&program, &["0.2"]);
+                expected.insert(program.pid());
+                assert!(program.finish().0.success());
+            }
+        });
+        assert_eq!(pids(&recorded), expected, "{options:?}: {}", recorded.top());
+        assert!(recorded.share(CHAIN) > 0.9 && recorded.samples() > 200, "{options:?}: {}", recorded.top());
+        assert!(recorded.health(Count::SamplesSkipped) > 100, "{}", recorded.top());
+        // Files of processes that are not chosen are not opened.
+        assert!(recorded.health(Count::ImagesOpened) < 8, "{}", recorded.top());
+    }
+}
+
+#[test]
+fn one_that_runs_already_and_short_lives_of_its_name() {
+    let (_folder, program) = named("already");
+    let already = programs::run(&program, &["0"]);
+    let recorded = while_running(&["--comm", "already"], || {
+        for _ in 0..10 {
+            programs::run(&program, &["0.01"]).finish();
+        }
+        let_run(already.pid(), 200);
+    });
+    assert!(pids(&recorded).contains(&already.pid()) && pids(&recorded).len() > 8, "{}", recorded.top());
+    assert!(recorded.share(CHAIN) > 0.8, "{}", recorded.top());
+    let broken = recorded.health(Count::StacksBroken) + recorded.health(Count::StacksNoCfi);
+    assert!(broken * 50 <= recorded.samples(), "{}", recorded.top());
+}
+
+#[test]
+fn a_unit_whose_cgroup_is_made_anew() {
+    let unit = format!("rprof-test-{}.service", std::process::id());
+    let (_folder, program) = named("serves");
+    let mut expected = BTreeSet::new();
+    let name = unit.strip_suffix(".service").unwrap();
+    let recorded = while_running(&["--systemd-unit", name], || {
+        for _ in 0..2 {
+            let cgroup = Cgroup::named(&unit);
+            // As systemd does: into the cgroup first, and then the exec.
+            let script = "echo $$ > $0/cgroup.procs && exec $1 0.2";
+            let mut service = Command::new("sh");
+            let service = programs::run_command(service.args(["-c", script]).arg(&cgroup.0).arg(&program));
+            expected.insert(service.pid());
+            service.finish();
+        }
+    });
+    assert_eq!(pids(&recorded), expected, "{}", recorded.top());
+    assert!(recorded.share(CHAIN) > 0.9 && recorded.samples() > 200, "{}", recorded.top());
+    assert_eq!(recorded.labels("unit"), BTreeSet::from([unit]));
+    assert!(recorded.labels("container").is_empty());
+}
+
+#[test]
+fn samples_tell_their_container() {
+    let id: String = format!("{:064x}", std::process::id());
+    let cgroup = Cgroup::named(&format!("docker-{id}.scope"));
+    let (inside, outside) = (running("chain.c", &[]), running("split.c", &[]));
+    cgroup.add(inside.pid());
+    let recorded = briefly(&["-p", &format!("{},{}", inside.pid(), outside.pid())]);
+    assert_eq!(recorded.labels("container"), BTreeSet::from([id.clone()]));
+    assert_eq!(recorded.labels("unit"), BTreeSet::from([format!("docker-{id}.scope")]));
+    let labelled = |sample: &&rprof::profile::Sample| recorded.profile.label(sample, "container").is_some();
+    let pid = recorded.profile.samples.iter().filter(labelled).count();
+    assert!(pid > 0 && pid < recorded.profile.samples.len(), "{}", recorded.top());
+}
+
+#[test]
+fn choices_that_mean_nothing() {
+    for (options, said) in [
+        (["--exe", "bin/nginx"], "the whole path"),
+        (["--comm", "[a"], "is no pattern"),
+        (["--systemd-unit", ""], "chooses nothing"),
+    ] {
+        let failed = start(&options, NO_COMMAND).fail();
+        assert!(failed.status == Some(129) && failed.said.contains(said), "{options:?}: {}", failed.said);
+    }
 }
 
 #[test]
@@ -378,6 +485,9 @@ fn without_privileges() {
     for said in ["perf_event_paranoid is 2", "setcap cap_perfmon", "sysctl kernel.perf_event_paranoid=-1"] {
         assert!(refused.said.contains(said), "{}", refused.said);
     }
+    // What cannot be sampled is refused, rather than recorded as nothing.
+    let kernel = start_as(&mut public.rprof(""), &["-e", "cycles:k", "-p", &pid], NO_COMMAND).fail();
+    assert!(kernel.status == Some(255) && kernel.said.contains("samples the kernel alone"), "{}", kernel.said);
     let root = running("chain.c", &[]);
     let others =
         start_as(&mut public.rprof(""), &["-p", &root.pid().to_string(), "--duration", "0.1"], NO_COMMAND).fail();

@@ -2,19 +2,36 @@
 
 use std::io;
 
+use super::namespace::ProcError;
+
 /// Why nothing can be captured.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// The kernel refuses.
     #[error(
-        "not allowed to {what}: perf_event_paranoid is {paranoid}\n  run as root, or give the program the privilege: setcap cap_perfmon,cap_sys_ptrace+ep $(which rprof)\n  or open it to everyone: sysctl kernel.perf_event_paranoid=-1"
+        "not allowed to {what}: perf_event_paranoid is {paranoid}{hint}\n  run as root, or give the program the privilege: setcap cap_perfmon,cap_sys_ptrace+ep $(which rprof)\n  or open it to everyone: sysctl kernel.perf_event_paranoid=-1"
     )]
     NotAllowed {
         /// What was refused.
         what: &'static str,
+        /// Why root may be refused too; empty where that is not so.
+        hint: &'static str,
         /// The sysctl.
         paranoid: String,
     },
+    /// An event of the kernel alone, without the privilege to sample it.
+    #[error(
+        "event '{name}' samples the kernel alone, which is not allowed: perf_event_paranoid is {paranoid}\n  run as root, or give the program the privilege: setcap cap_perfmon+ep $(which rprof)\n  or open it to everyone: sysctl kernel.perf_event_paranoid=1"
+    )]
+    KernelNotAllowed {
+        /// The event.
+        name: String,
+        /// The sysctl.
+        paranoid: String,
+    },
+    /// /proc does not tell of the processes that can be sampled from here.
+    #[error("{0}")]
+    Proc(#[from] ProcError),
     /// The machine has no such event.
     #[error(
         "event '{name}' is not supported on this machine (no hardware counters: a virtual machine without a PMU?); try -e cpu-clock"

@@ -6,6 +6,7 @@ pub mod cgroup;
 mod error;
 mod event;
 mod live;
+mod namespace;
 mod selector;
 mod target;
 
@@ -14,5 +15,6 @@ pub use attr::{CallGraph, MAX_STACK_BYTES};
 pub use error::CaptureError;
 pub use event::{Event, EventError, Rate, parse_list};
 pub use live::{CpuChange, Live, Settings, Sharing};
+pub use namespace::ProcError;
 pub use selector::{Choice, Selector, SelectorError};
 pub use target::{Scope, Target, online_cpus, parse_cpus, process_of, threads};

@@ -364,3 +364,141 @@ impl Selector {
         !self.executables.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Address, Tid};
+    use crate::record::{Identity, MapRecord};
+
+    /// PIDs above all that the kernel gives: what is known of them is what records tell.
+    const PARENT: Pid = Pid(i32::MAX - 3);
+    const CHILD: Pid = Pid(i32::MAX - 4);
+
+    fn choice(fill: impl FnOnce(&mut Selector) -> Result<(), SelectorError>) -> Choice {
+        let mut selector = Selector::default();
+        fill(&mut selector).unwrap();
+        Choice::new(selector)
+    }
+
+    fn comm(pid: Pid, comm: &str, exec: bool) -> Record<'_> {
+        Record::Comm { pid, tid: Tid(pid.0), comm: comm.as_ref(), exec }
+    }
+
+    fn map(pid: Pid, name: &str) -> Record<'_> {
+        let identity = Identity::Unknown;
+        Record::Map(MapRecord { pid, start: Address(0), size: 1, offset: 0, identity, name: name.as_ref() })
+    }
+
+    fn task(pid: Pid, parent: Pid) -> TaskRecord {
+        TaskRecord { pid, tid: Tid(pid.0), parent, parent_tid: Tid(parent.0) }
+    }
+
+    #[test]
+    fn a_name_is_followed_from_its_exec_to_its_end() {
+        let mut choice = choice(|selector| selector.add_comm("wo*er"));
+        assert!(!choice.decide(PARENT) && !choice.follows(PARENT));
+        choice.follow(&comm(PARENT, "worker", true));
+        assert!(choice.follows(PARENT) && choice.decide(PARENT));
+        // A child is what its parent is, until it executes something else.
+        choice.follow(&Record::Fork(task(CHILD, PARENT)));
+        assert!(choice.follows(CHILD) && choice.decide(CHILD));
+        choice.follow(&comm(CHILD, "sh", true));
+        assert!(!choice.decide(CHILD));
+        // A thread's name is not the process's.
+        choice.follow(&Record::Comm { pid: PARENT, tid: Tid(5), comm: "x".as_ref(), exec: false });
+        assert!(choice.decide(PARENT));
+        choice.follow(&Record::Exit(task(PARENT, PARENT)));
+        assert!(!choice.follows(PARENT) && !choice.decide(PARENT));
+        // It returns under the same name and number.
+        choice.follow(&Record::Fork(task(PARENT, Pid(1))));
+        choice.follow(&comm(PARENT, "worker", true));
+        assert!(choice.decide(PARENT));
+    }
+
+    #[test]
+    fn an_executable_is_known_by_its_first_mapping() {
+        let mut by_name = choice(|selector| selector.add_executable(Path::new("nginx")));
+        let mut by_path = choice(|selector| selector.add_executable(Path::new("/opt/nginx")));
+        for choice in [&mut by_name, &mut by_path] {
+            choice.follow(&comm(CHILD, "nginx", true));
+            assert!(!choice.follows(CHILD));
+            choice.follow(&map(CHILD, "/opt/nginx"));
+            choice.follow(&map(CHILD, "/lib/libc.so"));
+            assert!(choice.follows(CHILD) && choice.decide(CHILD));
+            choice.follow(&comm(CHILD, "sh", true));
+            choice.follow(&map(CHILD, "/bin/sh"));
+            assert!(!choice.decide(CHILD));
+        }
+    }
+
+    #[test]
+    fn different_kinds_must_all_hold_and_one_of_each_kind() {
+        let mut choice = choice(|selector| {
+            selector.add_comm("a")?;
+            selector.add_comm("b")?;
+            selector.add_executable(Path::new("prog"))
+        });
+        for (name, file, chosen) in
+            [("a", "/x/prog", true), ("b", "/prog", true), ("c", "/prog", false), ("a", "/y", false)]
+        {
+            choice.follow(&comm(CHILD, name, true));
+            choice.follow(&map(CHILD, file));
+            assert_eq!(choice.decide(CHILD), chosen, "{name} {file}");
+        }
+    }
+
+    #[test]
+    fn names_are_cut_as_the_kernel_does() {
+        let mut selector = Selector::default();
+        selector.add_comm("a-name-of-more-than-15-bytes").unwrap();
+        assert!(selector.fits_comm("a-name-of-more-") && !selector.fits_comm("a-name-of-more"));
+        assert!(selector.to_string().starts_with("name a-name-of"));
+    }
+
+    #[test]
+    fn units_and_cgroups() {
+        let fits = |unit: &str, cgroup: &str, text: &str| {
+            let mut selector = Selector::default();
+            selector.add_unit(unit).unwrap();
+            if !cgroup.is_empty() {
+                selector.add_cgroup(Path::new(cgroup)).unwrap();
+            }
+            selector.fits_cgroups(text)
+        };
+        let text = "0::/system.slice/web@1.service";
+        assert!(fits("web@1", "", text) && fits("web@*", "", text) && fits("web@1.service", "/system.slice", text));
+        assert!(!fits("web", "", text) && !fits("web@1.scope", "", text) && !fits("web@1", "user.slice", text));
+    }
+
+    #[test]
+    fn what_chooses_nothing_is_refused() {
+        let mut selector = Selector::default();
+        assert!(selector.add_comm("").is_err() && selector.add_unit("").is_err());
+        assert!(
+            selector.add_executable(Path::new("bin/nginx")).is_err() && selector.add_cgroup(Path::new("/")).is_err()
+        );
+        let pattern = selector.add_comm("[a").unwrap_err().to_string();
+        assert!(pattern.contains("'[a' is no pattern"), "{pattern}");
+        assert!(selector.is_empty());
+    }
+
+    #[test]
+    fn those_that_run_are_found() {
+        let own = Pid(std::process::id() as i32);
+        let path = std::env::current_exe().unwrap();
+        let mut selector = Selector::default();
+        selector.add_executable(&path).unwrap();
+        assert!(selector.running().contains(&own));
+        selector.add_comm("no-such-name").unwrap();
+        assert!(selector.running().is_empty());
+    }
+
+    #[test]
+    fn the_gone_are_forgotten() {
+        let mut choice = choice(|selector| selector.add_comm("worker"));
+        choice.follow(&comm(PARENT, "worker", true));
+        choice.begin_round();
+        assert!(choice.candidates.is_empty());
+    }
+}

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustc_hash::FxHashSet;
 
 use super::alive::{lives, thread_lives};
+use super::namespace;
 use super::selector::{Choice, Selector};
 use crate::ids::{Pid, Tid};
 use crate::record::Record;
@@ -33,7 +34,11 @@ pub enum Target {
 #[derive(Debug)]
 pub enum Scope {
     /// All: the kernel already chose.
-    Everything,
+    Everything {
+        /// Whether we are in a PID namespace of our own. Tasks outside of it have the number 0 there, as the idle task has on
+        /// the host: nothing can be known of them.
+        numbered: bool,
+    },
     /// Processes, with those that they start where `follow` is set.
     Processes {
         /// The processes that live.
@@ -59,7 +64,7 @@ impl Scope {
     #[must_use]
     pub fn new(target: &Target, follow: bool) -> Scope {
         match target {
-            Target::System | Target::Cgroups(_) => Scope::Everything,
+            Target::System | Target::Cgroups(_) => Scope::Everything { numbered: !namespace::is_first() },
             Target::Processes(pids) if !follow => Scope::threads(pids.iter().flat_map(|&pid| threads(pid))),
             Target::Processes(pids) => {
                 Scope::Processes { pids: pids.iter().copied().collect(), follow, before_exec: None }
@@ -85,7 +90,7 @@ impl Scope {
     #[must_use]
     pub fn wants_sample(&mut self, pid: Pid, tid: Tid) -> bool {
         match self {
-            Scope::Everything => true,
+            Scope::Everything { numbered } => pid.0 != 0 || !*numbered,
             Scope::Processes { pids, before_exec, .. } => pids.contains(&pid) && *before_exec != Some(pid),
             Scope::Threads { tids, .. } => tids.contains(&tid),
             Scope::Selected(choice) => choice.decide(pid),
@@ -96,7 +101,7 @@ impl Scope {
     #[must_use]
     pub fn wants_process(&self, pid: Pid) -> bool {
         match self {
-            Scope::Everything => true,
+            Scope::Everything { numbered } => pid.0 != 0 || !*numbered,
             Scope::Processes { pids, .. } | Scope::Threads { pids, .. } => pid.0 < 0 || pids.contains(&pid),
             Scope::Selected(choice) => pid.0 < 0 || choice.follows(pid),
         }
@@ -131,7 +136,7 @@ impl Scope {
     #[must_use]
     pub fn is_over(&mut self) -> bool {
         match self {
-            Scope::Everything => false,
+            Scope::Everything { .. } => false,
             Scope::Processes { pids, .. } => {
                 pids.retain(|&pid| lives(pid));
                 pids.is_empty()

@@ -154,6 +154,7 @@ impl Collector {
             self.loaded(loaded, health);
         }
         health.add(Count::LoaderPanics, self.loader.take_panics());
+        health.add(Count::ProcessesHidden, self.processes.take_hidden());
         for id in self.unwinder.take_wanted() {
             if let Some(cfi) = self.cfi.get(&id) {
                 self.loader.compile(id, cfi.clone());
@@ -255,7 +256,8 @@ impl Collector {
 
     fn loaded(&mut self, loaded: Loaded, health: &mut Health) {
         match loaded {
-            Loaded::Opened { id, image, cfi } => {
+            Loaded::Opened { id, image, cfi, denied } => {
+                health.add(Count::ImagesDenied, denied.into());
                 health.add(if image.is_some() { Count::ImagesOpened } else { Count::ImagesFailed }, 1);
                 if image.is_some() {
                     self.unwinder.add_image(id, cfi.clone());

@@ -21,8 +21,8 @@ const MOST_WAITING: usize = 1 << 16;
 
 /// Work that is done.
 pub(super) enum Loaded {
-    /// An image is open, or cannot be.
-    Opened { id: ImageId, image: Option<Arc<Image>>, cfi: Option<Arc<Cfi>> },
+    /// An image is open, or cannot be, perhaps for want of a privilege.
+    Opened { id: ImageId, image: Option<Arc<Image>>, cfi: Option<Arc<Cfi>>, denied: bool },
     /// A process's perf map is open, or there is none.
     PerfMap { process: Box<ProcessInfo>, file: Option<Arc<File>> },
     /// An image's table is ready; so many of its entries were damaged.
@@ -41,9 +41,10 @@ impl ToOpen {
     fn open(&self) -> Loaded {
         match self {
             ToOpen::Image(request) => {
-                let image = request.open().ok();
+                let (image, denied) =
+                    request.open().map_or_else(|e| (None, e.is_denied()), |image| (Some(image), false));
                 let cfi = image.as_ref().and_then(Cfi::open).map(Arc::new);
-                Loaded::Opened { id: request.id, image, cfi }
+                Loaded::Opened { id: request.id, image, cfi, denied }
             }
             ToOpen::PerfMap(process) => {
                 Loaded::PerfMap { process: process.clone(), file: perf_map::open(process).ok().map(Arc::new) }
@@ -53,7 +54,7 @@ impl ToOpen {
 
     fn failed(&self) -> Loaded {
         match self {
-            ToOpen::Image(request) => Loaded::Opened { id: request.id, image: None, cfi: None },
+            ToOpen::Image(request) => Loaded::Opened { id: request.id, image: None, cfi: None, denied: false },
             ToOpen::PerfMap(process) => Loaded::PerfMap { process: process.clone(), file: None },
         }
     }

@@ -40,6 +40,14 @@ pub enum ImageError {
     },
 }
 
+impl ImageError {
+    /// Whether a privilege would have opened it.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, ImageError::Open { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// The bytes of an image: a mapped file, or a copy of code that lies in no file (vDSO).
 enum Bytes {
     Mapped(Mmap),

@@ -42,7 +42,7 @@ impl OpenRequest {
     /// stand. A file is taken only if its build ID or inode is the one that was mapped.
     ///
     /// # Errors
-    /// [`ImageError`]: why the last way failed.
+    /// [`ImageError`]: why the last way failed, or the first that would have taken a privilege.
     pub fn open(&self) -> Result<Arc<Image>, ImageError> {
         if &*self.name == VDSO {
             let bytes = sys::vdso().ok_or_else(|| self.failed(io::ErrorKind::NotFound.into()))?;
@@ -56,7 +56,9 @@ impl OpenRequest {
                 Ok(image) => return Ok(image),
                 // A file that is no ELF will be none by another way.
                 Err(error @ ImageError::Elf { .. }) => return Err(error),
-                Err(error) => last = error,
+                // Of all that went wrong, the want of a privilege is what can be mended.
+                Err(error) if !last.is_denied() => last = error,
+                Err(_) => {}
             }
         }
         Err(last)
@@ -112,19 +114,22 @@ struct RootKey {
 }
 
 impl Roots {
-    /// A process's root directory (`O_PATH`); `None` if it has ended or may not be looked into.
-    pub(super) fn open(&mut self, pid: Pid) -> Option<Arc<File>> {
+    /// A process's root directory (`O_PATH`).
+    ///
+    /// # Errors
+    /// If it has ended, or may not be looked into (`CAP_SYS_PTRACE`).
+    pub(super) fn open(&mut self, pid: Pid) -> io::Result<Arc<File>> {
         let path = format!("/proc/{}/root", pid.0);
-        let root = fs::metadata(&path).ok()?;
-        let namespace = fs::metadata(format!("/proc/{}/ns/mnt", pid.0)).ok()?.ino();
+        let root = fs::metadata(&path)?;
+        let namespace = fs::metadata(format!("/proc/{}/ns/mnt", pid.0))?.ino();
         let key = RootKey { device: root.dev(), inode: root.ino(), namespace };
         if let Some(open) = self.0.get(&key).and_then(Weak::upgrade) {
-            return Some(open);
+            return Ok(open);
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        let file = Arc::new(File::options().read(true).custom_flags(flags.bits()).open(path).ok()?);
+        let file = Arc::new(File::options().read(true).custom_flags(flags.bits()).open(path)?);
         self.0.retain(|_, open| open.strong_count() > 0);
         self.0.insert(key, Arc::downgrade(&file));
-        Some(file)
+        Ok(file)
     }
 }

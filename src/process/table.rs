@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -135,6 +136,8 @@ pub struct Processes {
 struct Shared {
     roots: Roots,
     labels: Labels,
+    /// Processes that we may not look into.
+    hidden: u64,
 }
 
 impl Processes {
@@ -240,6 +243,11 @@ impl Processes {
             used.extend(process.space.mappings().iter().filter_map(Mapping::image));
         }
         self.images.forget(|id| used.contains(&id) || keep(id))
+    }
+
+    /// How many processes were met since the last call that we may not look into.
+    pub fn take_hidden(&mut self) -> u64 {
+        std::mem::take(&mut self.shared.hidden)
     }
 
     /// Takes in the perf map of a process, if it is still the same one; the file of an earlier search stays where there is none.
@@ -467,8 +475,9 @@ impl Process {
                 self.info.comm = status.name.into();
             }
         }
-        if let Some(root) = shared.roots.open(pid) {
-            self.info.root = Some(root);
+        match shared.roots.open(pid) {
+            Ok(root) => self.info.root = Some(root),
+            Err(error) => shared.hidden += u64::from(error.kind() == io::ErrorKind::PermissionDenied),
         }
         if let Some(labels) = shared.labels.of(pid) {
             (self.info.container, self.info.unit) = (labels.container, labels.unit);
@@ -545,4 +554,173 @@ fn map_identity(map: &MemoryMap) -> Identity {
 
 fn comm_of(path: &str) -> Option<Arc<str>> {
     fs::read_to_string(path).ok().map(|comm| comm.trim_end().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A PID above all that the kernel gives.
+    const NOBODY: Pid = Pid(i32::MAX - 7);
+
+    fn map(name: &str, inode: u64) -> Record<'_> {
+        Record::Map(MapRecord {
+            pid: NOBODY,
+            start: Address(0x1000 * inode),
+            size: 0x1000,
+            offset: 0,
+            identity: Identity::Inode { major: 8, minor: 1, inode },
+            name: name.as_ref(),
+        })
+    }
+
+    fn task(pid: Pid, tid: i32, parent: Pid) -> TaskRecord {
+        TaskRecord { pid, tid: Tid(tid), parent, parent_tid: Tid(parent.0) }
+    }
+
+    /// Answers all requests as failed; tells their ids.
+    fn answer(processes: &mut Processes) -> Vec<u32> {
+        let ids: Vec<ImageId> = processes.take_requests().into_iter().map(|request| request.id).collect();
+        ids.iter().for_each(|&id| processes.opened(id, None));
+        ids.into_iter().map(|id| id.0).collect()
+    }
+
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        fn start() -> Sleeper {
+            let child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+            let exe = format!("/proc/{}/exe", child.id());
+            while !fs::read_link(&exe).is_ok_and(|path| path.to_string_lossy().contains("/bin/")) {
+                std::thread::yield_now();
+            }
+            Sleeper(child)
+        }
+
+        fn pid(&self) -> Pid {
+            Pid(self.0.id() as i32)
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn images_go_with_the_last_who_needs_them() {
+        let mut processes = Processes::new();
+        processes.follow(&map("/usr/bin/first", 1));
+        processes.follow(&map("/usr/lib/second", 2));
+        assert!(processes.forget_images(&|_| false).is_empty(), "they are being opened");
+        assert_eq!(answer(&mut processes), [0, 1]);
+        assert!(processes.forget_images(&|_| false).is_empty(), "a process has them mapped");
+        processes.follow(&Record::Exit(task(NOBODY, NOBODY.0, NOBODY)));
+        assert!(processes.forget_images(&|_| false).is_empty(), "its last samples may still come");
+        processes.sweep();
+        assert_eq!(processes.forget_images(&|id| id == ImageId(0)), [ImageId(1)]);
+        assert!(processes.images().info(ImageId(0)).is_some() && processes.images().info(ImageId(1)).is_none());
+        assert_eq!(processes.images().infos().count(), 1);
+        // The same file again is another image.
+        processes.follow(&map("/usr/lib/second", 2));
+        processes.follow(&map("/usr/bin/first", 1));
+        assert_eq!(answer(&mut processes), [2, 0]);
+    }
+
+    #[test]
+    fn processes_whose_end_was_not_heard_of_go_too() {
+        let mut processes = Processes::new();
+        let sleeper = Sleeper::start();
+        processes.read(sleeper.pid());
+        processes.follow(&map("/usr/bin/first", 1));
+        for _ in 0..2 {
+            assert!(processes.table.contains_key(&NOBODY));
+            processes.begin_round();
+        }
+        processes.sweep();
+        assert_eq!(processes.table.keys().collect::<Vec<_>>(), [&sleeper.pid()]);
+    }
+
+    #[test]
+    fn a_pid_that_is_used_again_is_another_process() {
+        let mut processes = Processes::new();
+        let sleeper = Sleeper::start();
+        let pid = sleeper.pid();
+        let key = |processes: &mut Processes| {
+            let process = processes.of_sample(pid);
+            (process.key(), process.space().epoch(), process.space().mappings().len())
+        };
+        let first = key(&mut processes);
+        assert!(first.2 > 1);
+        processes.begin_round();
+        assert!(processes.refresh(pid) && key(&mut processes) == first, "nothing has changed");
+        let process = processes.table.get_mut(&pid).unwrap();
+        process.identity.as_mut().unwrap().start -= 1;
+        process.space.clear(&mut Epochs::default());
+        assert_eq!(key(&mut processes).0, first.0, "within a round nobody looks");
+        processes.begin_round();
+        let second = key(&mut processes);
+        assert!(second.0 != first.0 && second.2 == first.2, "{first:?} {second:?}");
+        assert_eq!(&*processes.of_sample(pid).info().comm, "sleep");
+    }
+
+    #[test]
+    fn lost_records_are_made_up_for_by_reading() {
+        let mut processes = Processes::new();
+        let sleeper = Sleeper::start();
+        let pid = sleeper.pid();
+        let whole = processes.of_sample(pid).space().mappings().len();
+        let process = processes.table.get_mut(&pid).unwrap();
+        process.space.clear(&mut Epochs::default());
+        process.read -= REREAD;
+        assert_eq!(processes.of_sample(pid).space().mappings().len(), 0);
+        processes.follow(&Record::Lost { event: Some(crate::record::EventIndex(0)), lost: 1 });
+        assert_eq!(processes.of_sample(pid).space().mappings().len(), 0, "only samples were lost");
+        processes.follow(&Record::Lost { event: None, lost: 1 });
+        assert_eq!(processes.of_sample(pid).space().mappings().len(), whole);
+    }
+
+    #[test]
+    fn names_of_threads_that_are_gone_are_forgotten() {
+        let mut processes = Processes::new();
+        let sleeper = Sleeper::start();
+        let pid = sleeper.pid();
+        processes.of_sample(pid);
+        for tid in 1..=200 {
+            processes.follow(&Record::Fork(task(pid, i32::MAX - tid, pid)));
+            let comm = Record::Comm { pid, tid: Tid(i32::MAX - tid), comm: "worker".as_ref(), exec: false };
+            processes.follow(&comm);
+        }
+        assert_eq!(processes.table[&pid].threads.len(), 200);
+        processes.begin_round();
+        processes.of_sample(pid);
+        assert!(processes.table[&pid].threads.len() <= 1);
+    }
+
+    #[test]
+    fn roots_of_one_namespace_are_one() {
+        let mut processes = Processes::new();
+        let (one, two) = (Sleeper::start(), Sleeper::start());
+        let roots = [one.pid(), two.pid()].map(|pid| processes.of_sample(pid).info().root.clone().unwrap());
+        assert!(Arc::ptr_eq(&roots[0], &roots[1]));
+    }
+
+    #[test]
+    fn memory_is_no_file() {
+        let mut processes = Processes::new();
+        processes.follow(&map("/memfd:doublemapper (deleted)", 1));
+        processes.follow(&map("/anon_hugepage (deleted)", 2));
+        assert!(!processes.table[&NOBODY].is_ready(), "a program may lie in it");
+        assert_eq!(answer(&mut processes), [0]);
+        let process = &processes.table[&NOBODY];
+        assert!(process.is_ready() && process.space.mappings().iter().all(|m| m.content == Content::Anonymous));
+        // The pool grows: it is known by now.
+        processes.follow(&map("/memfd:doublemapper (deleted)", 1));
+        assert!(answer(&mut processes).is_empty());
+        assert!(processes.table[&NOBODY].space.mappings().iter().all(|m| m.content == Content::Anonymous));
+    }
 }

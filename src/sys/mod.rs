@@ -7,7 +7,7 @@ pub mod perf_event;
 pub mod ring;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::sync::OnceLock;
 
 use memmap2::{Mmap, UncheckedAdvice};
@@ -108,15 +108,18 @@ impl Priority {
 }
 
 /// A copy of the kernel's vDSO, which is the same in every 64-bit process; `None` if the kernel gives none.
+///
+/// From our own memory: `/proc/self/mem` belongs to root where the program has file capabilities.
 #[must_use]
 pub fn vdso() -> Option<Vec<u8>> {
     let maps = procfs::process::Process::myself().ok()?.maps().ok()?;
     let map = maps.into_iter().find(|map| map.pathname == procfs::process::MMapPath::Vdso)?;
-    let mut memory = File::open("/proc/self/mem").ok()?;
-    memory.seek(SeekFrom::Start(map.address.0)).ok()?;
-    let mut bytes = vec![0; (map.address.1 - map.address.0) as usize];
-    memory.read_exact(&mut bytes).ok()?;
-    Some(bytes)
+    let (start, end) = map.address;
+    let readable = map.perms.contains(procfs::process::MMPermissions::READ);
+    let bytes = usize::try_from(end.checked_sub(start)?).ok().filter(|_| readable)?;
+    let start = std::ptr::with_exposed_provenance::<u8>(usize::try_from(start).ok()?);
+    // SAFETY: the kernel mapped these pages, readable and never written by us, and nothing of ours moves or unmaps them.
+    Some(unsafe { std::slice::from_raw_parts(start, bytes) }.to_vec())
 }
 
 /// Gives the memory of a mapped file back; its pages are read again from the file (mostly the page cache) when next used.

@@ -5,6 +5,7 @@
 //! assert!(recorded.share(&["_start", "…", "main", "a", "b", "leaf", "spin"]) > 0.95);
 //! ```
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
@@ -59,6 +60,17 @@ pub fn attempt<S: AsRef<OsStr>>(options: &[&str], command: &[S]) -> Attempt {
         rprof.arg("--").args(command);
     }
     Attempt::of(&mut rprof)
+}
+
+/// Runs a command that writes a profile to its standard output (`… rprof record -o -`), and reads that.
+pub fn printed(command: &mut Command) -> Recorded {
+    let output = command.stdin(Stdio::null()).output().expect("run rprof");
+    let folder = tempfile::tempdir().expect("make a folder");
+    let file = folder.path().join("profile.pb.gz");
+    fs::write(&file, &output.stdout).expect("keep what was printed");
+    let attempt = Attempt::from(output);
+    let profile = encode::read_file(&file).unwrap_or_else(|error| panic!("no profile: {error}: {}", attempt.said));
+    Recorded::new(attempt, profile)
 }
 
 /// How a run of rprof ended.
@@ -234,6 +246,12 @@ impl Recorded {
     /// A row of the table of health, from the comments.
     pub fn health(&self, row: Count) -> u64 {
         self.quality().health.get(row)
+    }
+
+    /// The values of a text label, each once.
+    pub fn labels(&self, key: &str) -> BTreeSet<String> {
+        let samples = self.profile.samples.iter();
+        samples.filter_map(|sample| self.profile.label(sample, key).map(str::to_owned)).collect()
     }
 
     /// Whether a comment contains a text.

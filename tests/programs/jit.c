@@ -1,6 +1,7 @@
 // Truth: main > enter > jit_outer > jit_leaf; the latter two are code with frame pointers but without unwind information in
 // anonymous memory, as a JIT compiler makes it, named only by /tmp/perf-PID.map. x86-64 only. Build with
-// -fno-omit-frame-pointer to let the chain of frame pointers reach main.
+// -fno-omit-frame-pointer to let the chain of frame pointers reach main. With a second argument the memory is that of a memfd with
+// this name, as .NET and V8 have it.
 #include "burn.h"
 #include <string.h>
 #include <sys/mman.h>
@@ -51,7 +52,10 @@ static void write_map(const char *code, char *path, size_t room) {
 
 int main(int argc, char **argv) {
     char path[64];
-    char *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int pool = argc > 2 ? memfd_create(argv[2], 0) : -1;
+    if (pool >= 0 && ftruncate(pool, 4096) != 0) return 2;
+    int kind = pool >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+    char *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, kind, pool, 0);
     if (code == MAP_FAILED) return 2;
     memcpy(code, jit_code, (size_t)(jit_end - jit_code));
     write_map(code, path, sizeof path);

@@ -11,6 +11,7 @@ use super::{Anchor, Live, Sampler, Settings, Sharing};
 use crate::capture::attr::{self, CallGraph, Features, MAX_STACK_BYTES};
 use crate::capture::error::CaptureError;
 use crate::capture::event::{Event, Rate};
+use crate::capture::namespace;
 use crate::capture::target::{self, Scope, Target};
 use crate::ids::Tid;
 use crate::record::{Decoder, EventIndex, Merge, RecordRing};
@@ -27,8 +28,12 @@ impl Live {
     /// # Errors
     /// [`CaptureError`], with what to do about it.
     pub fn open(settings: Settings) -> Result<Live, CaptureError> {
+        namespace::check_proc()?;
         sys::raise_file_limit();
         let mut live = Live::prepare(settings)?;
+        if matches!(live.settings.target, Target::System) && !namespace::is_first() {
+            live.notes.push("in a PID namespace: only the processes in it are recorded".into());
+        }
         match live.open_everything() {
             Err(CaptureError::NotAllowed { .. }) if live.can_open_per_task() => {
                 live.notes.push(
@@ -156,6 +161,10 @@ impl Live {
     fn open_per_task(&mut self) -> Result<(), CaptureError> {
         self.choose_features()?;
         if self.choose_events().is_err() {
+            if let Some(event) = self.settings.events.iter().find(|event| !event.user) {
+                let (name, paranoid) = (event.name.clone(), sysctl("perf_event_paranoid"));
+                return Err(CaptureError::KernelNotAllowed { name, paranoid });
+            }
             self.settings.events.iter_mut().for_each(|event| event.kernel = false);
             self.choose_events()?;
             self.notes.push(format!(
@@ -261,6 +270,7 @@ impl Live {
     fn open_rings(&mut self) -> Result<(), CaptureError> {
         let cpus = self.cpus()?;
         let least = 8 * sys::page_size();
+        let wanted = self.ring_bytes;
         loop {
             self.close();
             self.tids = self.tasks();
@@ -274,6 +284,13 @@ impl Live {
         }
         if self.samplers.is_empty() {
             return Err(CaptureError::Gone);
+        }
+        if self.ring_bytes < wanted {
+            self.notes.push(format!(
+                "rings of {} KB instead of {} KB, all that may be locked: more is lost on a busy host (CAP_IPC_LOCK, or sysctl kernel.perf_event_mlock_kb)",
+                self.ring_bytes >> 10,
+                wanted >> 10
+            ));
         }
         let before = self.stack_bytes;
         self.fit_stack_to_ring();
@@ -396,7 +413,12 @@ impl Live {
     fn explain(&self, error: io::Error, name: &str) -> CaptureError {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EACCES | Errno::EPERM) => {
-                CaptureError::NotAllowed { what: self.whom(), paranoid: sysctl("perf_event_paranoid") }
+                let hint = if namespace::has_own_users() {
+                    "\n  (a user namespace: not even its root has the privilege; use rprof from the host, or nsenter without -U)"
+                } else {
+                    ""
+                };
+                CaptureError::NotAllowed { what: self.whom(), hint, paranoid: sysctl("perf_event_paranoid") }
             }
             Some(Errno::EMFILE | Errno::ENFILE) => CaptureError::Files {
                 needed: (self.settings.events.len() + 2)
