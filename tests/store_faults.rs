@@ -1,5 +1,7 @@
 //! What a kill at any moment and a full disk cost: at most the window that is being written.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers that cannot do their part fail their test
+
 mod store_support;
 
 use std::fs;

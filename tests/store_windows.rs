@@ -355,3 +355,40 @@ fn an_empty_profile_is_a_window_too() {
     assert_eq!((rows.len(), rows[0].summary.samples, rows[0].summary.covered), (1, 0, 60 * SECOND));
     assert_eq!(Store::open(folder.path()).unwrap().rows(UnixNanos(0)..UnixNanos(1)).unwrap(), []);
 }
+
+#[test]
+fn whoever_reads_while_windows_are_merged_sees_all_of_them_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = open(folder.path());
+    write_minutes(&mut writer, 0..60);
+    let before = totals(folder.path());
+    let merging = std::thread::spawn(move || {
+        tend(&mut writer, at(7200), &Policy { five_minutes_after: Some(minutes(0)), ..Policy::default() });
+        tend(&mut writer, at(7200), &Policy { hours_after: Some(minutes(0)), ..Policy::default() });
+    });
+    let mut reads = 0;
+    while !merging.is_finished() || reads == 0 {
+        assert_eq!(totals(folder.path()), before, "after {reads} reads");
+        reads += 1;
+    }
+    merging.join().unwrap();
+    assert_eq!((rows(folder.path()).len(), totals(folder.path())), (1, before));
+}
+
+#[test]
+fn files_of_others_stay_when_windows_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = open(folder.path());
+    write_minutes(&mut writer, 0..3);
+    let hour = folder.path().join("2026-11-23/14");
+    let others = [
+        "notes.txt",
+        "web1.cpu.20261123T140000Z-20261123T140100Z.svg",
+        "web1.cpu.20261123T150000Z-20261123T150100Z.pb.gz",
+    ];
+    others.iter().for_each(|name| fs::write(hour.join(name), "mine").unwrap());
+    let tended = writer.tend(at(7200), &Policy { max_age: Some(minutes(1)), ..Policy::default() }).unwrap();
+    assert_eq!((tended.removed, writer.usage().windows), (3, 0));
+    assert_eq!(files(&hour).len(), 3);
+    others.iter().for_each(|name| assert_eq!(fs::read(hour.join(name)).unwrap(), b"mine"));
+}

@@ -12,6 +12,9 @@ use super::{Level, Row, StoreError, Summary, folder};
 use crate::encode::{self, FileError};
 use crate::profile::Profile;
 
+/// How often a day is read anew that others change meanwhile. A recorder changes it once a window.
+const ATTEMPTS: usize = 10;
+
 /// The files of a day, by the names that the index has for them.
 pub(super) struct DayFiles {
     files: FxHashMap<String, FileName>,
@@ -43,10 +46,35 @@ pub(super) fn read(
     wanted: impl Fn(&FileName) -> bool,
     names: &mut Names,
 ) -> Result<Vec<Entry>, StoreError> {
-    let files = DayFiles::list(directory, day)?;
-    if !files.files.values().any(&wanted) {
-        return Ok(Vec::new());
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let of_day = read_once(directory, day, &wanted, names)?;
+        if of_day.is_steady || attempts == ATTEMPTS {
+            return Ok(of_day.entries);
+        }
     }
+}
+
+/// The windows of a day as they were found.
+struct OfDay {
+    entries: Vec<Entry>,
+    /// Whether all that was listed was still there when it was read. A file that was not may have been merged
+    /// into one that came after the list.
+    is_steady: bool,
+}
+
+fn read_once(
+    directory: &Path,
+    day: Day,
+    wanted: &impl Fn(&FileName) -> bool,
+    names: &mut Names,
+) -> Result<OfDay, StoreError> {
+    let files = DayFiles::list(directory, day)?;
+    if !files.files.values().any(wanted) {
+        return Ok(OfDay { entries: Vec::new(), is_steady: true });
+    }
+    let mut is_steady = true;
     let (mut entries, mut merged) = (FxHashMap::default(), FxHashSet::default());
     let mut unknown: FxHashMap<&str, &FileName> = files.files.iter().map(|(key, file)| (&**key, file)).collect();
     let mut rows = Rows::of(directory, day)?;
@@ -62,7 +90,10 @@ pub(super) fn read(
     }
     // A window that does not count itself may still tell that others are in it.
     for (key, file) in unknown.into_iter().filter(|(_, file)| wanted(file) || file.name.level != Level::Window) {
-        let Some(Described { entry, .. }) = describe(directory, file)? else { continue };
+        let Some(Described { entry, .. }) = describe(directory, file)? else {
+            is_steady = false;
+            continue;
+        };
         merged.extend(entry.inputs.iter().cloned());
         entries.extend(wanted(file).then(|| (key.to_owned(), entry)));
     }
@@ -72,7 +103,7 @@ pub(super) fn read(
         entry.row.pinned = files.pins.contains(&name(entry));
     }
     entries.sort_unstable_by(|a, b| (a.row.name.start, &a.row.path).cmp(&(b.row.name.start, &b.row.path)));
-    Ok(entries)
+    Ok(OfDay { entries, is_steady })
 }
 
 /// The names of the files that were merged into others of a day, whether they are still there or not.
@@ -101,7 +132,7 @@ pub(super) fn without_row(directory: &Path, day: Day) -> Result<Unindexed, Store
     let alive = files.files.len() - missing.len();
     let mut missing: Vec<FileName> = missing.into_iter().filter_map(|key| files.get(key)).cloned().collect();
     missing.sort_unstable();
-    Ok(Unindexed { missing, useless, alive, merged, files })
+    Ok(Unindexed { missing, useless, alive, merged })
 }
 
 /// How an index differs from its folders.
@@ -114,8 +145,6 @@ pub(super) struct Unindexed {
     pub(super) alive: usize,
     /// The names of the files that were merged into those with a row.
     pub(super) merged: FxHashSet<String>,
-    /// What is there.
-    pub(super) files: DayFiles,
 }
 
 /// What a file was found to hold.

@@ -89,7 +89,8 @@ impl Store {
     /// Reads a window.
     ///
     /// # Errors
-    /// [`StoreError::Window`] if its file is gone, or damaged.
+    /// [`StoreError::Window`] if its file is damaged, or gone: a recorder may have removed it since it was listed, or merged it into
+    /// another one, which a new list has.
     pub fn load(&self, row: &Row) -> Result<Profile, StoreError> {
         Ok(encode::read_file(&self.path(row))?)
     }

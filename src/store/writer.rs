@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 use super::compact::Compactor;
 use super::day::{self, entry_of};
 use super::folder::{self, INDEX};
-use super::index::{self, Appender, Entry};
+use super::index::{self, Appender, Entry, Head};
 use super::lock::Lock;
 use super::name::{Day, FileName, Hour};
 use super::{Source, StoreError, WindowName, retain};
@@ -226,7 +226,10 @@ impl Writer {
     pub(super) fn mend(&mut self, day: Day) -> Result<FxHashSet<String>, StoreError> {
         let mut found = day::without_row(&self.directory, day)?;
         if found.useless > found.alive {
-            index::rewrite(&self.directory, day, self.source, |head| found.files.get(&head.file).is_some())?;
+            // Asked of the disk, and not of the list: another writer may have added a window since.
+            let (folder, mut kept) = (self.directory.join(day.folder()), FxHashSet::default());
+            let keep = |head: &Head| folder.join(&head.file).is_file() && kept.insert(head.file.clone());
+            index::rewrite(&self.directory, day, self.source, keep)?;
         }
         for file in &found.missing {
             let Some(described) = day::describe(&self.directory, file)? else { continue };

@@ -1,5 +1,5 @@
 //! Windows for a directory.
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, clippy::expect_used, reason = "each test uses a part, and one that cannot write a window fails")]
 
 #[path = "../encode_support/mod.rs"]
 mod encode_support;
