@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::report::text::{amount, printable};
+use super::show::{amount, printable};
 use super::{UsageError, when};
 use crate::ids::UnixNanos;
 use crate::store::{self, Damaged, Listing, Row, Source, Store};
