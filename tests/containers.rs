@@ -58,7 +58,7 @@ impl Container {
 
     /// `rprof record` in namespaces of the container, to the standard output.
     fn enter(&self, namespaces: &[&str], options: &[&str]) -> Command {
-        self.enter_for(namespaces, &[options, &["-o", "-"]].concat())
+        self.enter_for(namespaces, &[options, &["-o", "-", "--format", "pprof"]].concat())
     }
 
     fn enter_for(&self, namespaces: &[&str], options: &[&str]) -> Command {
@@ -140,7 +140,7 @@ fn what_a_container_cannot_do_is_said() {
     // The PID namespace alone: /proc is still the host's, whose numbers are others.
     let mut half = Command::new("nsenter");
     half.args(["-t", &container.pid.to_string(), "-p", "--", env!("CARGO_BIN_EXE_rprof"), "record", "-p", &pid]);
-    let failed = Attempt::of(half.args(["--duration", "0.1", "-o", "-"]));
+    let failed = Attempt::of(half.args(["--duration", "0.1", "-o", "/dev/null"]));
     assert!(failed.status == Some(255) && failed.said.contains("another PID namespace"), "{}", failed.said);
     drop(container);
     let bare = Container::start(&c("chain.c", STATIC), &[]);

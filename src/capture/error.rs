@@ -2,8 +2,6 @@
 
 use std::io;
 
-use super::namespace::ProcError;
-
 /// Why nothing can be captured.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
@@ -29,9 +27,6 @@ pub enum CaptureError {
         /// The sysctl.
         paranoid: String,
     },
-    /// /proc does not tell of the processes that can be sampled from here.
-    #[error("{0}")]
-    Proc(#[from] ProcError),
     /// The machine has no such event.
     #[error(
         "event '{name}' is not supported on this machine (no hardware counters: a virtual machine without a PMU?); try -e cpu-clock"

@@ -15,6 +15,6 @@ pub use attr::{CallGraph, MAX_STACK_BYTES};
 pub use error::CaptureError;
 pub use event::{Event, EventError, Rate, parse_list};
 pub use live::{CpuChange, Live, Settings, Sharing};
-pub use namespace::ProcError;
+pub use namespace::{ProcError, check_proc, in_first_pid_namespace};
 pub use selector::{Choice, Selector, SelectorError};
 pub use target::{Scope, Target, online_cpus, parse_cpus, process_of, threads};

@@ -23,7 +23,7 @@ pub enum ProcError {
 ///
 /// # Errors
 /// [`ProcError`] if it is another one's, or not mounted.
-pub(super) fn check_proc() -> Result<(), ProcError> {
+pub fn check_proc() -> Result<(), ProcError> {
     judge(fs::read_link("/proc/self"), std::process::id())
 }
 
@@ -43,7 +43,8 @@ fn judge(link: io::Result<std::path::PathBuf>, own: u32) -> Result<(), ProcError
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Whether we are in the first PID namespace, that of the host.
-pub(super) fn is_first() -> bool {
+#[must_use]
+pub fn in_first_pid_namespace() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace == Path::new(FIRST_PID_NAMESPACE))
 }
 

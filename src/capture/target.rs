@@ -64,7 +64,7 @@ impl Scope {
     #[must_use]
     pub fn new(target: &Target, follow: bool) -> Scope {
         match target {
-            Target::System | Target::Cgroups(_) => Scope::Everything { numbered: !namespace::is_first() },
+            Target::System | Target::Cgroups(_) => Scope::Everything { numbered: !namespace::in_first_pid_namespace() },
             Target::Processes(pids) if !follow => Scope::threads(pids.iter().flat_map(|&pid| threads(pid))),
             Target::Processes(pids) => {
                 Scope::Processes { pids: pids.iter().copied().collect(), follow, before_exec: None }

@@ -10,6 +10,8 @@ use std::path::Path;
 use caps::{CapSet, Capability};
 use nix::sys::resource::{Resource, getrlimit};
 
+use crate::capture;
+
 /// Tell what this kernel and these privileges allow, and the command that mends the rest
 #[derive(clap::Args, Debug)]
 pub struct DoctorArgs {}
@@ -24,22 +26,24 @@ pub fn run(_: &DoctorArgs) -> anyhow::Result<i32> {
     Ok(if own_commands(&host).works { 0 } else { 1 })
 }
 
-/// The inode of the first PID namespace (`PROC_PID_INIT_INO` of the kernel).
-const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
-
 /// The capabilities that rprof can use, and for what.
-const CAPABILITIES: [(Capability, &str); 7] = [
+const CAPABILITIES: [(Capability, &str); 9] = [
     (Capability::CAP_PERFMON, "events on any process, on whole CPUs and in the kernel"),
     (Capability::CAP_SYS_PTRACE, "the mappings and programs of other users' processes"),
     (Capability::CAP_SYSLOG, "the addresses of the kernel's functions"),
     (Capability::CAP_DAC_READ_SEARCH, "tracefs and programs that only their owner may read"),
     (Capability::CAP_IPC_LOCK, "rings larger than kernel.perf_event_mlock_kb"),
-    (Capability::CAP_SYS_ADMIN, "all of these, and programs deleted while they run"),
+    (
+        Capability::CAP_CHECKPOINT_RESTORE,
+        "programs deleted while they run, with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+    ),
+    (Capability::CAP_SYS_NICE, "rings emptied in time on a busy host"),
+    (Capability::CAP_SYS_ADMIN, "in place of CAP_PERFMON, CAP_SYSLOG and CAP_CHECKPOINT_RESTORE"),
     (Capability::CAP_BPF, "nothing yet"),
 ];
 
 /// Everything that rprof makes use of, in one command: each `setcap` replaces what the one before gave.
-const SETCAP: &str = "sudo setcap cap_perfmon,cap_sys_ptrace,cap_syslog,cap_dac_read_search,cap_ipc_lock+ep";
+const SETCAP: &str = "sudo setcap cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_checkpoint_restore,cap_syslog,cap_sys_nice,cap_ipc_lock+ep";
 
 /// Everything that the answers follow from.
 #[derive(Clone, Debug, Default)]
@@ -97,8 +101,7 @@ impl Host {
             pmu: has_pmu(),
             kernel_names: kernel_names(),
             debug_files: fs::read_dir("/usr/lib/debug").is_ok_and(|mut entries| entries.next().is_some()),
-            first_pid_namespace: fs::read_link("/proc/self/ns/pid")
-                .is_ok_and(|at| at == Path::new(FIRST_PID_NAMESPACE)),
+            first_pid_namespace: capture::in_first_pid_namespace(),
             seccomp: text("/proc/self/status").is_some_and(|status| status.contains("\nSeccomp:\t2")),
         }
     }

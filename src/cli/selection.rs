@@ -170,6 +170,8 @@ fn target(args: &WhatArgs, lasting: bool, screen: &Screen) -> anyhow::Result<(Ta
     if asked_for_tasks && args.all_cpus {
         screen.say("-p and -t choose tasks, so -a is left aside");
     }
+    // Before it is asked who lives.
+    capture::check_proc()?;
     let selector = selector(args, lasting)?;
     if asked_for_tasks && !selector.is_empty() {
         return Err(usage(

@@ -28,10 +28,9 @@ impl Live {
     /// # Errors
     /// [`CaptureError`], with what to do about it.
     pub fn open(settings: Settings) -> Result<Live, CaptureError> {
-        namespace::check_proc()?;
         sys::raise_file_limit();
         let mut live = Live::prepare(settings)?;
-        if matches!(live.settings.target, Target::System) && !namespace::is_first() {
+        if matches!(live.settings.target, Target::System) && !namespace::in_first_pid_namespace() {
             live.notes.push("in a PID namespace: only the processes in it are recorded".into());
         }
         match live.open_everything() {
