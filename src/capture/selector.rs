@@ -174,7 +174,8 @@ fn pattern(what: &'static str, text: &str) -> Result<Pattern, SelectorError> {
 /// The kernel cuts names; one that is given in full is cut likewise.
 fn cut(name: &str) -> &str {
     let plain = !name.contains(['*', '?', '[']);
-    if plain { &name[..name.floor_char_boundary(COMM_BYTES)] } else { name }
+    let end = (0..=COMM_BYTES.min(name.len())).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
+    if plain { &name[..end] } else { name }
 }
 
 /// What was found out of a process.

@@ -5,14 +5,14 @@ pub mod continuous;
 pub mod doctor;
 pub mod ls;
 pub mod pin;
+pub mod query;
 pub mod record;
 pub mod report;
 pub mod selection;
+pub mod show;
 pub mod snapshot;
 pub mod status;
 mod values;
-pub mod query;
-pub mod show;
 pub mod when;
 
 use std::ffi::OsString;
@@ -38,11 +38,11 @@ enum Command {
     Record(Box<record::RecordArgs>),
     Snapshot(Box<snapshot::SnapshotArgs>),
     Status(status::StatusArgs),
-    Report(report::ReportArgs),
+    Report(Box<report::ReportArgs>),
     Ls(ls::LsArgs),
     Pin(pin::PinArgs),
     Compact(compact::CompactArgs),
-    Query(query::QueryArgs),
+    Query(Box<query::QueryArgs>),
     Doctor(doctor::DoctorArgs),
 }
 

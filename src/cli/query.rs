@@ -366,7 +366,7 @@ fn table(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyhow::R
 fn counts(args: &QueryArgs, sum: &Sum, column: usize) -> Counts {
     let all = sum.answer.totals.get(column).copied().unwrap_or(0);
     let total = if args.show.relative_percentages { sum.answer.profile.total(column) } else { all };
-    Counts::new(&sum.answer.profile, column, total, &args.show).as_cpus(sum.covered)
+    Counts::new(&sum.answer.profile, column, total, &args.show).with_cpus(sum.covered)
 }
 
 /// What part of the asked time the answer is of, and what is wrong with it.

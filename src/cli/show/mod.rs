@@ -126,7 +126,7 @@ impl Counts {
     }
 
     /// Tells values as CPUs over a time (in nanoseconds), if they are times and no unit was asked for.
-    pub(super) fn as_cpus(mut self, covered: i64) -> Counts {
+    pub(super) fn with_cpus(mut self, covered: i64) -> Counts {
         if matches!(self.measure, Measure::Suited) && self.unit == "nanoseconds" && covered > 0 {
             self.measure = Measure::Cpus(covered);
         }
