@@ -1,13 +1,19 @@
 //! Command line: arguments and one file a command.
 
+pub mod compact;
 pub mod continuous;
 pub mod doctor;
+pub mod ls;
+pub mod pin;
+pub mod query;
 pub mod record;
 pub mod report;
 pub mod selection;
+pub mod show;
 pub mod snapshot;
 pub mod status;
 mod values;
+pub mod when;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -32,7 +38,11 @@ enum Command {
     Record(Box<record::RecordArgs>),
     Snapshot(Box<snapshot::SnapshotArgs>),
     Status(status::StatusArgs),
-    Report(report::ReportArgs),
+    Report(Box<report::ReportArgs>),
+    Ls(ls::LsArgs),
+    Pin(pin::PinArgs),
+    Compact(compact::CompactArgs),
+    Query(Box<query::QueryArgs>),
     Doctor(doctor::DoctorArgs),
 }
 
@@ -41,7 +51,7 @@ enum Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let line = arguments.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let parsed = match Arguments::try_parse_from(arguments) {
+    let parsed = match Arguments::try_parse_from(spelled(arguments)) {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help goes to the standard output, and a closed one is no error of ours.
@@ -54,6 +64,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Snapshot(args) => snapshot::run(args, &line),
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),
+        Command::Ls(args) => ls::run(args).map(|()| 0),
+        Command::Pin(args) => pin::run(args).map(|()| 0),
+        Command::Compact(args) => compact::run(args).map(|()| 0),
+        Command::Query(args) => query::run(args).map(|()| 0),
         Command::Doctor(args) => doctor::run(args),
     };
     match result {
@@ -63,6 +77,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(if error.is::<UsageError>() { USAGE } else { FAILURE })
         }
     }
+}
+
+/// The command line as clap reads it: `report` and `query` take pprof's options with one dash too.
+fn spelled(arguments: Vec<OsString>) -> Vec<OsString> {
+    let shows = arguments.get(1).is_some_and(|command| command == "report" || command == "query");
+    if shows { show::with_two_dashes(arguments) } else { arguments }
 }
 
 /// A command line that means nothing, found only when it was looked at closely.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::report::text::amount;
+use super::show::amount;
 use crate::session::status::{STATUS, read};
 use crate::store;
 
@@ -102,5 +102,5 @@ fn show(metrics: &BTreeMap<String, f64>, runs: bool, age: Duration) -> anyhow::R
         ),
         ("disk", format!("{} in {} files", bytes("rprof_disk_bytes"), count("rprof_files"))),
     ];
-    Ok(rows.iter().map(|(name, text)| format!("{name:<10} {}\n", super::report::text::printable(text))).collect())
+    Ok(rows.iter().map(|(name, text)| format!("{name:<10} {}\n", super::show::printable(text))).collect())
 }

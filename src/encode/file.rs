@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::{DecodeError, EncodeError, Format, WriteOptions, decode};
+use super::{DecodeError, EncodeError, Format, WriteOptions, decode_with};
 use crate::profile::Profile;
 
 /// Bytes of a file that are read at most: as many as a profile may have when decompressed.
@@ -89,20 +89,37 @@ pub fn write_file_with(
 /// # Errors
 /// [`FileError`] if it cannot be read, or is no profile.
 pub fn read_file(path: &Path) -> Result<Profile, FileError> {
-    let name = || path.display().to_string();
-    let bytes = read_bounded(path).map_err(|source| FileError::Read { path: name(), source })?;
-    decode(&bytes).map_err(|source| FileError::Decode { path: name(), source })
+    FileReader::default().read(path)
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads one file after the other into the same room.
+#[derive(Debug, Default)]
+pub struct FileReader {
+    bytes: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl FileReader {
+    /// As [`read_file`].
+    ///
+    /// # Errors
+    /// [`FileError`] if it cannot be read, or is no profile.
+    pub fn read(&mut self, path: &Path) -> Result<Profile, FileError> {
+        let name = || path.display().to_string();
+        self.bytes.clear();
+        read_bounded(path, &mut self.bytes).map_err(|source| FileError::Read { path: name(), source })?;
+        decode_with(&self.bytes, &mut self.plain).map_err(|source| FileError::Decode { path: name(), source })
+    }
+}
+
+fn read_bounded(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
     let source: Box<dyn Read> =
         if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
-    let mut bytes = Vec::new();
-    source.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    source.take(MAX_FILE + 1).read_to_end(bytes)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MAX_FILE} bytes")));
     }
-    Ok(bytes)
+    Ok(())
 }
 
 enum Destination {

@@ -101,7 +101,7 @@ pub(super) fn recognize(bytes: &[u8]) -> bool {
 }
 
 /// Reads folded stacks of any program. Counts may have a fraction, as some write them; they are rounded.
-pub(super) fn read(bytes: &[u8]) -> Result<Profile, DecodeError> {
+pub(super) fn read(bytes: &[u8], _: &mut Vec<u8>) -> Result<Profile, DecodeError> {
     let text = String::from_utf8_lossy(bytes);
     let mut reader = Reader::default();
     for (index, line) in text.lines().enumerate().map(|(index, line)| (index, line.trim())) {

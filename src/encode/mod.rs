@@ -6,11 +6,12 @@ mod file;
 mod flamegraph;
 mod folded;
 mod pprof;
+mod wire;
 
 use std::io::{self, Write};
 use std::path::Path;
 
-pub use file::{FileError, read_file, write_file, write_file_with};
+pub use file::{FileError, FileReader, read_file, write_file, write_file_with};
 
 use crate::profile::{CheckError, Profile, UnknownValue};
 
@@ -32,8 +33,8 @@ pub struct Format {
 pub struct Reader {
     /// Whether bytes may be of this format.
     pub recognize: fn(&[u8]) -> bool,
-    /// Reads a profile.
-    pub read: fn(&[u8]) -> Result<Profile, DecodeError>,
+    /// Reads a profile. The second argument is room for what is decompressed, which can be used again.
+    pub read: fn(&[u8], &mut Vec<u8>) -> Result<Profile, DecodeError>,
 }
 
 /// All formats, in the order in which they are listed and tried.
@@ -169,12 +170,17 @@ impl Format {
 /// # Errors
 /// [`DecodeError`] if it is of no known format, or damaged.
 pub fn decode(bytes: &[u8]) -> Result<Profile, DecodeError> {
+    decode_with(bytes, &mut Vec::new())
+}
+
+/// As [`decode`], with room for what is decompressed.
+fn decode_with(bytes: &[u8], room: &mut Vec<u8>) -> Result<Profile, DecodeError> {
     if bytes.starts_with(b"PERFILE2") || bytes.starts_with(b"2ELIFREP") {
         return Err(DecodeError::PerfData);
     }
     let readers = || FORMATS.iter().filter_map(|format| format.read.as_ref());
     match readers().find(|reader| (reader.recognize)(bytes)) {
-        Some(reader) => (reader.read)(bytes),
+        Some(reader) => (reader.read)(bytes, room),
         None => Err(DecodeError::Unrecognized),
     }
 }

@@ -7,8 +7,10 @@
 
 mod build;
 mod check;
+mod filter;
 mod merge;
 mod quality;
+mod scale;
 mod strings;
 mod view;
 
@@ -16,8 +18,10 @@ use rustc_hash::FxHashMap;
 
 pub use build::{Namer, TIME_LABEL, build};
 pub use check::CheckError;
+pub use filter::{Filter, TagFilter, TagFilterError};
 pub use merge::{KeptLabels, MergeError, MergeOptions, Merger};
 pub use quality::{COMMAND, Quality, cpus_comment, event_comment, health_comments, merged_comment, unit_name};
+pub use scale::{converts, scale};
 pub use strings::{StringId, Strings};
 pub use view::{FrameView, Origin, UnknownValue};
 

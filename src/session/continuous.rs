@@ -44,7 +44,7 @@ pub struct Continuous {
     pub metrics: Option<PathBuf>,
 }
 
-/// Records windows until the target, the command or the time ends, or a signal comes; answers the exit status as [`super::record`].
+/// Records windows until the target, the command or the time ends, or a signal comes; answers the exit status as [`super::record()`].
 ///
 /// # Errors
 /// [`RecordingError`] if nothing could be begun; what happens later is told and counted, and the recorder goes on.

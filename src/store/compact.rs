@@ -22,7 +22,7 @@ const FIVE_MINUTES: i64 = 300_000_000_000;
 /// The format of merged windows. Folded stacks have no place for what they were made of, so they are not merged.
 const ENDING: &str = "pb.gz";
 /// Labels of single threads and moments, for which merged windows have no room.
-const DROPPED: [&str; 3] = ["tid", "timestamp", "timestamp_ns"];
+const DROPPED: [&str; 2] = ["tid", "timestamp_ns"];
 
 /// How far the windows of a directory are merged.
 #[derive(Debug, Default)]

@@ -12,6 +12,9 @@ use super::{Level, Row, StoreError, Summary, folder};
 use crate::encode::{self, FileError};
 use crate::profile::Profile;
 
+/// How often a day is read anew that others change meanwhile. A recorder changes it once a window.
+const ATTEMPTS: usize = 10;
+
 /// The files of a day, by the names that the index has for them.
 pub(super) struct DayFiles {
     files: FxHashMap<String, FileName>,
@@ -43,10 +46,35 @@ pub(super) fn read(
     wanted: impl Fn(&FileName) -> bool,
     names: &mut Names,
 ) -> Result<Vec<Entry>, StoreError> {
-    let files = DayFiles::list(directory, day)?;
-    if !files.files.values().any(&wanted) {
-        return Ok(Vec::new());
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let of_day = read_once(directory, day, &wanted, names)?;
+        if of_day.is_steady || attempts == ATTEMPTS {
+            return Ok(of_day.entries);
+        }
     }
+}
+
+/// The windows of a day as they were found.
+struct OfDay {
+    entries: Vec<Entry>,
+    /// Whether all that was listed was still there when it was read. A file that was not may have been merged
+    /// into one that came after the list.
+    is_steady: bool,
+}
+
+fn read_once(
+    directory: &Path,
+    day: Day,
+    wanted: &impl Fn(&FileName) -> bool,
+    names: &mut Names,
+) -> Result<OfDay, StoreError> {
+    let files = DayFiles::list(directory, day)?;
+    if !files.files.values().any(wanted) {
+        return Ok(OfDay { entries: Vec::new(), is_steady: true });
+    }
+    let mut is_steady = true;
     let (mut entries, mut merged) = (FxHashMap::default(), FxHashSet::default());
     let mut unknown: FxHashMap<&str, &FileName> = files.files.iter().map(|(key, file)| (&**key, file)).collect();
     let mut rows = Rows::of(directory, day)?;
@@ -62,7 +90,10 @@ pub(super) fn read(
     }
     // A window that does not count itself may still tell that others are in it.
     for (key, file) in unknown.into_iter().filter(|(_, file)| wanted(file) || file.name.level != Level::Window) {
-        let Some(Described { entry, .. }) = describe(directory, file)? else { continue };
+        let Some(Described { entry, .. }) = describe(directory, file)? else {
+            is_steady = false;
+            continue;
+        };
         merged.extend(entry.inputs.iter().cloned());
         entries.extend(wanted(file).then(|| (key.to_owned(), entry)));
     }
@@ -72,43 +103,36 @@ pub(super) fn read(
         entry.row.pinned = files.pins.contains(&name(entry));
     }
     entries.sort_unstable_by(|a, b| (a.row.name.start, &a.row.path).cmp(&(b.row.name.start, &b.row.path)));
-    Ok(entries)
+    Ok(OfDay { entries, is_steady })
 }
 
 /// The names of the files that were merged into others of a day, whether they are still there or not.
 pub(super) fn merged(directory: &Path, day: Day) -> Result<FxHashSet<String>, StoreError> {
-    let files = DayFiles::list(directory, day)?;
-    let mut merged = FxHashSet::default();
-    let mut known = FxHashSet::default();
-    let mut rows = Rows::of(directory, day)?;
-    let path = index::path(directory, day);
-    while let Some((head, _)) = rows.next_with_head().map_err(|error| StoreError::io("read", &path)(error))? {
-        if files.get(&head.file).is_some() {
-            merged.extend(head.inputs);
-            known.insert(head.file);
-        }
-    }
-    let unread = |(key, file): &(&String, &FileName)| file.name.level != Level::Window && !known.contains(*key);
-    for (_, file) in files.files.iter().filter(unread) {
+    let Unindexed { missing, mut merged, .. } = without_row(directory, day)?;
+    for file in missing.iter().filter(|file| file.name.level != Level::Window) {
         merged.extend(describe(directory, file)?.into_iter().flat_map(|described| described.entry.inputs));
     }
     Ok(merged)
 }
 
-/// The files that have no row, or only a damaged one.
+/// Compares the index of a day with its folders.
 pub(super) fn without_row(directory: &Path, day: Day) -> Result<Unindexed, StoreError> {
     let files = DayFiles::list(directory, day)?;
     let mut missing: FxHashSet<&str> = files.files.keys().map(|key| &**key).collect();
-    let (mut rows, mut dead) = (Rows::of(directory, day)?, 0);
+    let (mut rows, mut useless, mut merged) = (Rows::of(directory, day)?, 0, FxHashSet::default());
     let path = index::path(directory, day);
     while let Some((head, _)) = rows.next_with_head().map_err(|error| StoreError::io("read", &path)(error))? {
         // A second row of a file is as useless as one of a file that is gone.
-        dead += usize::from(!missing.remove(&*head.file));
+        useless += usize::from(!missing.remove(&*head.file));
+        if files.get(&head.file).is_some() {
+            merged.extend(head.inputs);
+        }
     }
+    useless += rows.bad();
     let alive = files.files.len() - missing.len();
     let mut missing: Vec<FileName> = missing.into_iter().filter_map(|key| files.get(key)).cloned().collect();
     missing.sort_unstable();
-    Ok(Unindexed { missing, useless: dead + rows.bad(), alive, files })
+    Ok(Unindexed { missing, useless, alive, merged })
 }
 
 /// How an index differs from its folders.
@@ -119,8 +143,8 @@ pub(super) struct Unindexed {
     pub(super) useless: usize,
     /// Rows that are right.
     pub(super) alive: usize,
-    /// What is there.
-    pub(super) files: DayFiles,
+    /// The names of the files that were merged into those with a row.
+    pub(super) merged: FxHashSet<String>,
 }
 
 /// What a file was found to hold.

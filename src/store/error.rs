@@ -18,6 +18,9 @@ pub enum StoreError {
         /// The directory.
         directory: PathBuf,
     },
+    /// There is no such directory.
+    #[error("there is no directory {}; rprof record --continuous -o {} makes and fills it", .0.display(), .0.display())]
+    NoDirectory(PathBuf),
     /// The kernel refused something.
     #[error("cannot {what} {}: {source}{}", .path.display(), mend(.source, .path))]
     Io {

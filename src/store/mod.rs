@@ -8,8 +8,11 @@ mod folder;
 mod index;
 mod lock;
 mod name;
+mod query;
 mod reader;
 mod retain;
+mod selector;
+mod series;
 mod summary;
 mod window;
 mod writer;
@@ -18,7 +21,10 @@ use std::path::PathBuf;
 
 pub use error::StoreError;
 pub use lock::recorder;
+pub use query::{Answer, Plan, Prepare, Query, QueryError, TIMESTAMP};
 pub use reader::{Damaged, Listing, Store};
+pub use selector::{Selector, SelectorError};
+pub use series::{By, Line, Series};
 pub use window::{Level, Row, Source, Summary, Total, WindowName};
 pub use writer::{Policy, Tended, Usage, Writer, Written};
 

@@ -44,9 +44,12 @@ impl Store {
     /// Opens a directory.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if it is not there, or may not be listed.
+    /// [`StoreError::NoDirectory`] if it is not there, and [`StoreError::Io`] if it may not be listed.
     pub fn open(directory: &Path) -> Result<Store, StoreError> {
-        fs::read_dir(directory).map_err(StoreError::io("open", directory))?;
+        fs::read_dir(directory).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::NoDirectory(directory.into()),
+            _ => StoreError::io("open", directory)(error),
+        })?;
         Ok(Store { directory: directory.into() })
     }
 
@@ -86,7 +89,8 @@ impl Store {
     /// Reads a window.
     ///
     /// # Errors
-    /// [`StoreError::Window`] if its file is gone, or damaged.
+    /// [`StoreError::Window`] if its file is damaged, or gone: a recorder may have removed it since it was listed, or merged it into
+    /// another one, which a new list has.
     pub fn load(&self, row: &Row) -> Result<Profile, StoreError> {
         Ok(encode::read_file(&self.path(row))?)
     }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
@@ -14,6 +15,9 @@ use crate::ids::UnixNanos;
 
 /// Windows that one step removes at most: some 100 ms.
 const MAX_REMOVED: usize = 4096;
+
+/// The unit of `st_blocks`, whatever the file system's own is.
+const BLOCK: u64 = 512;
 
 /// What is too much.
 struct Excess {
@@ -41,10 +45,11 @@ impl Excess {
         self.bytes > 0 || self.windows > 0 || self.missing > 0
     }
 
-    fn removed(&mut self, bytes: u64) {
+    /// A window is gone: its bytes, and those that the file system had given it.
+    fn removed(&mut self, bytes: u64, allocated: u64) {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.windows = self.windows.saturating_sub(1);
-        self.missing = self.missing.saturating_sub(bytes);
+        self.missing = self.missing.saturating_sub(allocated);
     }
 }
 
@@ -79,10 +84,11 @@ pub(super) fn step(
 }
 
 fn remove(writer: &mut Writer, file: &FileName, excess: &mut Excess, tended: &mut Tended) {
-    let bytes = fs::metadata(writer.directory.join(file.path())).map_or(0, |data| data.len());
+    let found = fs::metadata(writer.directory.join(file.path()));
+    let (bytes, allocated) = found.map_or((0, 0), |data| (data.len(), data.blocks() * BLOCK));
     match writer.remove(file, bytes) {
         Ok(_) => {
-            excess.removed(bytes);
+            excess.removed(bytes, allocated);
             tended.removed += 1;
             tended.removed_bytes += bytes;
         }

@@ -6,12 +6,13 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashSet;
 use tempfile::NamedTempFile;
 
 use super::compact::Compactor;
 use super::day::{self, entry_of};
 use super::folder::{self, INDEX};
-use super::index::{self, Appender, Entry};
+use super::index::{self, Appender, Entry, Head};
 use super::lock::Lock;
 use super::name::{Day, FileName, Hour};
 use super::{Source, StoreError, WindowName, retain};
@@ -200,14 +201,15 @@ impl Writer {
 
     /// Finishes what a killed writer began in a day.
     fn open_day(&mut self, day: Day) -> Result<(), StoreError> {
-        if let Err(error) = self.mend(day) {
-            if !error.is_full() {
-                return Err(error);
-            }
+        let merged = match self.mend(day) {
+            Ok(merged) => merged,
             // On a full disk readers do without rows; the windows are what counts.
-            self.incomplete.insert(day);
-        }
-        let merged = day::merged(&self.directory, day)?;
+            Err(error) if error.is_full() => {
+                self.incomplete.insert(day);
+                day::merged(&self.directory, day)?
+            }
+            Err(error) => return Err(error),
+        };
         for hour in folder::hours(&self.directory, day)? {
             let listing = folder::list(&self.directory, hour)?;
             let mine = listing.files.iter().filter(|file| file.name.source == self.source);
@@ -220,19 +222,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Brings the index of a day in line with its folders.
-    pub(super) fn mend(&mut self, day: Day) -> Result<(), StoreError> {
-        let found = day::without_row(&self.directory, day)?;
+    /// Brings the index of a day in line with its folders; tells the names of the files that were merged into others.
+    pub(super) fn mend(&mut self, day: Day) -> Result<FxHashSet<String>, StoreError> {
+        let mut found = day::without_row(&self.directory, day)?;
         if found.useless > found.alive {
-            index::rewrite(&self.directory, day, self.source, |head| found.files.get(&head.file).is_some())?;
+            // Asked of the disk, and not of the list: another writer may have added a window since.
+            let (folder, mut kept) = (self.directory.join(day.folder()), FxHashSet::default());
+            let keep = |head: &Head| folder.join(&head.file).is_file() && kept.insert(head.file.clone());
+            index::rewrite(&self.directory, day, self.source, keep)?;
         }
         for file in &found.missing {
             let Some(described) = day::describe(&self.directory, file)? else { continue };
             if described.lasting {
                 self.appender.append(&self.directory, day, &index::frame(&described.entry, file))?;
             }
+            found.merged.extend(described.entry.inputs);
         }
-        Ok(())
+        Ok(found.merged)
     }
 
     fn count(&mut self) -> Result<(), StoreError> {
@@ -317,7 +323,7 @@ impl Writer {
         let had = if file.name.start < self.newest {
             day::merged(&self.directory, file.hour().day())?
         } else {
-            Default::default()
+            FxHashSet::default()
         };
         let folder = self.directory.join(file.hour().folder());
         for number in 1..=MAX_NUMBER {

@@ -12,9 +12,21 @@ pub(in crate::cli) fn amount(value: i128, unit: &str) -> String {
 
 /// A share of a whole, with two decimals.
 #[allow(clippy::cast_precision_loss, reason = "two decimals are shown")]
-pub(super) fn percent(part: i128, whole: i128) -> String {
+pub(in crate::cli) fn percent(part: i128, whole: i128) -> String {
     let share = if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
     format!("{:.2} %", share * 100.0)
+}
+
+/// A time of a CPU (in nanoseconds) as the number of CPUs that it kept busy over another time.
+#[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub(in crate::cli) fn cpus(value: i128, covered: i64) -> String {
+    let cpus = value as f64 / covered.max(1) as f64;
+    match cpus.abs() {
+        size if size >= 99.95 => format!("{cpus:.1}"),
+        size if size >= 0.9995 => format!("{cpus:.2}"),
+        size if size >= 0.000_05 => format!("{cpus:.4}"),
+        _ => "0".into(),
+    }
 }
 
 /// A name without control characters, which a terminal would obey.
@@ -23,7 +35,7 @@ pub(in crate::cli) fn printable(name: &str) -> String {
 }
 
 /// A name cut to a width; that it was cut shows.
-pub(super) fn fit(name: &str, width: usize) -> String {
+pub(in crate::cli) fn fit(name: &str, width: usize) -> String {
     if name.chars().count() <= width {
         return name.to_owned();
     }

@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use anyhow::bail;
 use rustc_hash::FxHashMap;
 
-use super::text::fit;
-use super::{Counts, ReportArgs};
+use super::text::{fit, printable};
+use super::{Counts, ShowArgs};
 
 /// Deeper branches are not indented further: the names would have no room.
 const MAX_INDENT: usize = 24;
@@ -18,7 +18,7 @@ const MIN_NAME: usize = 20;
 const OFFERED: usize = 3;
 
 /// What calls what, from the roots of the stacks.
-pub(super) fn callees_of_roots(counts: &Counts, args: &ReportArgs, width: usize, out: &mut String) {
+pub(super) fn callees_of_roots(counts: &Counts, args: &ShowArgs, width: usize, out: &mut String) {
     let mut tree = Tree::default();
     for stack in &counts.stacks {
         tree.add(stack.rows.iter().rev(), stack.value);
@@ -30,49 +30,68 @@ pub(super) fn callees_of_roots(counts: &Counts, args: &ReportArgs, width: usize,
 pub(super) fn callers(
     counts: &Counts,
     function: &str,
-    args: &ReportArgs,
+    args: &ShowArgs,
     width: usize,
     out: &mut String,
 ) -> anyhow::Result<()> {
-    let wanted = find(counts, function)?;
-    let mut tree = Tree::default();
-    for stack in &counts.stacks {
-        if let Some(at) = stack.rows.iter().position(|row| wanted[*row]) {
-            tree.add(stack.rows[at..].iter(), stack.value);
-        }
-    }
-    out.push_str(&format!("callers of {function} (each line is called by the lines below it)\n"));
-    tree.print(counts, args.min_share, width, out);
-    Ok(())
+    out.push_str(&format!("callers of {} (each line is called by the lines below it)\n", printable(function)));
+    around(counts, function, args, width, out, |stack, found| {
+        let innermost = stack.iter().position(|&row| found[row].is_some())?;
+        Some((innermost, Box::new(stack[innermost + 1..].iter())))
+    })
 }
 
 /// What a function calls: each stack from the function's outermost call down.
 pub(super) fn callees(
     counts: &Counts,
     function: &str,
-    args: &ReportArgs,
+    args: &ShowArgs,
     width: usize,
     out: &mut String,
 ) -> anyhow::Result<()> {
-    let wanted = find(counts, function)?;
+    out.push_str(&format!("callees of {} (each line calls the lines below it)\n", printable(function)));
+    around(counts, function, args, width, out, |stack, found| {
+        let outermost = stack.iter().rposition(|&row| found[row].is_some())?;
+        Some((outermost, Box::new(stack[..outermost].iter().rev())))
+    })
+}
+
+/// Where in a stack the wanted function is, and the frames to go on with from there.
+type Around<'a> = Option<(usize, Box<dyn Iterator<Item = &'a usize> + 'a>)>;
+
+/// The tree from a function on. A function that was inlined into code of several modules is one root, whatever module it is in.
+fn around(
+    counts: &Counts,
+    function: &str,
+    args: &ShowArgs,
+    width: usize,
+    out: &mut String,
+    go_on: impl for<'a> Fn(&'a [usize], &[Option<usize>]) -> Around<'a>,
+) -> anyhow::Result<()> {
+    let found = find(counts, function)?;
     let mut tree = Tree::default();
     for stack in &counts.stacks {
-        if let Some(at) = stack.rows.iter().rposition(|row| wanted[*row]) {
-            tree.add(stack.rows[..=at].iter().rev(), stack.value);
+        if let Some((at, rest)) = go_on(&stack.rows, &found) {
+            tree.add(found[stack.rows[at]].iter().chain(rest), stack.value);
         }
     }
-    out.push_str(&format!("callees of {function} (each line calls the lines below it)\n"));
     tree.print(counts, args.min_share, width, out);
     Ok(())
 }
 
-/// The functions of this name; without one, those whose names contain it.
-fn find(counts: &Counts, function: &str) -> anyhow::Result<Vec<bool>> {
-    let matching =
-        |matches: &dyn Fn(&str) -> bool| -> Vec<bool> { counts.rows.iter().map(|row| matches(&row.name)).collect() };
-    let same = matching(&|name| name == function);
-    let found = if same.contains(&true) { same } else { matching(&|name| name.contains(function)) };
-    if found.contains(&true) {
+/// The rows of the functions of this name, without one of those whose names contain it: for each the first row of its name.
+fn find(counts: &Counts, function: &str) -> anyhow::Result<Vec<Option<usize>>> {
+    let is_same = |name: &str| name == function;
+    let exact = counts.rows.iter().any(|row| is_same(&row.name));
+    let matches = |name: &str| if exact { is_same(name) } else { name.contains(function) };
+    let mut first: FxHashMap<&str, usize> = FxHashMap::default();
+    let found = counts
+        .rows
+        .iter()
+        .enumerate()
+        .map(|(at, row)| matches(&row.name).then(|| *first.entry(&row.name).or_insert(at)));
+    let found: Vec<Option<usize>> = found.collect();
+    if found.iter().any(Option::is_some) {
         return Ok(found);
     }
     let mut near: Vec<&str> = counts.rows.iter().map(|row| &*row.name).collect();

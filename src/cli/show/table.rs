@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 
-use super::text::{amount, fit};
-use super::{Counts, ReportArgs, Sort};
+use super::text::{amount, fit, percent};
+use super::{Counts, ShowArgs, Sort};
 
 /// Room between two columns.
 const GAP: &str = "  ";
@@ -14,19 +14,30 @@ const MODULE_SHARE: usize = 3;
 
 /// What was counted in a function.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    own: i128,
-    total: i128,
-    samples: i128,
+pub(in crate::cli) struct FunctionSums {
+    /// In the function itself.
+    pub(in crate::cli) own: i128,
+    /// And in all that it called.
+    pub(in crate::cli) total: i128,
+    /// Samples with the function anywhere.
+    pub(in crate::cli) samples: i128,
+    /// What means of the first two are divided by.
+    divisors: (i128, i128),
 }
 
 /// Writes the table.
-pub(super) fn functions(counts: &Counts, args: &ReportArgs, width: usize, out: &mut String) {
-    let sums = sums(counts);
-    let order = order(&sums, args.sort);
+pub(super) fn functions_table(counts: &Counts, args: &ShowArgs, width: usize, out: &mut String) {
+    let mut sums = functions(counts);
+    let mut whole = counts.total;
+    if args.mean {
+        sums.iter_mut().for_each(FunctionSums::divide);
+        let divisor: i128 = counts.stacks.iter().map(|stack| stack.divisor).sum();
+        whole = whole.checked_div(divisor).unwrap_or(whole);
+    }
+    let order = order(&sums, counts, args);
     let limit = if args.limit == 0 { order.len() } else { args.limit };
     let shown = &order[..limit.min(order.len())];
-    let numbers = numbers(counts, &sums, shown);
+    let numbers = numbers(counts, &sums, shown, whole);
     let widths = widths(&numbers);
     let used: usize = widths.iter().map(|width| width + GAP.len()).sum();
     let room = width.saturating_sub(used).max(MIN_NAME);
@@ -43,44 +54,74 @@ pub(super) fn functions(counts: &Counts, args: &ReportArgs, width: usize, out: &
 }
 
 /// A recursive function is counted once a stack in its total.
-fn sums(counts: &Counts) -> Vec<Sums> {
-    let mut sums = vec![Sums::default(); counts.rows.len()];
+pub(in crate::cli) fn functions(counts: &Counts) -> Vec<FunctionSums> {
+    let mut sums = vec![FunctionSums::default(); counts.rows.len()];
     let mut seen_at = vec![usize::MAX; counts.rows.len()];
     for (index, stack) in counts.stacks.iter().enumerate() {
         if let Some(&leaf) = stack.rows.first() {
             sums[leaf].own += stack.value;
+            sums[leaf].divisors.0 += stack.divisor;
         }
         for &row in &stack.rows {
             if seen_at[row] != index {
                 seen_at[row] = index;
                 sums[row].total += stack.value;
                 sums[row].samples += stack.samples;
+                sums[row].divisors.1 += stack.divisor;
             }
         }
     }
     sums
 }
 
-fn order(sums: &[Sums], sort: Sort) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..sums.len()).filter(|&row| sums[row].total != 0 || sums[row].samples != 0).collect();
-    order.sort_by_key(|&row| match sort {
-        Sort::Own => Reverse((sums[row].own.abs(), sums[row].total.abs())),
-        Sort::Total => Reverse((sums[row].total.abs(), sums[row].own.abs())),
+impl FunctionSums {
+    /// Sums become means.
+    fn divide(&mut self) {
+        self.own = self.own.checked_div(self.divisors.0).unwrap_or(self.own);
+        self.total = self.total.checked_div(self.divisors.1).unwrap_or(self.total);
+    }
+}
+
+/// The rows to show, all of them, in their order; equal ones by name, so that the same profile gives the same table.
+pub(in crate::cli) fn order(sums: &[FunctionSums], counts: &Counts, args: &ShowArgs) -> Vec<usize> {
+    let least = least(counts, args.nodefraction);
+    let is_shown = |of: &FunctionSums| (of.total != 0 || of.samples != 0) && of.total.abs() >= least;
+    let mut order: Vec<usize> = (0..sums.len()).filter(|&row| is_shown(&sums[row])).collect();
+    order.sort_by_key(|&row| {
+        let (own, total) = (sums[row].own.abs(), sums[row].total.abs());
+        let numbers = if args.order() == Sort::Own { (own, total) } else { (total, own) };
+        (Reverse(numbers), &counts.rows[row].name)
     });
     order
 }
 
+/// The least total of a row that has this share of what the stacks hold.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a bound, not a sum")]
+fn least(counts: &Counts, share: f64) -> i128 {
+    let held: i128 = counts.stacks.iter().map(|stack| stack.value).sum();
+    (held.abs() as f64 * share) as i128
+}
+
 /// The numbers of the rows, as text, under their headings.
-fn numbers(counts: &Counts, sums: &[Sums], shown: &[usize]) -> Vec<Vec<String>> {
-    let mut headings: Vec<String> = ["SELF %", "SELF", "TOTAL %", "TOTAL"].map(str::to_owned).into();
+fn numbers(counts: &Counts, sums: &[FunctionSums], shown: &[usize], whole: i128) -> Vec<Vec<String>> {
+    let mut headings: Vec<String> = headings(counts).map(str::to_owned).into();
     headings.extend(counts.has_samples.then(|| "SAMPLES".to_owned()));
     let row = |&row: &usize| {
-        let Sums { own, total, samples } = sums[row];
-        let mut cells = vec![counts.percent(own), counts.amount(own), counts.percent(total), counts.amount(total)];
+        let FunctionSums { own, total, samples, .. } = sums[row];
+        let (own_share, share) = (percent(own, whole), percent(total, whole));
+        let mut cells = vec![own_share, counts.amount(own), share, counts.amount(total)];
         cells.extend(counts.has_samples.then(|| amount(samples, "")));
         cells
     };
     std::iter::once(headings).chain(shown.iter().map(row)).collect()
+}
+
+fn headings(counts: &Counts) -> [&'static str; 4] {
+    if counts.in_cpus() {
+        ["SELF %", "SELF CPUS", "TOTAL %", "TOTAL CPUS"]
+    } else {
+        ["SELF %", "SELF", "TOTAL %", "TOTAL"]
+    }
 }
 
 fn widths(numbers: &[Vec<String>]) -> Vec<usize> {
@@ -113,7 +154,7 @@ impl Names {
     }
 }
 
-fn said_so(counts: &Counts, sums: &[Sums], hidden: &[usize], out: &mut String) {
+fn said_so(counts: &Counts, sums: &[FunctionSums], hidden: &[usize], out: &mut String) {
     if hidden.is_empty() {
         return;
     }

@@ -1,0 +1,68 @@
+//! `rprof pin`: windows that are to stay.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::{UsageError, when};
+use crate::ids::UnixNanos;
+use crate::store::Store;
+
+/// Keep windows of a directory for ever: they are neither removed nor merged
+#[derive(Args, Debug, Clone)]
+pub struct PinArgs {
+    /// The directory
+    pub directory: PathBuf,
+    /// Files, or times (14:32, now-1h, 2026-11-23T14:30, @1795444200): the windows of all kinds that hold them
+    #[arg(required = true, value_name = "TIME|FILE", allow_hyphen_values = true)]
+    pub windows: Vec<String>,
+    /// Why, for those who come later
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub reason: String,
+    /// Take the pins away
+    #[arg(long, conflicts_with = "reason")]
+    pub remove: bool,
+}
+
+/// Pins windows, or takes their pins away, and prints their files.
+///
+/// # Errors
+/// If the directory cannot be read or written, or a name or a time means no window; then nothing is changed.
+pub fn run(args: &PinArgs) -> anyhow::Result<()> {
+    let store = Store::open(&args.directory)?;
+    let now = UnixNanos::from(SystemTime::now());
+    let found = args.windows.iter().map(|text| windows(&store, text, now)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut out = io::stdout().lock();
+    for path in found.into_iter().flatten() {
+        let did = if !args.remove {
+            store.pin(&path, &args.reason)?;
+            "pinned"
+        } else if store.unpin(&path)? {
+            "no longer pinned"
+        } else {
+            "was not pinned"
+        };
+        match writeln!(out, "{}: {did}", path.display()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error).context("cannot write"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The files that somebody means. No time is written with a slash or such an ending.
+fn windows(store: &Store, text: &str, now: UnixNanos) -> anyhow::Result<Vec<PathBuf>> {
+    if text.contains('/') || [".gz", ".folded"].iter().any(|ending| text.ends_with(ending)) {
+        return Ok(vec![store.find(Path::new(text))?]);
+    }
+    let time = when::parse(text, now).map_err(UsageError)?;
+    let rows = store.rows(time..UnixNanos(time.0.saturating_add(1)))?;
+    if rows.is_empty() {
+        let directory = store.directory().display();
+        bail!("no window of {directory} holds {}; rprof ls -l {directory} lists them", when::show(time));
+    }
+    Ok(rows.into_iter().map(|row| row.path).collect())
+}

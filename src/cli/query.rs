@@ -1,0 +1,501 @@
+//! `rprof query`: what a directory of windows, or one file, tells of a time.
+
+mod series;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::show::{self, Counts, ShowArgs, amount, percent, printable};
+use super::{UsageError, when};
+use crate::encode::{Format, WriteOptions, read_file, write_file_with};
+use crate::ids::UnixNanos;
+use crate::profile::{KeptLabels, MergeOptions, Profile, Quality};
+use crate::store::{self, Answer, By, Level, Plan, Query, Row, Selector, Source, Store, Summary, WindowName};
+
+/// The time that is shown if none is asked for.
+const DEFAULT_WIDTH: Duration = Duration::from_secs(3600);
+/// What `--around` shows if no width is asked for: the minute before and the minute after.
+const AROUND_WIDTH: Duration = Duration::from_secs(120);
+/// Gaps that are listed; of more, only their number is told.
+const MAX_GAPS: usize = 5;
+/// Labels that stay in the profile that `--pprof` writes: who, but not which thread and which moment.
+const DROPPED_LABELS: [&str; 2] = ["tid", store::TIMESTAMP];
+
+/// Show what recorded windows tell of a time: functions, trees, flame graphs, values over time
+#[derive(Args, Debug, Clone)]
+#[command(
+    after_help = "Times: now, now-1h, -15m, 14:32, 'yesterday 14:32', 2026-11-23, 2026-11-23T14:30[:05][Z|+01:00], @UNIX.\n\
+    Without any, the last hour. pprof's options may have one dash."
+)]
+pub struct QueryArgs {
+    /// A directory of windows, or one profile; without, where `record --continuous` writes
+    pub path: Option<PathBuf>,
+    /// From this time on
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub from: Option<String>,
+    /// Until this time, which is now without
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub to: Option<String>,
+    /// What lies around this time, half of the width before and half behind
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"], allow_hyphen_values = true)]
+    pub around: Option<String>,
+    /// How much time: 2m around a time, 1h before now
+    #[arg(long, value_name = "DURATION", conflicts_with = "to")]
+    pub width: Option<String>,
+    /// What was counted: cpu, page_faults, …
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Which samples, by labels: 'comm="nginx",container=~"web.*",pid!=12'; also host, kind, source
+    #[arg(long = "where", value_name = "SELECTOR", default_value = "")]
+    pub selector: String,
+    /// A table of functions, this many of them
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = false)]
+    pub top: Option<Option<usize>>,
+    /// Folded stacks, to a file or the standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub folded: Option<PathBuf>,
+    /// A flame graph, to a file
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// A pprof file
+    #[arg(long, value_name = "FILE")]
+    pub pprof: Option<PathBuf>,
+    /// The sum in a file, of the format that its ending names
+    #[arg(short, long, value_name = "FILE", conflicts_with = "series")]
+    pub output: Option<PathBuf>,
+    /// The table, or the series, as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Values over time, from the index alone
+    #[arg(long, conflicts_with_all = ["top", "folded", "svg", "pprof", "tree", "peek", "callers", "callees"])]
+    pub series: bool,
+    /// The series as comma-separated values
+    #[arg(long, requires = "series", conflicts_with = "json")]
+    pub csv: bool,
+    /// What there is a series for each of
+    #[arg(long, value_enum, requires = "series")]
+    pub by: Option<Grouping>,
+    /// The time between two values of a series
+    #[arg(long, value_name = "DURATION", requires = "series")]
+    pub step: Option<String>,
+    /// What of it is shown
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// What there is a series for each of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Grouping {
+    /// Names of processes
+    Comm,
+    /// Processes
+    Pid,
+    /// Containers
+    Container,
+    /// systemd units
+    Unit,
+    /// Hosts
+    Host,
+}
+
+impl Grouping {
+    fn by(grouping: Option<Grouping>) -> By {
+        match grouping {
+            None => By::All,
+            Some(Grouping::Comm) => By::Comm,
+            Some(Grouping::Pid) => By::Pid,
+            Some(Grouping::Container) => By::Container,
+            Some(Grouping::Unit) => By::Unit,
+            Some(Grouping::Host) => By::Host,
+        }
+    }
+}
+
+/// Answers a query.
+///
+/// # Errors
+/// If there is no such directory, nothing in it of that time, or the question means nothing.
+pub fn run(args: &QueryArgs) -> anyhow::Result<()> {
+    refuse_what_makes_no_sense(args)?;
+    let now = UnixNanos::from(SystemTime::now());
+    let path = args.path.clone().unwrap_or_else(store::default_directory);
+    let source = Windows::open(&path, args.path.is_none())?;
+    let query = Query {
+        range: source.range(args, now)?,
+        kind: args.kind.clone(),
+        selector: Selector::parse(&args.selector).map_err(|error| UsageError(error.to_string()))?,
+    };
+    let rows = source.rows(&query)?;
+    let plan = query.plan(&rows);
+    if plan.rows.is_empty() {
+        bail!(nothing(&query, &plan, &source));
+    }
+    if args.series { series::run(args, &query, &plan) } else { sum(args, &query, plan, &source) }
+}
+
+fn refuse_what_makes_no_sense(args: &QueryArgs) -> anyhow::Result<()> {
+    let files = [&args.folded, &args.svg, &args.pprof, &args.output].iter().filter(|file| file.is_some()).count();
+    let problem = if args.show.mean && (args.series || files > 0) {
+        "--mean is for tables of functions"
+    } else if args.json && !args.series && (args.show.tree || args.show.peek.is_some()) {
+        "--json is for the table and for series; a tree of calls is in the profile that --pprof writes"
+    } else if args.json && files > 0 {
+        "--json and a file exclude one another"
+    } else {
+        return Ok(());
+    };
+    Err(UsageError(problem.into()).into())
+}
+
+/// Where windows come from: a directory of them, or one file that is a window by itself.
+enum Windows {
+    Directory(Store),
+    File(PathBuf, Box<Row>),
+}
+
+impl Windows {
+    fn open(path: &Path, is_default: bool) -> anyhow::Result<Windows> {
+        if path.is_file() {
+            let profile = read_file(path)?;
+            return Ok(Windows::File(path.into(), Box::new(row_of(path, &profile))));
+        }
+        let store = Store::open(path);
+        let store = if is_default {
+            store.context("nothing was recorded there yet; name the directory, or run: rprof record -a --continuous")
+        } else {
+            store.map_err(Into::into)
+        };
+        Ok(Windows::Directory(store?))
+    }
+
+    /// The asked time. A file without a question is shown whole.
+    fn range(&self, args: &QueryArgs, now: UnixNanos) -> anyhow::Result<std::ops::Range<UnixNanos>> {
+        let asked = args.from.is_some() || args.to.is_some() || args.around.is_some() || args.width.is_some();
+        match self {
+            Windows::File(_, row) if !asked => Ok(row.name.start..row.name.end),
+            _ => range(args, now).map_err(|problem| UsageError(problem).into()),
+        }
+    }
+
+    fn rows(&self, query: &Query) -> anyhow::Result<Vec<Row>> {
+        match self {
+            Windows::Directory(store) => Ok(store.rows(query.range.clone())?),
+            Windows::File(_, row) => Ok(vec![(**row).clone()]),
+        }
+    }
+
+    /// The folder below which the files of rows lie.
+    fn directory(&self) -> &Path {
+        match self {
+            Windows::Directory(store) => store.directory(),
+            Windows::File(..) => Path::new(""),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Windows::Directory(store) => store.directory().display().to_string(),
+            Windows::File(path, _) => path.display().to_string(),
+        }
+    }
+}
+
+/// A file as a window: of the kind that its first value names.
+fn row_of(path: &Path, profile: &Profile) -> Row {
+    let kind = profile.column(None).ok().and_then(|column| profile.sample_types.get(column));
+    let start = UnixNanos(profile.time_nanos);
+    let name = WindowName {
+        host: String::new(),
+        kind: kind.map_or_else(String::new, |kind| profile.text(kind.name).to_owned()),
+        source: Source::Recorder,
+        level: Level::Window,
+        start,
+        end: UnixNanos(start.0.saturating_add(profile.duration_nanos.max(1))),
+    };
+    Row { name, path: path.into(), bytes: 0, pinned: false, summary: Summary::of(profile) }
+}
+
+fn range(args: &QueryArgs, now: UnixNanos) -> Result<std::ops::Range<UnixNanos>, String> {
+    let time = |text: &Option<String>| text.as_ref().map(|text| when::parse(text, now)).transpose();
+    let width = args.width.as_ref().map(|text| when::duration(text)).transpose()?;
+    let nanos = |width: Duration| i64::try_from(width.as_nanos()).unwrap_or(i64::MAX);
+    let at = |time: UnixNanos, by: i64| UnixNanos(time.0.saturating_add(by));
+    let range = match (time(&args.around)?, time(&args.from)?) {
+        (Some(around), _) => {
+            let half = nanos(width.unwrap_or(AROUND_WIDTH)) / 2;
+            at(around, -half)..at(around, half)
+        }
+        (None, Some(from)) => match (width, time(&args.to)?) {
+            (Some(width), _) => from..at(from, nanos(width)),
+            (None, to) => from..to.unwrap_or(now),
+        },
+        (None, None) => {
+            let end = time(&args.to)?.unwrap_or(now);
+            at(end, -nanos(width.unwrap_or(DEFAULT_WIDTH)))..end
+        }
+    };
+    if range.is_empty() {
+        let (start, end) = (when::show(range.start), when::show(range.end));
+        return Err(format!("the asked time is empty: it ends at {end}, and begins at {start}"));
+    }
+    Ok(range)
+}
+
+/// Why there is no answer, and what there is instead.
+fn nothing(query: &Query, plan: &Plan, source: &Windows) -> String {
+    let span = when::show_span(query.range.start, query.range.end);
+    let (name, kind) = (source.name(), &plan.kind);
+    if !plan.kinds.is_empty() {
+        let kinds = plan.kinds.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return format!("{name} has no window of the kind {kind:?} in {span}; there are {kinds}");
+    }
+    let mend = match source {
+        Windows::Directory(_) => "rprof ls shows what there is; --from and --to ask for another time",
+        Windows::File(..) => "without a time the whole file is shown",
+    };
+    format!("{name} has no window in {span} that was asked for; {mend}")
+}
+
+/// Adds the windows up, and shows or writes the sum.
+fn sum(args: &QueryArgs, query: &Query, mut plan: Plan, source: &Windows) -> anyhow::Result<()> {
+    let filter = args.show.filter()?;
+    let writes = args.folded.is_some() || args.svg.is_some() || args.pprof.is_some() || args.output.is_some();
+    let unit = args.show.unit.as_deref();
+    let rows: Vec<Row> = plan.rows.iter().filter(|row| query.selector.may_match(row)).cloned().collect();
+    let answer = query.merge(
+        &rows,
+        source.directory(),
+        &MergeOptions { labels: kept_labels(args) },
+        &|profile| filter.add_tag_frames(profile, unit),
+        &|profile| filter.apply_to_samples(profile),
+    )?;
+    plan.rows.retain(|row| !answer.unreadable.iter().any(|line| line.contains(&*row.path.to_string_lossy())));
+    let mut sum = Sum { covered: covered(&plan, answer.cut_nanos), plan, answer };
+    filter.apply_to_frames(&mut sum.answer.profile);
+    sum.answer.profile.merge_equal_samples();
+    if writes {
+        return write(args, &sum, query);
+    }
+    // A directory whose windows were all passed over by their totals has no column, and no sample either.
+    let column = args.show.column(&sum.answer.profile)?;
+    let text = if args.json { table_json(args, query, &sum, column)? } else { table(args, query, &sum, column)? };
+    show::print(&text)
+}
+
+/// A sum of windows and what it is of.
+struct Sum {
+    plan: Plan,
+    answer: Answer,
+    /// Nanoseconds that CPUs are told by: what was sampled, on each host.
+    covered: i64,
+}
+
+/// The time that was sampled; of several hosts its mean, so that a value divided by it is the CPUs of all together.
+fn covered(plan: &Plan, cut: i64) -> i64 {
+    let sum: i64 = plan.rows.iter().fold(0, |sum, row| sum.saturating_add(row.summary.covered));
+    sum.saturating_sub(cut).max(0) / i64::try_from(plan.hosts.len().max(1)).unwrap_or(1)
+}
+
+/// Tables and flame graphs tell no labels; a pprof file does.
+fn kept_labels(args: &QueryArgs) -> KeptLabels {
+    let formats = [args.pprof.as_deref(), args.output.as_deref()];
+    if formats.iter().all(Option::is_none) {
+        return KeptLabels::Only([].into());
+    }
+    KeptLabels::AllBut(DROPPED_LABELS.map(str::to_owned).into())
+}
+
+fn write(args: &QueryArgs, sum: &Sum, query: &Query) -> anyhow::Result<()> {
+    let named = |name: &str| Format::by_name(name).map_err(anyhow::Error::from);
+    let mut files: Vec<(&PathBuf, &'static Format)> = Vec::new();
+    for (file, name) in [(&args.folded, "folded"), (&args.svg, "flamegraph"), (&args.pprof, "pprof")] {
+        if let Some(file) = file {
+            files.push((file, named(name)?));
+        }
+    }
+    if let Some(file) = &args.output {
+        files.push((file, Format::for_path(file)?));
+    }
+    let column = args.show.column(&sum.answer.profile)?;
+    let kind = sum.answer.profile.sample_types.get(column);
+    let options = WriteOptions { value: kind.map(|kind| sum.answer.profile.text(kind.name).to_owned()) };
+    for (file, format) in files {
+        write_file_with(file, format, &sum.answer.profile, &options)?;
+    }
+    say(&head(query, sum));
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "the standard output may be the profile")]
+fn say(text: &str) {
+    eprint!("{text}");
+}
+
+fn table(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyhow::Result<String> {
+    let mut out = head(query, sum);
+    let counts = counts(args, sum, column);
+    let profile = &sum.answer.profile;
+    let mut parts = Vec::new();
+    if counts.in_cpus() {
+        parts.push(format!("{} CPUs", counts.amount(profile.total(column))));
+    }
+    parts.push(format!("{} {}", counts.value, amount(profile.total(column), &counts.unit)));
+    if let Some(count) = profile.count_column().filter(|&count| count != column) {
+        parts.push(format!("{} samples", amount(profile.total(count), "")));
+    }
+    if let Some(complete) = Quality::of(profile).and_then(|quality| quality.complete_share()) {
+        parts.push(format!("complete stacks {:.1} %", complete * 100.0));
+    }
+    let _ = writeln!(out, "# {}", parts.join(", "));
+    if counts.total != profile.total(column) {
+        let share = percent(profile.total(column), counts.total);
+        let _ = writeln!(out, "# filters leave {share}; shares are of all");
+    }
+    out.push('\n');
+    let mut show = args.show.clone();
+    show.limit = args.top.flatten().unwrap_or(show.limit);
+    show::body(&counts, &show, show::width(), &mut out)?;
+    Ok(out)
+}
+
+fn counts(args: &QueryArgs, sum: &Sum, column: usize) -> Counts {
+    let all = sum.answer.totals.get(column).copied().unwrap_or(0);
+    let total = if args.show.relative_percentages { sum.answer.profile.total(column) } else { all };
+    Counts::new(&sum.answer.profile, column, total, &args.show).with_cpus(sum.covered)
+}
+
+/// What part of the asked time the answer is of, and what is wrong with it.
+fn head(query: &Query, sum: &Sum) -> String {
+    let mut out = coverage(query, &sum.plan);
+    let answer = &sum.answer;
+    if answer.cut > 0 {
+        let _ = writeln!(out, "# {} cut to the asked time by the times of their samples", windows(answer.cut));
+    }
+    for level in [Level::Window, Level::FiveMinutes, Level::Hour] {
+        let number =
+            sum.plan.sticking_out(query, level).saturating_sub(if level == Level::Window { answer.cut } else { 0 });
+        if number > 0 {
+            let merged = if level == Level::Window { String::new() } else { format!(" merged ({})", level.name()) };
+            let _ = writeln!(out, "# {}{merged} reach beyond the asked time and count whole", windows(number));
+        }
+    }
+    for problem in answer.unreadable.iter().take(MAX_GAPS) {
+        let _ = writeln!(out, "# not counted: {}", printable(problem));
+    }
+    if answer.unreadable.len() > MAX_GAPS {
+        let _ = writeln!(out, "# not counted: {} more", answer.unreadable.len() - MAX_GAPS);
+    }
+    out
+}
+
+/// `# 2026-11-23 14:31:00–14:33:00 CET: 2 windows of cpu cover 118 s of 120 s; 0.2 % lost`, the gaps, and what was passed over.
+fn coverage(query: &Query, plan: &Plan) -> String {
+    let mut out = String::new();
+    let asked = query.range.end.0 - query.range.start.0;
+    let lost: u64 = plan.rows.iter().fold(0, |sum, row| sum.saturating_add(row.summary.lost));
+    let samples: i64 = plan.rows.iter().fold(0, |sum, row| sum.saturating_add(row.summary.samples));
+    let span = when::show_span(query.range.start, query.range.end);
+    let _ = write!(
+        out,
+        "# {span}: {} of {} cover {} of {}",
+        windows(plan.rows.len()),
+        printable(&plan.kind),
+        seconds(asked - plan.missing()),
+        seconds(asked)
+    );
+    let _ = writeln!(out, "; {} lost", percent(lost.into(), i128::from(lost) + i128::from(samples)));
+    if plan.hosts.len() > 1 {
+        let hosts = plan.hosts.iter().map(|host| printable(host)).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(out, "# {} hosts: {hosts}", plan.hosts.len());
+    }
+    if plan.gaps.len() > MAX_GAPS {
+        let _ = writeln!(out, "# {} gaps, {} in all", plan.gaps.len(), seconds(plan.missing()));
+    } else {
+        for gap in &plan.gaps {
+            let _ = writeln!(out, "# no data {}", when::show_span(gap.start, gap.end));
+        }
+    }
+    if plan.snapshots_left_out > 0 {
+        let _ = writeln!(
+            out,
+            "# {} snapshots of the same time are left out; --where source=snapshot shows them",
+            plan.snapshots_left_out
+        );
+    }
+    out
+}
+
+/// Seconds, with one decimal if that tells more.
+#[allow(clippy::cast_precision_loss, reason = "one decimal is shown")]
+fn seconds(nanos: i64) -> String {
+    let text = format!("{:.1}", nanos as f64 / 1e9);
+    format!("{} s", text.trim_end_matches(".0"))
+}
+
+fn windows(number: usize) -> String {
+    format!("{number} window{}", if number == 1 { "" } else { "s" })
+}
+
+fn table_json(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyhow::Result<String> {
+    let counts = counts(args, sum, column);
+    let limit = args.top.flatten().unwrap_or(args.show.limit);
+    let sums = show::functions(&counts);
+    let order = show::order(&sums, &counts, &args.show);
+    let shown = if limit == 0 { order.len() } else { limit.min(order.len()) };
+    let functions: Vec<_> = order[..shown]
+        .iter()
+        .map(|&row| {
+            let (of, sums) = (&counts.rows[row], sums[row]);
+            json!({
+                "function": of.name, "module": of.module,
+                "self": number(sums.own), "total": number(sums.total), "samples": number(sums.samples),
+                "self_share": share(sums.own, counts.total), "total_share": share(sums.total, counts.total),
+                "self_cpus": cpus(&counts, sums.own, sum.covered), "total_cpus": cpus(&counts, sums.total, sum.covered),
+            })
+        })
+        .collect();
+    let mut document = coverage_json(query, &sum.plan);
+    document["value"] = json!({ "name": counts.value, "unit": counts.unit });
+    document["total"] = json!(number(sum.answer.profile.total(column)));
+    document["all"] = json!(number(counts.total));
+    document["covered_nanos"] = json!(sum.covered);
+    document["unreadable"] = json!(sum.answer.unreadable);
+    document["functions_left_out"] = json!(order.len() - shown);
+    document["functions"] = json!(functions);
+    Ok(format!("{}\n", serde_json::to_string_pretty(&document)?))
+}
+
+fn coverage_json(query: &Query, plan: &Plan) -> serde_json::Value {
+    json!({
+        "from_nanos": query.range.start.0,
+        "to_nanos": query.range.end.0,
+        "kind": plan.kind,
+        "kinds": plan.kinds,
+        "hosts": plan.hosts,
+        "windows": plan.rows.len(),
+        "lost": plan.rows.iter().fold(0_u64, |sum, row| sum.saturating_add(row.summary.lost)),
+        "gaps": plan.gaps.iter().map(|gap| json!([gap.start.0, gap.end.0])).collect::<Vec<_>>(),
+        "snapshots_left_out": plan.snapshots_left_out,
+    })
+}
+
+/// A sum as JSON has it; one beyond 64 bits is none of samples.
+fn number(sum: i128) -> i64 {
+    i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a share")]
+fn share(part: i128, whole: i128) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// `null` for what is no time.
+#[allow(clippy::cast_precision_loss, reason = "a quotient")]
+fn cpus(counts: &Counts, value: i128, covered: i64) -> Option<f64> {
+    (counts.unit == "nanoseconds" && covered > 0).then(|| value as f64 / covered as f64)
+}

@@ -1,0 +1,154 @@
+//! `rprof query --series`: values over time as a table with a small graph in each row, as JSON, or as comma-separated values.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::super::show::{self, cpus, fit, printable};
+use super::super::{UsageError, when};
+use super::{Grouping, QueryArgs, coverage, coverage_json};
+use crate::ids::UnixNanos;
+use crate::store::{Line, Plan, Query, Series};
+
+/// Steps that are chosen from, in seconds: the shortest that gives at most [`MAX_COLUMNS`].
+const STEPS: [i64; 14] = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800];
+/// Characters of a graph at most.
+const MAX_COLUMNS: i64 = 60;
+/// Steps at most, whoever reads them.
+const MAX_STEPS: i64 = 100_000;
+/// Heights of a graph, from next to nothing to the largest.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// Width of the numbers in a row.
+const NUMBERS: usize = 34;
+/// A name is cut to no less than this.
+const MIN_NAME: usize = 12;
+const NANOS: i64 = 1_000_000_000;
+
+/// Prints the series.
+pub(super) fn run(args: &QueryArgs, query: &Query, plan: &Plan) -> anyhow::Result<()> {
+    let step = step(args, query)?;
+    // Whole steps of the clock, so that the same minute is the same step in every question.
+    let start = UnixNanos(query.range.start.0 - query.range.start.0.rem_euclid(step));
+    let range = start..query.range.end;
+    let series = Series::of(&plan.rows, &range, step, Grouping::by(args.by), &query.selector).map_err(|key| {
+        UsageError(format!(
+            "the index knows host, kind, source, pid, comm, container and unit, not {key}; ask without --series"
+        ))
+    })?;
+    let is_time = plan.rows.iter().all(|row| row.summary.unit == "nanoseconds");
+    let text = if args.json {
+        json(&series, query, plan, is_time)?
+    } else if args.csv {
+        csv(&series)
+    } else {
+        table(args, &series, query, plan, is_time)
+    };
+    show::print(&text)
+}
+
+fn step(args: &QueryArgs, query: &Query) -> anyhow::Result<i64> {
+    let asked = query.range.end.0 - query.range.start.0;
+    let Some(text) = &args.step else {
+        let fits = |step: &&i64| asked / (**step * NANOS) <= MAX_COLUMNS;
+        return Ok(STEPS.iter().find(fits).unwrap_or(&STEPS[STEPS.len() - 1]) * NANOS);
+    };
+    let step = when::duration(text).map_err(UsageError)?;
+    let step = i64::try_from(step.as_nanos()).unwrap_or(i64::MAX);
+    if step == 0 || asked / step > MAX_STEPS {
+        return Err(UsageError(format!("a step of {text} gives more than {MAX_STEPS} values; make it longer")).into());
+    }
+    Ok(step)
+}
+
+/// Values by time that was sampled: a number of CPUs if they are times, else events a second. A step without data has none.
+fn rates<'a>(series: &'a Series, line: &'a Line, is_time: bool) -> impl Iterator<Item = Option<f64>> + 'a {
+    let scale = if is_time { 1.0 } else { 1e9 };
+    line.values
+        .iter()
+        .zip(&series.covered)
+        .map(move |(value, &covered)| (covered > 0.0).then(|| value / covered * scale))
+}
+
+fn table(args: &QueryArgs, series: &Series, query: &Query, plan: &Plan, is_time: bool) -> String {
+    let mut out = coverage(query, plan);
+    let (what, columns) = if is_time { ("CPUS", "CPUs") } else { ("/S", "events a second") };
+    let step = show::amount(series.step.into(), "nanoseconds");
+    let _ =
+        writeln!(out, "# {columns}, one character for {step} from {}; a blank has no data\n", when::show(series.start));
+    let covered: f64 = series.covered.iter().sum();
+    let sum: f64 = series.lines.iter().map(Line::total).sum();
+    let limit = if args.show.limit == 0 { series.lines.len() } else { args.show.limit };
+    let graph = series.covered.len();
+    let room = show::width().saturating_sub(NUMBERS + graph.min(128)).max(MIN_NAME);
+    let _ = writeln!(
+        out,
+        "{:>9}  {:>9}  {:>8}  {:graph$}  NAME",
+        format!("MEAN {what}"),
+        format!("MAX {what}"),
+        "SHARE",
+        ""
+    );
+    let scale = if is_time { 1.0 } else { 1e9 };
+    let highest = |line: &Line| rates(series, line, is_time).flatten().fold(0.0_f64, f64::max);
+    let top = series.lines.iter().take(limit).map(highest).fold(0.0_f64, f64::max);
+    for line in series.lines.iter().take(limit) {
+        let mean = if covered > 0.0 { line.total() / covered * scale } else { 0.0 };
+        let share = if sum == 0.0 { 0.0 } else { line.total() / sum * 100.0 };
+        let graph: String = rates(series, line, is_time).map(|rate| bar(rate, top)).collect();
+        let name = fit(&shown_name(&line.name, args.by), room);
+        let _ = writeln!(out, "{:>9}  {:>9}  {share:>6.2} %  {graph}  {name}", rate(mean), rate(highest(line)));
+    }
+    if series.lines.len() > limit {
+        let _ = writeln!(out, "({} more; -n 0 shows all)", series.lines.len() - limit);
+    }
+    out
+}
+
+fn shown_name(name: &str, by: Option<Grouping>) -> String {
+    match (name, by) {
+        ("", None) => "all".into(),
+        ("", Some(_)) => "[none]".into(),
+        _ => printable(name),
+    }
+}
+
+/// All rows have one scale, so that their graphs can be compared.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "one of eight heights")]
+fn bar(rate: Option<f64>, top: f64) -> char {
+    let Some(rate) = rate else { return ' ' };
+    let share = if top > 0.0 { (rate / top).clamp(0.0, 1.0) } else { 0.0 };
+    BARS[((share * BARS.len() as f64) as usize).min(BARS.len() - 1)]
+}
+
+/// As values of tables are written.
+#[allow(clippy::cast_possible_truncation, reason = "three digits are shown")]
+fn rate(rate: f64) -> String {
+    cpus((rate * 1e9) as i128, NANOS)
+}
+
+fn json(series: &Series, query: &Query, plan: &Plan, is_time: bool) -> anyhow::Result<String> {
+    let mut document = coverage_json(query, plan);
+    document["start_nanos"] = json!(series.start.0);
+    document["step_nanos"] = json!(series.step);
+    document["covered_nanos"] = json!(series.covered);
+    let lines = series.lines.iter().map(|line| {
+        let rates: Vec<Option<f64>> = rates(series, line, is_time).collect();
+        let name = if is_time { "cpus" } else { "per_second" };
+        json!({ "name": line.name, "values": line.values, "samples": line.samples, name: rates })
+    });
+    document["series"] = json!(lines.collect::<Vec<_>>());
+    Ok(format!("{}\n", serde_json::to_string_pretty(&document)?))
+}
+
+/// A line for each step and series: `time_nanos,covered_nanos,name,value,samples`.
+fn csv(series: &Series) -> String {
+    let mut out = String::from("time_nanos,covered_nanos,name,value,samples\n");
+    for (at, covered) in series.covered.iter().enumerate() {
+        let time = series.start.0.saturating_add(i64::try_from(at).unwrap_or(i64::MAX).saturating_mul(series.step));
+        for line in &series.lines {
+            let name = format!("\"{}\"", line.name.replace('"', "\"\""));
+            let _ = writeln!(out, "{time},{covered:.0},{name},{:.0},{:.0}", line.values[at], line.samples[at]);
+        }
+    }
+    out
+}

@@ -1,0 +1,221 @@
+//! Profiles in the terminal: the table of functions, trees of calls, what `report` and `query` have in common.
+
+mod options;
+mod peek;
+mod table;
+mod text;
+mod tree;
+
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::Context;
+use rustc_hash::FxHashMap;
+
+use crate::profile::{LocationId, Profile, SourceLine, scale};
+pub(super) use options::with_two_dashes;
+pub use options::{Granularity, ShowArgs, Sort};
+pub(super) use table::{functions, order};
+pub(super) use text::{amount, cpus, fit, percent, printable};
+
+/// Columns when the output is no terminal.
+const WIDTH: usize = 120;
+/// Narrower terminals are written to as if they had this many.
+const MIN_WIDTH: usize = 60;
+
+/// The columns of the terminal.
+pub(super) fn width() -> usize {
+    let terminal = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+    terminal.map_or(WIDTH, |(width, _)| usize::from(width.0).max(MIN_WIDTH))
+}
+
+/// Writes text to the standard output. A reader that has seen enough (a closed pipe) is no error.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write the report"),
+        _ => Ok(()),
+    }
+}
+
+/// What the options ask for: a table, or trees.
+pub(super) fn body(counts: &Counts, args: &ShowArgs, width: usize, out: &mut String) -> anyhow::Result<()> {
+    if args.tree {
+        tree::callees_of_roots(counts, args, width, out);
+    }
+    if let Some(function) = &args.callers {
+        tree::callers(counts, function, args, width, out)?;
+    }
+    if let Some(function) = &args.callees {
+        tree::callees(counts, function, args, width, out)?;
+    }
+    if let Some(wanted) = options::regex("peek", &args.peek)? {
+        peek::neighbours(counts, &wanted, width, out)?;
+    }
+    if !args.tree && args.callers.is_none() && args.callees.is_none() && args.peek.is_none() {
+        table::functions_table(counts, args, width, out);
+    }
+    Ok(())
+}
+
+/// A function: what a row of the table and a node of a tree stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) module: String,
+}
+
+/// How values are told.
+#[derive(Clone, Debug)]
+pub(super) enum Measure {
+    /// In a unit that suits each.
+    Suited,
+    /// In this unit, all of them.
+    Unit(String),
+    /// As CPUs: by this time, in nanoseconds.
+    Cpus(i64),
+}
+
+/// A profile with one column, its frames as indices of rows.
+pub(super) struct Counts {
+    pub(super) rows: Vec<Row>,
+    /// Stacks of rows, leaf first, with what was counted there.
+    stacks: Vec<CountedStack>,
+    /// Name and unit of the column.
+    pub(super) value: String,
+    pub(super) unit: String,
+    /// What shares are of.
+    pub(super) total: i128,
+    /// Whether there is another column that counts samples.
+    has_samples: bool,
+    measure: Measure,
+}
+
+struct CountedStack {
+    rows: Vec<usize>,
+    value: i128,
+    samples: i128,
+    /// What a mean is divided by: the first column.
+    divisor: i128,
+}
+
+impl Counts {
+    /// The values of a column; shares are of `total`.
+    pub(super) fn new(profile: &Profile, column: usize, total: i128, args: &ShowArgs) -> Counts {
+        let mut rows = Rows::default();
+        let at_location = rows_of_locations(profile, args, &mut rows);
+        let count = profile.count_column();
+        let stacks = profile.samples.iter().map(|sample| {
+            let mut stack: Vec<usize> =
+                sample.stack.iter().flat_map(|id| at_location[id.0 as usize].iter().copied()).collect();
+            if stack.is_empty() {
+                stack.push(rows.id("[no stack]", ""));
+            }
+            let value = |at: usize| i128::from(sample.values[at]);
+            CountedStack { rows: stack, value: value(column), samples: count.map_or(0, value), divisor: value(0) }
+        });
+        let stacks: Vec<CountedStack> = stacks.collect();
+        let kind = profile.sample_types.get(column).copied().unwrap_or_default();
+        Counts {
+            stacks,
+            rows: rows.rows,
+            value: profile.text(kind.name).to_owned(),
+            unit: profile.text(kind.unit).to_owned(),
+            total,
+            has_samples: count.is_some_and(|count| count != column),
+            measure: args.unit.clone().map_or(Measure::Suited, Measure::Unit),
+        }
+    }
+
+    /// Tells values as CPUs over a time (in nanoseconds), if they are times and no unit was asked for.
+    pub(super) fn with_cpus(mut self, covered: i64) -> Counts {
+        if matches!(self.measure, Measure::Suited) && self.unit == "nanoseconds" && covered > 0 {
+            self.measure = Measure::Cpus(covered);
+        }
+        self
+    }
+
+    /// Whether values are told as CPUs.
+    pub(super) fn in_cpus(&self) -> bool {
+        matches!(self.measure, Measure::Cpus(_))
+    }
+
+    pub(super) fn amount(&self, value: i128) -> String {
+        match &self.measure {
+            Measure::Suited => amount(value, &self.unit),
+            Measure::Cpus(covered) => cpus(value, *covered),
+            Measure::Unit(unit) => {
+                let (value, unit) = scale(i64::try_from(value).unwrap_or(i64::MAX), &self.unit, unit);
+                format!("{value:.2}{unit}")
+            }
+        }
+    }
+
+    pub(super) fn percent(&self, value: i128) -> String {
+        percent(value, self.total)
+    }
+}
+
+fn rows_of_locations(profile: &Profile, args: &ShowArgs, rows: &mut Rows) -> Vec<Vec<usize>> {
+    let ids = (0..profile.locations.len()).filter_map(|index| u32::try_from(index).ok());
+    ids.map(|id| {
+        let lines = &profile.locations[id as usize].lines;
+        let frames = profile.frames_at(LocationId(id)).enumerate();
+        let skipped = if args.noinlines { lines.len().saturating_sub(1) } else { 0 };
+        let shown = frames.skip(skipped);
+        shown
+            .map(|(at, frame)| match args.granularity {
+                None => rows.id(&frame.name, frame.module),
+                Some(of) => {
+                    let name =
+                        name_of(profile, LocationId(id), lines.get(at), of).unwrap_or_else(|| frame.name.into_owned());
+                    rows.id(&name, "")
+                }
+            })
+            .collect()
+    })
+    .collect()
+}
+
+/// How pprof names what a row of this granularity stands for; `None` where nothing but an address is known.
+fn name_of(profile: &Profile, id: LocationId, line: Option<&SourceLine>, of: Granularity) -> Option<String> {
+    let line = line?;
+    let function = profile.functions[line.function.0 as usize];
+    let (name, file) = (profile.text(function.name), profile.text(function.file));
+    let place = || if line.line == 0 { file.to_owned() } else { format!("{file}:{}", line.line) };
+    let parts: Vec<String> = match of {
+        Granularity::Functions => vec![name.to_owned()],
+        Granularity::Filefunctions => vec![name.to_owned(), file.to_owned()],
+        Granularity::Files if file.is_empty() => vec![code_file(profile, id)],
+        Granularity::Files => vec![file.to_owned()],
+        Granularity::Lines => vec![name.to_owned(), place()],
+        Granularity::Addresses => match profile.locations[id.0 as usize].address {
+            0 => vec![name.to_owned(), place()],
+            address => vec![format!("{address:016x}"), name.to_owned(), place()],
+        },
+    };
+    let words: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// The file of code in place of a source file that is not known.
+fn code_file(profile: &Profile, id: LocationId) -> String {
+    let mapping = profile.locations[id.0 as usize].mapping.map(|id| profile.mappings[id.0 as usize]);
+    let path = mapping.map_or("", |mapping| profile.text(mapping.file));
+    if path.is_empty() { "<unknown>".into() } else { format!("[{}]", path.rsplit('/').next().unwrap_or(path)) }
+}
+
+#[derive(Default)]
+struct Rows {
+    rows: Vec<Row>,
+    ids: FxHashMap<Row, usize>,
+}
+
+impl Rows {
+    fn id(&mut self, name: &str, module: &str) -> usize {
+        let file = module.rsplit('/').next().unwrap_or(module);
+        let row = Row { name: printable(name), module: printable(file) };
+        *self.ids.entry(row).or_insert_with_key(|row| {
+            self.rows.push(row.clone());
+            self.rows.len() - 1
+        })
+    }
+}

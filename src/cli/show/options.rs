@@ -1,0 +1,242 @@
+//! The options that `report` and `query` share: what of a profile is shown, in pprof's spellings.
+
+use std::ffi::OsString;
+
+use clap::{ArgAction, Args, ValueEnum};
+use regex::Regex;
+
+use crate::cli::UsageError;
+use crate::profile::{Filter, Profile, TagFilter, converts};
+
+/// Options that pprof spells with one dash. Both commands take them with one dash or two.
+const PPROF: &[&str] = &[
+    "focus",
+    "ignore",
+    "hide",
+    "show",
+    "show_from",
+    "prune_from",
+    "tagfocus",
+    "tagignore",
+    "tagroot",
+    "tagleaf",
+    "tagshow",
+    "taghide",
+    "sample_index",
+    "cum",
+    "flat",
+    "nodecount",
+    "nodefraction",
+    "granularity",
+    "noinlines",
+    "relative_percentages",
+    "unit",
+    "mean",
+    "top",
+    "tree",
+    "peek",
+    "svg",
+];
+
+/// The granularities, which pprof has as options of their own.
+const GRANULARITIES: [&str; 5] = ["functions", "filefunctions", "files", "lines", "addresses"];
+
+/// Puts a second dash before pprof's options that have one. What follows `--` is left alone.
+pub(in crate::cli) fn with_two_dashes(words: Vec<OsString>) -> Vec<OsString> {
+    let mut ended = false;
+    let spell = |word: OsString| {
+        ended |= word == "--";
+        let text = word.to_str().unwrap_or_default();
+        let bare = text.strip_prefix('-').map(|bare| bare.strip_prefix('-').unwrap_or(bare));
+        match bare.filter(|_| !ended) {
+            Some(choice) if GRANULARITIES.contains(&choice) => format!("--granularity={choice}").into(),
+            Some(option) if PPROF.contains(&option.split('=').next().unwrap_or(option)) => format!("--{option}").into(),
+            _ => word,
+        }
+    };
+    words.into_iter().map(spell).collect()
+}
+
+/// What of a profile is shown, and how.
+#[derive(Args, Debug, Clone)]
+pub struct ShowArgs {
+    /// What functions are sorted by
+    #[arg(long, value_enum, default_value_t = Sort::Own)]
+    pub sort: Sort,
+    /// Sort functions by themselves and all that they called: `--sort total`
+    #[arg(long, conflicts_with_all = ["sort", "flat"])]
+    pub cum: bool,
+    /// Sort functions by themselves: `--sort self`, as it is without
+    #[arg(long, conflicts_with = "sort")]
+    pub flat: bool,
+    /// Functions to show; 0 shows all
+    #[arg(short = 'n', long, alias = "nodecount", default_value_t = 30)]
+    pub limit: usize,
+    /// Leave out functions with a smaller share (0 to 1) of the whole, with all that they called
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub nodefraction: f64,
+    /// The value to show (`samples`, `cpu`, …), by name or number, instead of the profile's own
+    #[arg(long, alias = "sample_index", value_name = "NAME")]
+    pub value: Option<String>,
+    /// Show values by sample: their mean
+    #[arg(long, conflicts_with_all = ["tree", "callers", "callees", "peek"])]
+    pub mean: bool,
+    /// Show what calls what, from the roots of the stacks
+    #[arg(long, conflicts_with_all = ["callers", "callees", "peek"])]
+    pub tree: bool,
+    /// Show who calls a function, and their callers
+    #[arg(long, value_name = "FUNCTION")]
+    pub callers: Option<String>,
+    /// Show what a function calls, and what that calls
+    #[arg(long, value_name = "FUNCTION")]
+    pub callees: Option<String>,
+    /// Show the callers and callees of each function that matches
+    #[arg(long, value_name = "REGEX")]
+    pub peek: Option<String>,
+    /// Leave out branches of trees with a smaller share of the whole
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.5)]
+    pub min_share: f64,
+    /// Only stacks with a function, source file or module that matches
+    #[arg(long, value_name = "REGEX")]
+    pub focus: Option<String>,
+    /// No stacks with a function, source file or module that matches
+    #[arg(long, value_name = "REGEX")]
+    pub ignore: Option<String>,
+    /// Leave frames that match out of their stacks
+    #[arg(long, value_name = "REGEX")]
+    pub hide: Option<String>,
+    /// Leave frames that do not match out of their stacks
+    #[arg(long, value_name = "REGEX")]
+    pub show: Option<String>,
+    /// Leave out callers of the outermost frame that matches
+    #[arg(long = "show_from", alias = "show-from", value_name = "REGEX")]
+    pub show_from: Option<String>,
+    /// Leave out what a function that matches calls
+    #[arg(long = "prune_from", alias = "prune-from", value_name = "REGEX")]
+    pub prune_from: Option<String>,
+    /// Only samples with a label `key=REGEX`, or a number in a range: `key=1kb:4kb`
+    #[arg(long, value_name = "[KEY=]WHAT")]
+    pub tagfocus: Option<String>,
+    /// No samples with such a label
+    #[arg(long, value_name = "[KEY=]WHAT")]
+    pub tagignore: Option<String>,
+    /// Labels that become frames above the roots
+    #[arg(long, value_name = "KEYS", value_delimiter = ',', action = ArgAction::Append)]
+    pub tagroot: Vec<String>,
+    /// Labels that become frames below the leaves
+    #[arg(long, value_name = "KEYS", value_delimiter = ',', action = ArgAction::Append)]
+    pub tagleaf: Vec<String>,
+    /// Only labels whose key matches
+    #[arg(long, value_name = "REGEX")]
+    pub tagshow: Option<String>,
+    /// No labels whose key matches
+    #[arg(long, value_name = "REGEX")]
+    pub taghide: Option<String>,
+    /// What a row stands for; without, a function of a module
+    #[arg(long, value_enum)]
+    pub granularity: Option<Granularity>,
+    /// Count inlined functions as the one that they were inlined into
+    #[arg(long)]
+    pub noinlines: bool,
+    /// Shares of what filters leave, instead of all
+    #[arg(long = "relative_percentages", alias = "relative-percentages")]
+    pub relative_percentages: bool,
+    /// The unit of values: ns, us, ms, s, hrs; B, kB, MB, GB
+    #[arg(long, value_name = "UNIT")]
+    pub unit: Option<String>,
+}
+
+/// An order of functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// What was counted in the function itself
+    #[value(name = "self")]
+    Own,
+    /// What was counted in the function and in all that it called
+    Total,
+}
+
+/// What a row of a table stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Granularity {
+    /// All functions of a name
+    Functions,
+    /// All functions of a name in one source file
+    Filefunctions,
+    /// All code of a source file
+    Files,
+    /// A line of a function
+    Lines,
+    /// An address
+    Addresses,
+}
+
+impl ShowArgs {
+    /// The order that was asked for.
+    #[must_use]
+    pub fn order(&self) -> Sort {
+        if self.cum { Sort::Total } else { self.sort }
+    }
+
+    /// The filters, their expressions compiled.
+    ///
+    /// # Errors
+    /// If an expression is none: which, and where.
+    pub fn filter(&self) -> anyhow::Result<Filter> {
+        let keys = |keys: &[String]| keys.iter().filter(|key| !key.is_empty()).cloned().collect();
+        Ok(Filter {
+            focus: regex("focus", &self.focus)?,
+            ignore: regex("ignore", &self.ignore)?,
+            hide: regex("hide", &self.hide)?,
+            show: regex("show", &self.show)?,
+            show_from: regex("show_from", &self.show_from)?,
+            prune_from: regex("prune_from", &self.prune_from)?,
+            tag_focus: tags("tagfocus", &self.tagfocus)?,
+            tag_ignore: tags("tagignore", &self.tagignore)?,
+            tag_show: regex("tagshow", &self.tagshow)?,
+            tag_hide: regex("taghide", &self.taghide)?,
+            tag_root: keys(&self.tagroot),
+            tag_leaf: keys(&self.tagleaf),
+        })
+    }
+
+    /// The column that was asked for, by name or by number from 0, whose values can be told in the unit that was.
+    ///
+    /// # Errors
+    /// If there is no such column, or its unit is of another kind.
+    pub fn column(&self, profile: &Profile) -> anyhow::Result<usize> {
+        let value = self.value.as_deref().filter(|value| !value.is_empty());
+        let by_number = value.and_then(|value| value.parse().ok()).filter(|at| *at < profile.sample_types.len());
+        let column = profile.column(value).or_else(|error| by_number.ok_or(error))?;
+        let of = profile.sample_types.get(column).map_or("", |kind| profile.text(kind.unit));
+        if let Some(unit) = self.unit.as_deref().filter(|unit| !converts(of, unit)) {
+            return Err(UsageError(format!("values in {of} cannot be told in {unit}")).into());
+        }
+        Ok(column)
+    }
+}
+
+/// Compiles the expression of an option.
+pub(in crate::cli) fn regex(option: &str, text: &Option<String>) -> anyhow::Result<Option<Regex>> {
+    let compile = |text: &String| Regex::new(text).map_err(|error| UsageError(format!("--{option}: {error}")).into());
+    text.as_ref().filter(|text| !text.is_empty()).map(compile).transpose()
+}
+
+fn tags(option: &str, text: &Option<String>) -> anyhow::Result<Option<TagFilter>> {
+    let parse = |text: &String| {
+        TagFilter::parse(text).map_err(|error| anyhow::Error::from(UsageError(format!("--{option}: {error}"))))
+    };
+    text.as_ref().filter(|text| !text.is_empty()).map(parse).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_dash_is_enough_for_what_pprof_spells_so() {
+        let words = ["rprof", "-focus=a", "-cum", "-lines", "-n", "5", "-o", "-x", "--", "-hide"].map(OsString::from);
+        let two = ["rprof", "--focus=a", "--cum", "--granularity=lines", "-n", "5", "-o", "-x", "--", "-hide"];
+        assert_eq!(with_two_dashes(words.into()), two);
+    }
+}

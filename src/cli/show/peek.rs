@@ -1,0 +1,69 @@
+//! The neighbours of functions: who called each, and what it called.
+
+use std::cmp::Reverse;
+
+use anyhow::bail;
+use regex::Regex;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::text::fit;
+use super::{Counts, functions};
+
+/// A name is cut to no less than this.
+const MIN_NAME: usize = 20;
+/// Width of the numbers before a name.
+const NUMBERS: usize = 40;
+
+/// Writes each function that matches between its callers and its callees, the largest function first.
+pub(super) fn neighbours(counts: &Counts, wanted: &Regex, width: usize, out: &mut String) -> anyhow::Result<()> {
+    let sums = functions(counts);
+    let mut found: Vec<usize> = (0..counts.rows.len()).filter(|&row| wanted.is_match(&counts.rows[row].name)).collect();
+    if found.is_empty() {
+        bail!("no function's name matches {:?}", wanted.as_str());
+    }
+    found.sort_by_key(|&row| Reverse((sums[row].total.abs(), sums[row].own.abs())));
+    let edges = edges(counts);
+    out.push_str(&format!("{:>9}  {:>11}  {:>11}  callers above, callees below\n", "TOTAL %", "SELF", "TOTAL"));
+    let name = |row: usize, indent: &str| {
+        let row = &counts.rows[row];
+        let name = if row.module.is_empty() { row.name.clone() } else { format!("{}  [{}]", row.name, row.module) };
+        format!("{indent}{}", fit(&name, width.saturating_sub(NUMBERS).max(MIN_NAME)))
+    };
+    for row in found {
+        let side = |of: fn(&(usize, usize)) -> (usize, usize)| {
+            let mut side: Vec<(usize, i128)> =
+                edges.iter().filter(|(edge, _)| of(edge).0 == row).map(|(edge, &value)| (of(edge).1, value)).collect();
+            side.sort_by_key(|&(other, value)| (Reverse(value.abs()), &counts.rows[other].name));
+            side
+        };
+        let line = |other: usize, value: i128| {
+            format!("{:>9}  {:>11}  {:>11}  {}\n", counts.percent(value), "", counts.amount(value), name(other, "    "))
+        };
+        side(|&(caller, callee)| (callee, caller))
+            .into_iter()
+            .for_each(|(other, value)| out.push_str(&line(other, value)));
+        let (own, total) = (counts.amount(sums[row].own), counts.amount(sums[row].total));
+        out.push_str(&format!("{:>9}  {own:>11}  {total:>11}  {}\n", counts.percent(sums[row].total), name(row, "")));
+        side(|&(caller, callee)| (caller, callee))
+            .into_iter()
+            .for_each(|(other, value)| out.push_str(&line(other, value)));
+        out.push('\n');
+    }
+    Ok(())
+}
+
+/// What was counted in stacks with a call from one row to another; a call that stands twice in a stack counts once.
+fn edges(counts: &Counts) -> FxHashMap<(usize, usize), i128> {
+    let mut edges: FxHashMap<(usize, usize), i128> = FxHashMap::default();
+    let mut seen = FxHashSet::default();
+    for stack in &counts.stacks {
+        seen.clear();
+        for pair in stack.rows.windows(2) {
+            let edge = (pair[1], pair[0]);
+            if seen.insert(edge) {
+                *edges.entry(edge).or_insert(0) += stack.value;
+            }
+        }
+    }
+    edges
+}

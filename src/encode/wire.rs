@@ -1,0 +1,89 @@
+//! The wire form of protocol buffers, field by field, without a copy: <https://protobuf.dev/programming-guides/encoding/>.
+
+use prost::DecodeError;
+use prost::encoding::{DecodeContext, WireType, check_wire_type, decode_key, decode_varint, skip_field};
+
+/// The value of a field.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    /// A number.
+    Number(u64),
+    /// A text, a message, or packed numbers.
+    Bytes(&'a [u8]),
+    /// A fixed number or a group, which no message that is read here has.
+    Other(WireType),
+}
+
+impl<'a> Value<'a> {
+    /// The number of a field that is one.
+    pub(super) fn number(self) -> Result<u64, DecodeError> {
+        if let Value::Number(number) = self {
+            return Ok(number);
+        }
+        check_wire_type(WireType::Varint, self.wire_type()).map(|()| 0)
+    }
+
+    /// The number as `int64`: two's complement.
+    pub(super) fn signed(self) -> Result<i64, DecodeError> {
+        self.number().map(u64::cast_signed)
+    }
+
+    /// The bytes of a field that has some.
+    pub(super) fn bytes(self) -> Result<&'a [u8], DecodeError> {
+        if let Value::Bytes(bytes) = self {
+            return Ok(bytes);
+        }
+        check_wire_type(WireType::LengthDelimited, self.wire_type()).map(|()| &[][..])
+    }
+
+    /// Each number of a repeated field, packed or not.
+    pub(super) fn each_number(self, mut take: impl FnMut(u64)) -> Result<(), DecodeError> {
+        let Value::Bytes(mut packed) = self else { return self.number().map(take) };
+        while !packed.is_empty() {
+            take(decode_varint(&mut packed)?);
+        }
+        Ok(())
+    }
+
+    fn wire_type(self) -> WireType {
+        match self {
+            Value::Number(_) => WireType::Varint,
+            Value::Bytes(_) => WireType::LengthDelimited,
+            Value::Other(wire_type) => wire_type,
+        }
+    }
+}
+
+/// The fields of a message: their numbers and values.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// The next field; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, DecodeError> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let (tag, wire_type) = decode_key(&mut self.0)?;
+        let value = match wire_type {
+            WireType::Varint => Value::Number(decode_varint(&mut self.0)?),
+            WireType::LengthDelimited => Value::Bytes(self.length_delimited(tag)?),
+            _ => {
+                skip_field(wire_type, tag, &mut self.0, DecodeContext::default())?;
+                Value::Other(wire_type)
+            }
+        };
+        Ok(Some((tag, value)))
+    }
+
+    /// A length that goes beyond the end is the error that skipping it gives.
+    fn length_delimited(&mut self, tag: u32) -> Result<&'a [u8], DecodeError> {
+        let mut start = self.0;
+        let length = decode_varint(&mut self.0)?;
+        let split = usize::try_from(length).ok().and_then(|length| self.0.split_at_checked(length));
+        let Some((bytes, rest)) = split else {
+            return skip_field(WireType::LengthDelimited, tag, &mut start, DecodeContext::default()).map(|()| &[][..]);
+        };
+        self.0 = rest;
+        Ok(bytes)
+    }
+}

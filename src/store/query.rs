@@ -1,0 +1,303 @@
+//! Answering from a directory: which windows tell of an asked time, how much of it they cover, and their sum.
+//!
+//! A plan is made of the index alone. Files are read one at a time by each worker, into the same room, and what is not asked for is
+//! dropped before a profile is added to the sum: memory grows with the answer, not with the time that it is about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
+use std::ops::Range;
+use std::path::Path;
+use std::thread;
+
+use super::{Level, Row, Selector, Source};
+use crate::encode::{FileError, FileReader};
+use crate::ids::UnixNanos;
+use crate::profile::{LabelValue, MergeError, MergeOptions, Merger, Profile, Sample, StringId};
+
+/// The label that holds a sample's time, in nanoseconds since 1970.
+pub const TIMESTAMP: &str = "timestamp_ns";
+/// The kind that is shown if nothing else is asked for, and there is some.
+const DEFAULT_KIND: &str = "cpu";
+/// Workers at most: files are inflated at some hundred MB/s each, and every worker holds a sum of its own.
+const MAX_WORKERS: usize = 8;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The time.
+    pub range: Range<UnixNanos>,
+    /// What was counted (`cpu`); `None` for the usual one.
+    pub kind: Option<String>,
+    /// Which windows and samples.
+    pub selector: Selector,
+}
+
+/// The windows that answer a query, and what they leave open.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The windows, by their start.
+    pub rows: Vec<Row>,
+    /// The kind that they are of.
+    pub kind: String,
+    /// The kinds that there are in the asked time.
+    pub kinds: BTreeSet<String>,
+    /// The hosts of the windows.
+    pub hosts: BTreeSet<String>,
+    /// Stretches of the asked time of which no window tells, by their start.
+    pub gaps: Vec<Range<UnixNanos>>,
+    /// Snapshots that were left out because a recorder's windows tell of the same time.
+    pub snapshots_left_out: usize,
+}
+
+impl Query {
+    /// Chooses the windows. `rows` are those of the time, as [`super::Store::rows`] gives them.
+    #[must_use]
+    pub fn plan(&self, rows: &[Row]) -> Plan {
+        let in_time = rows.iter().filter(|row| self.overlap(row) > 0 && self.selector.matches_window(row));
+        let mut chosen: Vec<Row> = in_time.cloned().collect();
+        let kinds: BTreeSet<String> = chosen.iter().map(|row| row.name.kind.clone()).collect();
+        let usual = || kinds.get(DEFAULT_KIND).or(kinds.first()).cloned();
+        let kind = self.kind.clone().or_else(usual).unwrap_or_else(|| DEFAULT_KIND.to_owned());
+        chosen.retain(|row| row.name.kind == kind);
+        let snapshots_left_out = if self.selector.names("source") { 0 } else { drop_covered_snapshots(&mut chosen) };
+        let hosts = chosen.iter().map(|row| row.name.host.clone()).collect();
+        let gaps = self.gaps(&chosen);
+        chosen.sort_by(|a, b| (a.name.start, &a.path).cmp(&(b.name.start, &b.path)));
+        Plan { rows: chosen, kind, kinds, hosts, gaps, snapshots_left_out }
+    }
+
+    /// Whether a window is partly outside of the asked time.
+    #[must_use]
+    pub fn sticks_out(&self, row: &Row) -> bool {
+        row.name.start < self.range.start || row.name.end > self.range.end
+    }
+
+    /// The part of a window that was asked for, in nanoseconds.
+    fn overlap(&self, row: &Row) -> i64 {
+        overlap(&(row.name.start..row.name.end), &self.range)
+    }
+
+    fn gaps(&self, rows: &[Row]) -> Vec<Range<UnixNanos>> {
+        let mut spans: Vec<_> = rows.iter().map(|row| (row.name.start, row.name.end)).collect();
+        spans.sort_unstable();
+        let mut gaps = Vec::new();
+        let mut covered = self.range.start;
+        for (start, end) in spans {
+            if start > covered {
+                gaps.push(covered..start.min(self.range.end));
+            }
+            covered = covered.max(end);
+        }
+        if covered < self.range.end {
+            gaps.push(covered..self.range.end);
+        }
+        gaps
+    }
+}
+
+impl Plan {
+    /// Nanoseconds of the asked time that no window tells of.
+    #[must_use]
+    pub fn missing(&self) -> i64 {
+        self.gaps.iter().map(|gap| gap.end.0 - gap.start.0).sum()
+    }
+
+    /// The windows of a level that stick out of the asked time.
+    #[must_use]
+    pub fn sticking_out(&self, query: &Query, level: Level) -> usize {
+        self.rows.iter().filter(|row| row.name.level == level && query.sticks_out(row)).count()
+    }
+}
+
+/// Nanoseconds that two spans have in common.
+fn overlap(a: &Range<UnixNanos>, b: &Range<UnixNanos>) -> i64 {
+    a.end.0.min(b.end.0).saturating_sub(a.start.0.max(b.start.0)).max(0)
+}
+
+/// A snapshot and a recorder on one host tell of the same samples twice. Answers how many snapshots went.
+fn drop_covered_snapshots(rows: &mut Vec<Row>) -> usize {
+    let mut recorded: BTreeMap<String, Vec<Range<UnixNanos>>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.name.source == Source::Recorder) {
+        recorded.entry(row.name.host.clone()).or_default().push(row.name.start..row.name.end);
+    }
+    let before = rows.len();
+    rows.retain(|row| {
+        let spans = recorded.get(&row.name.host);
+        let own = row.name.start..row.name.end;
+        row.name.source == Source::Recorder
+            || !spans.is_some_and(|spans| spans.iter().any(|span| overlap(span, &own) > 0))
+    });
+    before - rows.len()
+}
+
+/// What was read and added up.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// The sum.
+    pub profile: Profile,
+    /// For each column, the sum before samples were filtered by `prepare`'s last step.
+    pub totals: Vec<i128>,
+    /// Windows whose samples were cut to the asked time by their own times.
+    pub cut: usize,
+    /// Nanoseconds of them that were cut off.
+    pub cut_nanos: i64,
+    /// Files that could not be read, with the cause.
+    pub unreadable: Vec<String>,
+}
+
+/// Why windows have no sum.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// Two windows of a kind count different things.
+    #[error("cannot add {path} to the windows before it: {source}")]
+    Merge {
+        /// The file.
+        path: String,
+        /// The cause.
+        source: MergeError,
+    },
+    /// None of the files could be read.
+    #[error("none of the {number} windows can be read: {first}")]
+    Unreadable {
+        /// How many there are.
+        number: usize,
+        /// What is wrong with the first.
+        first: String,
+    },
+}
+
+/// What is done with each profile before it is added.
+pub type Prepare<'a> = dyn Fn(&mut Profile) + Sync + 'a;
+
+impl Query {
+    /// Reads windows and adds them up. A file that cannot be read is told and not counted. `prepare` changes each profile before its
+    /// total is taken, `filter` after that.
+    ///
+    /// # Errors
+    /// [`QueryError`] if windows count different things, or none can be read.
+    pub fn merge(
+        &self,
+        rows: &[Row],
+        directory: &Path,
+        options: &MergeOptions,
+        prepare: &Prepare<'_>,
+        filter: &Prepare<'_>,
+    ) -> Result<Answer, QueryError> {
+        let job = Job { query: self, rows, directory, options, prepare, filter };
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = cores.min(MAX_WORKERS).min(rows.len()).max(1);
+        let parts: Vec<Result<Part, QueryError>> = thread::scope(|scope| {
+            let job = &job;
+            let others: Vec<_> = (1..workers).map(|worker| scope.spawn(move || job.part(worker, workers))).collect();
+            let first = job.part(0, workers);
+            let join = |part: thread::ScopedJoinHandle<'_, _>| match part.join() {
+                Ok(part) => part,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            std::iter::once(first).chain(others.into_iter().map(join)).collect()
+        });
+        join(parts, rows.len())
+    }
+}
+
+/// What all workers share.
+struct Job<'a> {
+    query: &'a Query,
+    rows: &'a [Row],
+    directory: &'a Path,
+    options: &'a MergeOptions,
+    prepare: &'a Prepare<'a>,
+    filter: &'a Prepare<'a>,
+}
+
+/// What one worker has.
+#[derive(Default)]
+struct Part {
+    merger: Merger,
+    totals: Vec<i128>,
+    cut: usize,
+    cut_nanos: i64,
+    unreadable: Vec<String>,
+    last: String,
+}
+
+impl Job<'_> {
+    /// Every `workers`-th window: neighbours are alike in size, so each worker has its share, and always the same one, which makes the
+    /// order of the sum's tables the same too.
+    fn part(&self, worker: usize, workers: usize) -> Result<Part, QueryError> {
+        let mut part = Part { merger: Merger::new(self.options.clone()), ..Part::default() };
+        let mut reader = FileReader::default();
+        for row in self.rows.iter().skip(worker).step_by(workers) {
+            let path = self.directory.join(&row.path);
+            match reader.read(&path) {
+                Ok(profile) => self.add(row, profile, &mut part)?,
+                Err(error) => part.unreadable.push(FileError::to_string(&error)),
+            }
+        }
+        Ok(part)
+    }
+
+    fn add(&self, row: &Row, mut profile: Profile, part: &mut Part) -> Result<(), QueryError> {
+        let whole = profile.duration_nanos;
+        if self.query.sticks_out(row) && cut(&mut profile, row, &self.query.range) {
+            part.cut += 1;
+            part.cut_nanos = part.cut_nanos.saturating_add(whole.saturating_sub(profile.duration_nanos));
+        }
+        self.query.selector.apply(&mut profile);
+        (self.prepare)(&mut profile);
+        for column in 0..profile.sample_types.len() {
+            let total = profile.total(column);
+            match part.totals.get_mut(column) {
+                Some(sum) => *sum += total,
+                None => part.totals.push(total),
+            }
+        }
+        (self.filter)(&mut profile);
+        part.last = row.path.display().to_string();
+        part.merger.add(&profile).map_err(|source| QueryError::Merge { path: part.last.clone(), source })
+    }
+}
+
+fn join(parts: Vec<Result<Part, QueryError>>, number: usize) -> Result<Answer, QueryError> {
+    let mut parts = parts.into_iter();
+    let mut sum = parts.next().unwrap_or_else(|| Ok(Part::default()))?;
+    for part in parts {
+        let part = part?;
+        sum.merger.absorb(part.merger).map_err(|source| QueryError::Merge { path: part.last, source })?;
+        let columns = sum.totals.len().max(part.totals.len());
+        sum.totals.resize(columns, 0);
+        sum.totals.iter_mut().zip(part.totals).for_each(|(sum, total)| *sum += total);
+        sum.cut += part.cut;
+        sum.cut_nanos = sum.cut_nanos.saturating_add(part.cut_nanos);
+        sum.unreadable.extend(part.unreadable);
+    }
+    if number > 0 && sum.unreadable.len() == number {
+        let first = sum.unreadable.swap_remove(0);
+        return Err(QueryError::Unreadable { number, first });
+    }
+    let Part { merger, totals, cut, cut_nanos, unreadable, .. } = sum;
+    Ok(Answer { profile: merger.finish(), totals, cut, cut_nanos, unreadable })
+}
+
+/// Cuts a window to a time, if its samples tell theirs, and its duration to the same share. Answers whether they do.
+fn cut(profile: &mut Profile, row: &Row, range: &Range<UnixNanos>) -> bool {
+    let Some(key) = profile.strings.find(TIMESTAMP) else { return false };
+    if !profile.samples.iter().all(|sample| time_of(sample, key).is_some()) {
+        return false;
+    }
+    profile.retain_samples(|_, sample| time_of(sample, key).is_some_and(|time| range.contains(&time)));
+    let span = row.name.start..row.name.end;
+    let (part, whole) = (overlap(&span, range), span.end.0 - span.start.0);
+    let duration = i128::from(profile.duration_nanos) * i128::from(part) / i128::from(whole.max(1));
+    profile.duration_nanos = i64::try_from(duration).unwrap_or(i64::MAX);
+    profile.time_nanos = profile.time_nanos.max(range.start.0);
+    true
+}
+
+fn time_of(sample: &Sample, key: StringId) -> Option<UnixNanos> {
+    let label = sample.labels.iter().find(|label| label.key == key)?;
+    match label.value {
+        LabelValue::Number(time, _) => Some(UnixNanos(time)),
+        LabelValue::Text(_) => None,
+    }
+}

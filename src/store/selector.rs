@@ -1,0 +1,319 @@
+//! Which samples are asked for, by their labels: `comm="nginx",container=~"web.*",pid!=12`. The grammar is that of PromQL's
+//! selectors, <https://prometheus.io/docs/prometheus/latest/querying/basics/#instant-vector-selectors>, and as there an expression
+//! must match the whole value, and a label that is missing is an empty text.
+
+use regex::Regex;
+
+use super::{Row, Total};
+use crate::profile::{LabelValue, Profile, Sample};
+
+/// Conditions, all of which must hold. Without any, everything is selected.
+#[derive(Clone, Debug, Default)]
+pub struct Selector {
+    matchers: Vec<Matcher>,
+}
+
+#[derive(Clone, Debug)]
+struct Matcher {
+    key: String,
+    negated: bool,
+    value: Wanted,
+}
+
+#[derive(Clone, Debug)]
+enum Wanted {
+    Text(String),
+    Regex(Regex),
+}
+
+/// Why a text is no selector, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{problem} at character {at} of the selector {text:?}; write one like comm=\"nginx\",container=~\"web.*\",pid!=12"
+)]
+pub struct SelectorError {
+    /// The selector.
+    pub text: String,
+    /// The character, from 1.
+    pub at: usize,
+    /// What was met or missed there.
+    pub problem: String,
+}
+
+impl Matcher {
+    fn matches(&self, value: &str) -> bool {
+        let same = match &self.value {
+            Wanted::Text(text) => text == value,
+            Wanted::Regex(regex) => regex.is_match(value),
+        };
+        same != self.negated
+    }
+}
+
+impl Selector {
+    /// Reads a selector; an empty text selects everything. Braces around it are allowed.
+    ///
+    /// # Errors
+    /// [`SelectorError`] with the place of what was not understood.
+    pub fn parse(text: &str) -> Result<Selector, SelectorError> {
+        let mut parser = Parser { text, at: 0 };
+        parser.selector()
+    }
+
+    /// Whether a condition is about this key.
+    #[must_use]
+    pub fn names(&self, key: &str) -> bool {
+        self.matchers.iter().any(|matcher| matcher.key == key)
+    }
+
+    /// The keys of all conditions.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.matchers.iter().map(|matcher| &*matcher.key)
+    }
+
+    /// Whether a window can hold what is selected, as far as its row tells: `host`, `kind` and `source` are properties of windows,
+    /// and a process that is not in the totals has no samples.
+    #[must_use]
+    pub fn may_match(&self, row: &Row) -> bool {
+        self.matches_window(row)
+            && (self.keys().all(is_of_window)
+                || row.summary.totals.iter().any(|total| {
+                    // What is added up under one name may be anybody; a thread's name may differ from its process's.
+                    total.pid == 0
+                        || self
+                            .of_samples()
+                            .filter(|matcher| matcher.key != "comm")
+                            .all(|matcher| of_total(total, &matcher.key).is_none_or(|value| matcher.matches(&value)))
+                }))
+    }
+
+    /// Whether the conditions on windows hold.
+    #[must_use]
+    pub fn matches_window(&self, row: &Row) -> bool {
+        self.matchers.iter().all(|matcher| match &*matcher.key {
+            "host" => matcher.matches(&row.name.host),
+            "kind" => matcher.matches(&row.name.kind),
+            "source" => matcher.matches(row.name.source.name()),
+            _ => true,
+        })
+    }
+
+    /// Whether the conditions on samples hold for a process's total. `Err` is the key of one that totals do not have.
+    ///
+    /// # Errors
+    /// The key of a condition that the index cannot decide.
+    pub fn matches_total(&self, total: &Total) -> Result<bool, &str> {
+        for matcher in self.of_samples() {
+            let value = of_total(total, &matcher.key).ok_or(&*matcher.key)?;
+            if !matcher.matches(&value) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Keeps the samples for whose labels the conditions hold.
+    pub fn apply(&self, profile: &mut Profile) {
+        let of_samples: Vec<&Matcher> = self.of_samples().collect();
+        if !of_samples.is_empty() {
+            profile.retain_samples(|profile, sample| {
+                of_samples.iter().all(|matcher| label_matches(profile, sample, matcher))
+            });
+        }
+    }
+
+    fn of_samples(&self) -> impl Iterator<Item = &Matcher> {
+        self.matchers.iter().filter(|matcher| !is_of_window(&matcher.key))
+    }
+}
+
+fn label_matches(profile: &Profile, sample: &Sample, matcher: &Matcher) -> bool {
+    let label = sample.labels.iter().find(|label| profile.text(label.key) == matcher.key);
+    match label.map(|label| label.value) {
+        Some(LabelValue::Text(text)) => matcher.matches(profile.text(text)),
+        Some(LabelValue::Number(number, _)) => matcher.matches(&number.to_string()),
+        None => matcher.matches(""),
+    }
+}
+
+fn of_total(total: &Total, key: &str) -> Option<String> {
+    match key {
+        "pid" => Some(total.pid.to_string()),
+        "comm" => Some(total.comm.to_string()),
+        "container" => Some(total.container.to_string()),
+        "unit" => Some(total.unit.to_string()),
+        _ => None,
+    }
+}
+
+fn is_of_window(key: &str) -> bool {
+    matches!(key, "host" | "kind" | "source")
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    /// In bytes.
+    at: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn selector(&mut self) -> Result<Selector, SelectorError> {
+        let mut matchers = Vec::new();
+        let braces = self.take("{");
+        while !self.at_end(braces) {
+            matchers.push(self.matcher()?);
+            if !self.take(",") {
+                break;
+            }
+        }
+        if braces && !self.take("}") {
+            return Err(self.error("a comma or } is missing"));
+        }
+        if !self.rest().is_empty() {
+            return Err(self.error("a comma is missing"));
+        }
+        Ok(Selector { matchers })
+    }
+
+    fn at_end(&mut self, braces: bool) -> bool {
+        self.rest().is_empty() || (braces && self.rest().starts_with('}'))
+    }
+
+    fn matcher(&mut self) -> Result<Matcher, SelectorError> {
+        let key = self.word(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | ':' | '-' | '/'));
+        if key.is_empty() {
+            return Err(self.error("the name of a label is missing"));
+        }
+        let (negated, is_regex) = if self.take("=~") {
+            (false, true)
+        } else if self.take("!~") {
+            (true, true)
+        } else if self.take("!=") {
+            (true, false)
+        } else if self.take("==") || self.take("=") {
+            (false, false)
+        } else {
+            return Err(self.error(&format!("one of = != =~ !~ is missing after {key}")));
+        };
+        let start = self.at;
+        let value = self.value()?;
+        let value = if is_regex {
+            // Anchored on both sides, as in PromQL.
+            let regex = Regex::new(&format!("^(?:{value})$"));
+            Wanted::Regex(regex.map_err(|_| self.error_at(start, &format!("{value:?} is no regular expression")))?)
+        } else {
+            Wanted::Text(value)
+        };
+        Ok(Matcher { key, negated, value })
+    }
+
+    /// A quoted text, or a word up to the next comma.
+    fn value(&mut self) -> Result<String, SelectorError> {
+        let rest = self.rest();
+        let Some(quote) = rest.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
+            let value = self.word(|c| !matches!(c, ',' | '}' | '"' | '\'') && !c.is_whitespace());
+            return if value.is_empty() { Err(self.error("a value is missing")) } else { Ok(value) };
+        };
+        let (start, mut value) = (self.at, String::new());
+        let mut letters = rest.char_indices().skip(1);
+        while let Some((at, letter)) = letters.next() {
+            match letter {
+                _ if letter == quote => {
+                    self.at += at + 1;
+                    return Ok(value);
+                }
+                '\\' => match letters.next() {
+                    Some((_, 'n')) => value.push('\n'),
+                    Some((_, 't')) => value.push('\t'),
+                    Some((_, escaped @ ('\\' | '"' | '\''))) => value.push(escaped),
+                    // A regular expression's own escape.
+                    Some((_, other)) => value.extend(['\\', other]),
+                    None => break,
+                },
+                _ => value.push(letter),
+            }
+        }
+        Err(self.error_at(start, "a text has no end"))
+    }
+
+    fn word(&mut self, belongs: impl Fn(char) -> bool) -> String {
+        let rest = self.rest();
+        let length = rest.find(|c| !belongs(c)).unwrap_or(rest.len());
+        let word = rest[..length].to_owned();
+        self.at += length;
+        word
+    }
+
+    fn take(&mut self, token: &str) -> bool {
+        let found = self.rest().starts_with(token);
+        if found {
+            self.at += token.len();
+            self.rest();
+        }
+        found
+    }
+
+    /// What is left behind white space.
+    fn rest(&mut self) -> &'a str {
+        let rest = &self.text[self.at..];
+        self.at += rest.len() - rest.trim_start().len();
+        &self.text[self.at..]
+    }
+
+    fn error(&self, problem: &str) -> SelectorError {
+        self.error_at(self.at, problem)
+    }
+
+    fn error_at(&self, at: usize, problem: &str) -> SelectorError {
+        let at = self.text[..at].chars().count() + 1;
+        SelectorError { text: self.text.into(), at, problem: problem.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn total() -> Total {
+        let (comm, container, unit) = ("nginx: worker".into(), "web-1".into(), "nginx.service".into());
+        Total { pid: 12, comm, container, unit, samples: 1, value: 1 }
+    }
+
+    #[test]
+    fn conditions_hold_as_in_promql() {
+        for (text, holds) in [
+            ("", true),
+            ("{}", true),
+            ("pid=12", true),
+            ("pid!=12", false),
+            ("comm=\"nginx: worker\"", true),
+            ("comm=~\"nginx\"", false),
+            ("comm=~\"nginx.*\"", true),
+            ("{comm=~'nginx.*', container=~\"web.*\", pid=12,}", true),
+            ("container!~\"web.*\"", false),
+            ("unit!~\"ssh.*\" , container=web-1", true),
+            (r#"comm=~"nginx:\s\w+""#, true),
+            (r#"comm="a\"b\\c""#, false),
+        ] {
+            assert_eq!(Selector::parse(text).unwrap().matches_total(&total()), Ok(holds), "{text}");
+        }
+        assert_eq!(Selector::parse("tid=1").unwrap().matches_total(&total()), Err("tid"));
+    }
+
+    #[test]
+    fn errors_tell_the_place() {
+        for (text, at, problem) in [
+            ("comm", 5, "one of = != =~ !~ is missing after comm"),
+            ("comm=", 6, "a value is missing"),
+            ("=1", 1, "the name of a label is missing"),
+            ("é=\"x", 3, "a text has no end"),
+            ("comm=~\"(\"", 7, "\"(\" is no regular expression"),
+            ("pid=1 comm=a", 7, "a comma is missing"),
+            ("{pid=1", 7, "a comma or } is missing"),
+            ("pid=1,,", 7, "the name of a label is missing"),
+        ] {
+            let error = Selector::parse(text).unwrap_err();
+            assert_eq!((error.at, &*error.problem), (at, problem), "{text}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Values over time, from the index alone: no window is opened.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+
+use rustc_hash::FxHashMap;
+
+use super::{Row, Selector, Total};
+use crate::ids::UnixNanos;
+
+/// What a series is made for each of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Everything is one series.
+    All,
+    /// Names of processes.
+    Comm,
+    /// Processes.
+    Pid,
+    /// Containers.
+    Container,
+    /// systemd units.
+    Unit,
+    /// Hosts.
+    Host,
+}
+
+/// Values over time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    /// When the first step begins.
+    pub start: UnixNanos,
+    /// The length of a step, in nanoseconds.
+    pub step: i64,
+    /// For each step, the nanoseconds of it that windows tell of, summed over hosts and divided by their number.
+    pub covered: Vec<f64>,
+    /// The lines, the largest sum first.
+    pub lines: Vec<Line>,
+}
+
+/// One series.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Line {
+    /// What it is of; empty for what has no such label.
+    pub name: String,
+    /// The sum of values in each step. A window that lies in two steps counts in each by its share of time.
+    pub values: Vec<f64>,
+    /// The same of samples.
+    pub samples: Vec<f64>,
+}
+
+impl Line {
+    /// The sum over all steps.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.values.iter().sum()
+    }
+}
+
+impl Series {
+    /// Sums rows by steps of time. Parts of windows outside of `range` are not counted.
+    ///
+    /// # Errors
+    /// The key of a condition that the index cannot decide.
+    pub fn of<'a>(
+        rows: &[Row],
+        range: &Range<UnixNanos>,
+        step: i64,
+        by: By,
+        selector: &'a Selector,
+    ) -> Result<Series, &'a str> {
+        let step = step.max(1);
+        let steps = usize::try_from(
+            range.end.0.saturating_sub(range.start.0).max(0).unsigned_abs().div_ceil(step.unsigned_abs()),
+        )
+        .unwrap_or(0);
+        let mut series = Series { start: range.start, step, covered: vec![0.0; steps], lines: Vec::new() };
+        let mut index: FxHashMap<String, usize> = FxHashMap::default();
+        let hosts: std::collections::BTreeSet<&str> = rows.iter().map(|row| &*row.name.host).collect();
+        for row in rows {
+            let shares = series.shares(row, range);
+            let covered = float(row.summary.covered) / float(i64::try_from(hosts.len()).unwrap_or(1).max(1));
+            shares.iter().for_each(|&(at, share)| series.covered[at] += covered * share);
+            for total in &row.summary.totals {
+                if !selector.matches_total(total)? {
+                    continue;
+                }
+                let name = name(row, total, by);
+                let lines = &mut series.lines;
+                let at = *index.entry(name).or_insert_with_key(|name| {
+                    lines.push(Line { name: name.clone(), values: vec![0.0; steps], samples: vec![0.0; steps] });
+                    lines.len() - 1
+                });
+                let line = &mut lines[at];
+                for &(step, share) in &shares {
+                    line.values[step] += float(total.value) * share;
+                    line.samples[step] += float(total.samples) * share;
+                }
+            }
+        }
+        series.lines.sort_by_cached_key(|line| (Reverse(total_key(line)), line.name.clone()));
+        Ok(series)
+    }
+
+    /// The steps that a window lies in, with the share of its time in each.
+    fn shares(&self, row: &Row, range: &Range<UnixNanos>) -> Vec<(usize, f64)> {
+        let (start, end) = (row.name.start.0, row.name.end.0);
+        let (from, to) = (start.max(range.start.0), end.min(range.end.0));
+        if from >= to {
+            return Vec::new();
+        }
+        let step_of = |time: i64| usize::try_from((time - range.start.0) / self.step).unwrap_or(usize::MAX);
+        (step_of(from)..=step_of(to - 1))
+            .filter(|&at| at < self.covered.len())
+            .map(|at| {
+                let begin = range.start.0 + i64::try_from(at).unwrap_or(i64::MAX).saturating_mul(self.step);
+                let part = to.min(begin.saturating_add(self.step)) - from.max(begin);
+                (at, float(part) / float(end - start))
+            })
+            .collect()
+    }
+}
+
+/// Sums are ordered as whole numbers, since floats have no order.
+#[allow(clippy::cast_possible_truncation, reason = "the order of sums does not hang on fractions")]
+fn total_key(line: &Line) -> i64 {
+    line.total() as i64
+}
+
+#[allow(clippy::cast_precision_loss, reason = "sums that are shown with three digits")]
+fn float(number: i64) -> f64 {
+    number as f64
+}
+
+fn name(row: &Row, total: &Total, by: By) -> String {
+    match by {
+        By::All => String::new(),
+        By::Comm => total.comm.to_string(),
+        By::Pid if total.pid == 0 => total.comm.to_string(),
+        By::Pid => format!("{} {}", total.pid, total.comm),
+        By::Container => total.container.to_string(),
+        By::Unit => total.unit.to_string(),
+        By::Host => row.name.host.clone(),
+    }
+}
