@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::programs::{self, Running, c};
-use common::recording::{Attempt, Recorded, printed, record, start_as, text};
+use common::recording::{Attempt, Recorded, Session, let_run, perf_events, printed, start, start_as, text, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rprof::health::Count;
 use tempfile::TempDir;
 
@@ -22,7 +24,9 @@ const STATIC_JIT: &[&str] = &["-O2", "-fno-omit-frame-pointer", "-static"];
 const CHAIN: &[&str] = &["_start", "…", "main", "a", "b", "leaf", "spin"];
 const JIT: &[&str] = &["_start", "…", "main", "enter", "jit_outer", "jit_leaf"];
 const NO_COMMAND: &[&str] = &[];
-const BRIEFLY: &[&str] = &["-F", "1999", "--duration", "0.5"];
+const OFTEN: &[&str] = &["-F", "1999"];
+/// Milliseconds of CPU that a target uses while it is recorded: some 400 samples, however busy the host is.
+const ENOUGH: u64 = 200;
 /// User, PID, mount, UTS, cgroup and IPC namespaces, with root mapped.
 const OWN: &[&str] = &["-U", "-r", "-p", "-m", "-u", "-C", "-i"];
 
@@ -41,8 +45,13 @@ impl Container {
         folders.iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
         fs::copy(program, folder.path().join("program")).unwrap();
         fs::copy(env!("CARGO_BIN_EXE_rprof"), folder.path().join("rprof")).unwrap();
-        let mut unshare = Command::new("unshare");
-        unshare.args(OWN).args(["--fork", "--kill-child"]).arg(c("container.c", &["-O2", "-static"]));
+        // Before all else that runs, so that half a second gives enough samples on a busy host too.
+        let mut unshare = Command::new("nice");
+        unshare
+            .args(["-n", "-20", "unshare"])
+            .args(OWN)
+            .args(["--fork", "--kill-child"])
+            .arg(c("container.c", &["-O2", "-static"]));
         let running = programs::run_command(unshare.arg(folder.path()).args(["/program", "0"]));
         let first = children(running.pid());
         let pid = children(first[0])[0];
@@ -56,12 +65,21 @@ impl Container {
         line.split_whitespace().last().unwrap().to_owned()
     }
 
-    /// `rprof record` in namespaces of the container, to the standard output.
-    fn enter(&self, namespaces: &[&str], options: &[&str]) -> Command {
-        self.enter_for(namespaces, &[options, &["-o", "-", "--format", "pprof"]].concat())
+    /// Records in namespaces of the container, to the standard output.
+    fn record_within(&self, namespaces: &[&str], options: &[&str]) -> Recorded {
+        let to_output = ["-o", "-", "--format", "pprof"];
+        let entered = self.enter(namespaces, &[OFTEN, options, &to_output].concat());
+        printed(entered, |nsenter| {
+            // With a PID namespace, nsenter starts a child in it.
+            let rprof = || children(nsenter).first().copied().filter(|&rprof| perf_events(rprof) > 0);
+            wait_for("rprof to open events", || rprof().is_some());
+            let_run(self.pid, ENOUGH);
+            kill(Pid::from_raw(rprof().unwrap()), Signal::SIGINT).unwrap();
+        })
     }
 
-    fn enter_for(&self, namespaces: &[&str], options: &[&str]) -> Command {
+    /// `rprof record` in namespaces of the container.
+    fn enter(&self, namespaces: &[&str], options: &[&str]) -> Command {
         let mut nsenter = Command::new("nsenter");
         nsenter.args(["-t", &self.pid.to_string()]).args(namespaces).args(["--", "/rprof", "record"]).args(options);
         nsenter
@@ -81,14 +99,22 @@ fn pids(recorded: &Recorded) -> BTreeSet<i32> {
     recorded.stacks.iter().map(|stack| stack.pid).collect()
 }
 
-fn briefly(pid: &str) -> Recorded {
-    record(&[BRIEFLY, &["-p", pid]].concat(), NO_COMMAND)
+/// Records a process from the host.
+fn from_outside(pid: i32) -> Recorded {
+    until_enough(start(&[OFTEN, &["-p", &pid.to_string()]].concat(), NO_COMMAND), pid)
+}
+
+fn until_enough(session: Session, pid: i32) -> Recorded {
+    let session = session.opened();
+    let_run(pid, ENOUGH);
+    session.signal(Signal::SIGINT);
+    session.finish()
 }
 
 #[test]
 fn from_the_host() {
     let container = Container::start(&c("chain.c", STATIC), &["proc"]);
-    let recorded = briefly(&container.pid.to_string());
+    let recorded = from_outside(container.pid);
     whole(&recorded, CHAIN);
     assert_eq!(pids(&recorded), BTreeSet::from([container.pid]));
     // The path in the container, where the host has no such file.
@@ -101,16 +127,14 @@ fn from_within() {
     let container = Container::start(&c("chain.c", STATIC), &["proc", "out"]);
     let pid = container.inner_pid();
     assert_ne!(pid, container.pid.to_string());
-    let options = [BRIEFLY, &["-p", &pid]].concat();
     for namespaces in [&["-m", "-p"][..], &["-a"]] {
-        let recorded = printed(&mut container.enter(namespaces, &options));
-        assert_eq!(recorded.attempt.status, Some(0), "{}", recorded.top());
+        let recorded = container.record_within(namespaces, &["-p", &pid]);
         whole(&recorded, CHAIN);
         assert_eq!(pids(&recorded), BTreeSet::from([pid.parse().unwrap()]), "{namespaces:?}: {}", recorded.top());
     }
     // Of the whole system there is only the container to be seen, and what runs outside is nobody's.
     let outside = programs::run(&c("chain.c", STATIC), &["0"]);
-    let recorded = printed(&mut container.enter(&["-m", "-p"], &[BRIEFLY, &["-a"]].concat()));
+    let recorded = container.record_within(&["-m", "-p"], &["-a"]);
     assert!(recorded.attempt.said.contains("only the processes in it are recorded"), "{}", recorded.top());
     let seen = pids(&recorded);
     assert!(seen.contains(&pid.parse().unwrap()) && !seen.contains(&0) && !seen.contains(&outside.pid()), "{seen:?}");
@@ -126,15 +150,15 @@ fn from_within() {
 fn what_a_container_cannot_do_is_said() {
     let container = Container::start(&c("chain.c", STATIC), &["proc", "out"]);
     let pid = container.inner_pid();
-    let options = [BRIEFLY, &["-p", &pid]].concat();
+    let options = ["-p", &pid, "--duration", "0.1"];
     // Root of a user namespace has no privilege over CPUs.
     let failed = Attempt::of(&mut container.enter(&["-a"], &["-a", "--duration", "0.1"]));
     assert_eq!(failed.status, Some(255));
     assert!(failed.said.contains("user namespace") && failed.said.contains("from the host"), "{}", failed.said);
-    let read_only = Attempt::of(&mut container.enter_for(&["-m", "-p"], &[&options[..], &["-o", "/p.pb.gz"]].concat()));
+    let read_only = Attempt::of(&mut container.enter(&["-m", "-p"], &[&options[..], &["-o", "/p.pb.gz"]].concat()));
     assert!(read_only.said.contains("cannot write /p.pb.gz"), "{}", read_only.said);
     let bound = [&options[..], &["-o", "/out/p.pb.gz"]].concat();
-    let written = Attempt::of(&mut container.enter_for(&["-m", "-p"], &bound));
+    let written = Attempt::of(&mut container.enter(&["-m", "-p"], &bound));
     assert_eq!(written.status, Some(0), "{}", written.said);
     assert!(fs::metadata(container.folder.path().join("out/p.pb.gz")).unwrap().len() > 100);
     // The PID namespace alone: /proc is still the host's, whose numbers are others.
@@ -147,7 +171,7 @@ fn what_a_container_cannot_do_is_said() {
     let failed = Attempt::of(&mut bare.enter(&["-m", "-p"], &options));
     assert!(failed.status == Some(255) && failed.said.contains("no /proc is mounted"), "{}", failed.said);
     // From the host, that is no matter.
-    whole(&briefly(&bare.pid.to_string()), CHAIN);
+    whole(&from_outside(bare.pid), CHAIN);
     assert!(bare.running.pid() > 0);
 }
 
@@ -156,10 +180,10 @@ fn what_a_container_cannot_do_is_said() {
 fn perf_maps_are_found_by_the_pid_in_the_container() {
     let container = Container::start(&c("jit.c", STATIC_JIT), &["proc", "tmp"]);
     assert!(!Path::new(&format!("/tmp/perf-{}.map", container.pid)).exists());
-    whole(&briefly(&container.pid.to_string()), JIT);
+    whole(&from_outside(container.pid), JIT);
     let pid = container.inner_pid();
     for namespaces in [&["-m", "-p"][..], &["-a"]] {
-        whole(&printed(&mut container.enter(namespaces, &[BRIEFLY, &["-p", &pid]].concat())), JIT);
+        whole(&container.record_within(namespaces, &["-p", &pid]), JIT);
     }
 }
 
@@ -187,10 +211,10 @@ impl Capable {
         Capable(folder)
     }
 
-    fn record(&self, options: &[&str]) -> Recorded {
+    fn record(&self, pid: i32) -> Recorded {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(self.0.path().join("rprof"));
-        start_as(&mut command, &[BRIEFLY, options].concat(), NO_COMMAND).finish()
+        until_enough(start_as(&mut command, &[OFTEN, &["-p", &pid.to_string()]].concat(), NO_COMMAND), pid)
     }
 }
 
@@ -222,7 +246,7 @@ fn by_a_user_with_no_more_than_capabilities() {
     let secret = programs::run(&path, &["0"]);
     let all = Capable::new(&[DAC_READ_SEARCH, IPC_LOCK, SYS_PTRACE, SYS_NICE, SYSLOG, PERFMON, CHECKPOINT_RESTORE]);
     for pid in [container.pid, deleted.pid(), secret.pid()] {
-        let recorded = all.record(&["-p", &pid.to_string()]);
+        let recorded = all.record(pid);
         whole(&recorded, CHAIN);
         assert_eq!(recorded.health(Count::ImagesDenied) + recorded.health(Count::ProcessesHidden), 0);
         assert!(!recorded.attempt.said.contains("have no names"), "{}", recorded.top());
@@ -237,7 +261,7 @@ fn by_a_user_with_no_more_than_capabilities() {
     for (capabilities, named) in cases {
         let rprof = Capable::new(capabilities);
         for (pid, named) in [container.pid, deleted.pid(), secret.pid()].into_iter().zip(named) {
-            let recorded = rprof.record(&["-p", &pid.to_string()]);
+            let recorded = rprof.record(pid);
             let share = recorded.share(CHAIN);
             let told = recorded.health(Count::ImagesDenied) + recorded.health(Count::ProcessesHidden);
             assert_eq!(share > 0.95, *named, "{capabilities:?}: {}", recorded.top());

@@ -3,6 +3,7 @@
 //! What a process is, is found out at its first sample. What records tell (a name, an executable, a parent) is taken from them, so
 //! that processes are told apart that have ended before /proc could be read.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ impl Selector {
     /// # Errors
     /// [`SelectorError`] if it is empty or no pattern.
     pub fn add_comm(&mut self, name: &str) -> Result<(), SelectorError> {
-        self.comms.push(pattern("name", cut(name))?);
+        self.comms.push(pattern("name", &cut(name))?);
         Ok(())
     }
 
@@ -171,11 +172,11 @@ fn pattern(what: &'static str, text: &str) -> Result<Pattern, SelectorError> {
     Pattern::new(text).map_err(|source| SelectorError::Pattern { pattern: text.to_owned(), source })
 }
 
-/// The kernel cuts names; one that is given in full is cut likewise.
-fn cut(name: &str) -> &str {
+/// The kernel cuts names; one that is given in full is cut likewise, and read as they are.
+fn cut(name: &str) -> Cow<'_, str> {
     let plain = !name.contains(['*', '?', '[']);
-    let end = (0..=COMM_BYTES.min(name.len())).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
-    if plain { &name[..end] } else { name }
+    let kept = if plain { COMM_BYTES.min(name.len()) } else { name.len() };
+    String::from_utf8_lossy(&name.as_bytes()[..kept])
 }
 
 /// What was found out of a process.
@@ -455,6 +456,10 @@ mod tests {
         selector.add_comm("a-name-of-more-than-15-bytes").unwrap();
         assert!(selector.fits_comm("a-name-of-more-") && !selector.fits_comm("a-name-of-more"));
         assert!(selector.to_string().starts_with("name a-name-of"));
+        // Within a letter, too.
+        let mut selector = Selector::default();
+        selector.add_comm("fourteen-bytesé").unwrap();
+        assert!(selector.fits_comm(&String::from_utf8_lossy(b"fourteen-bytes\xc3")));
     }
 
     #[test]

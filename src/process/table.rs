@@ -558,6 +558,7 @@ fn comm_of(path: &str) -> Option<Arc<str>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::process::{Child, Command, Stdio};
 
     use super::*;
@@ -587,15 +588,16 @@ mod tests {
         ids.into_iter().map(|id| id.0).collect()
     }
 
+    /// A program that waits for what it will not get.
     struct Sleeper(Child);
 
     impl Sleeper {
         fn start() -> Sleeper {
-            let child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
-            let exe = format!("/proc/{}/exe", child.id());
-            while !fs::read_link(&exe).is_ok_and(|path| path.to_string_lossy().contains("/bin/")) {
-                std::thread::yield_now();
-            }
+            let mut command = Command::new("cat");
+            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            // Once it has answered, all of its libraries are loaded.
+            child.stdin.as_mut().unwrap().write_all(b".").unwrap();
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
             Sleeper(child)
         }
 
@@ -665,7 +667,7 @@ mod tests {
         processes.begin_round();
         let second = key(&mut processes);
         assert!(second.0 != first.0 && second.2 == first.2, "{first:?} {second:?}");
-        assert_eq!(&*processes.of_sample(pid).info().comm, "sleep");
+        assert_eq!(&*processes.of_sample(pid).info().comm, "cat");
     }
 
     #[test]

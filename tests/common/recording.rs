@@ -62,9 +62,13 @@ pub fn attempt<S: AsRef<OsStr>>(options: &[&str], command: &[S]) -> Attempt {
     Attempt::of(&mut rprof)
 }
 
-/// Runs a command that writes a profile to its standard output (`… rprof record -o -`), and reads that.
-pub fn printed(command: &mut Command) -> Recorded {
-    let output = command.stdin(Stdio::null()).output().expect("run rprof");
+/// Starts a command that writes a profile to its standard output (`… rprof record -o -`), ends it by `end`, which gets the command's
+/// PID, and reads the profile.
+pub fn printed(mut command: Command, end: impl FnOnce(i32)) -> Recorded {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let process = command.spawn().expect("run rprof");
+    end(process.id() as i32);
+    let output = process.wait_with_output().expect("wait for rprof");
     let folder = tempfile::tempdir().expect("make a folder");
     let file = folder.path().join("profile.pb.gz");
     fs::write(&file, &output.stdout).expect("keep what was printed");
