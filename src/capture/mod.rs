@@ -7,14 +7,16 @@ mod error;
 mod event;
 mod live;
 mod namespace;
+mod off_cpu;
 mod selector;
 mod target;
 
 pub use alive::{exists, lives, thread_lives};
 pub use attr::{CallGraph, MAX_STACK_BYTES};
 pub use error::CaptureError;
-pub use event::{Event, EventError, Rate, parse_list};
+pub use event::{Event, EventError, Probe, Rate, parse_list};
 pub use live::{CpuChange, Live, Settings, Sharing};
 pub use namespace::{ProcError, check_proc, in_first_pid_namespace};
+pub use off_cpu::{Asleep, OffCpuError};
 pub use selector::{Choice, Selector, SelectorError};
 pub use target::{Scope, Target, online_cpus, parse_cpus, process_of, threads};

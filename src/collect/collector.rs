@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::loader::{Loaded, Loader};
+use super::off_cpu::{Charge, Intervals, Open};
 use super::stack::{Frame, Marker, StackId, StackTree};
-use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, Window};
-use crate::capture::{CallGraph, Event, Rate};
+use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, WakerIndex, Window};
+use crate::capture::{CallGraph, Event, Probe, Rate};
 use crate::health::{Count, Health};
 use crate::ids::{Address, ImageId, KernelAddress, Pid, Tid, Timestamp, Unit};
 use crate::process::{Process, ProcessInfo, ProcessKey, Processes};
-use crate::record::{Flow, Record, Sample};
+use crate::record::{Begin, Finish, Flow, KernelTid, Record, Sample, State};
 use crate::sys::perf_event::abi;
 use crate::unwind::{Cfi, End, StackCopy, Unwinder, UserFrame, Why};
 
@@ -54,6 +55,12 @@ pub struct Collector {
     /// Whether the time of each sample is kept.
     times: bool,
     follows_processes: bool,
+    /// What beside samples each event takes.
+    probes: Vec<Option<Probe>>,
+    intervals: Intervals,
+    /// Since when this window counts.
+    began: Timestamp,
+    wakers: bool,
 }
 
 /// What was dropped of an event since the beginning, and how much of it earlier windows told.
@@ -84,6 +91,8 @@ struct Counts {
     processes: Vec<ProcessInfo>,
     process_index: FxHashMap<ProcessKey, ProcessIndex>,
     thread_index: FxHashMap<(ProcessKey, Tid), ThreadIndex>,
+    wakers: Vec<Arc<str>>,
+    waker_index: FxHashMap<Arc<str>, WakerIndex>,
 }
 
 /// One stack while it is put together; kept, so that no sample has to allocate.
@@ -96,9 +105,9 @@ struct Chain {
 }
 
 impl Collector {
-    /// A collector of so many events whose stacks are found like this, and its loader.
+    /// A collector of these events whose stacks are found like this, and its loader.
     #[must_use]
-    pub fn new(events: usize, graph: CallGraph) -> Collector {
+    pub fn new(events: &[Event], graph: CallGraph) -> Collector {
         Collector {
             processes: Processes::new(),
             unwinder: Unwinder::new(),
@@ -111,15 +120,35 @@ impl Collector {
             weight: 0,
             waiting: None,
             patient: true,
-            losses: vec![Losses::default(); events],
+            losses: vec![Losses::default(); events.len()],
             times: false,
             follows_processes: true,
+            probes: events.iter().map(|event| event.probe).collect(),
+            intervals: Intervals::default(),
+            began: Timestamp::default(),
+            wakers: false,
         }
     }
 
     /// Keeps the time of each sample, so that none are added up.
     pub fn keep_times(&mut self) {
         self.times = true;
+    }
+
+    /// Tells of times away from a CPU only if they are at least so long, and by whom threads were woken if that is asked for.
+    pub fn choose_intervals(&mut self, shortest: Duration, wakers: bool) {
+        self.intervals.shortest = u64::try_from(shortest.as_nanos()).unwrap_or(u64::MAX);
+        self.wakers = wakers;
+    }
+
+    /// Counts from a point in time on: what was away then is charged from there.
+    pub fn begin(&mut self, at: Timestamp) {
+        self.began = at;
+    }
+
+    /// Every interval that is open now is known: see [`Intervals::all_known`].
+    pub fn know_intervals(&mut self) {
+        self.intervals.all_known();
     }
 
     /// Takes processes into account that ran before the first record.
@@ -215,7 +244,10 @@ impl Collector {
                     loss.recorded.throttled += 1;
                 }
             }
-            Record::Map(_) | Record::Comm { .. } | Record::Fork(_) | Record::Exit(_) | Record::Other(_) => {}
+            Record::Finish(finish) => self.finish(finish),
+            // On the host, where alone a thread that has ended may leave an interval behind, its number is the kernel's.
+            Record::Exit(task) => self.intervals.forget(KernelTid(task.tid.0 as u64)),
+            Record::Map(_) | Record::Comm { .. } | Record::Fork(_) | Record::Other(_) => {}
         }
         self.processes.follow(record);
         self.send_requests();
@@ -226,9 +258,17 @@ impl Collector {
     /// what inherited events of a task's children lost, and records may be lost themselves: the larger number is true.
     #[must_use]
     pub fn seal(&mut self, span: Span, events: &[Event], lost: Option<&[u64]>, health: Health) -> Window {
+        let end = span.began.after(span.duration);
+        let charges = self.intervals.charge_until(end);
+        charges.iter().for_each(|charge| self.charge(charge));
         let events = events.iter().enumerate().map(|(at, event)| event_info(event, self.losses[at].seal(lost, at)));
         let events = events.collect();
         let counts = std::mem::take(&mut self.counts);
+        self.began = end;
+        // Who is still away takes its stack into the next window.
+        for open in self.intervals.values_mut() {
+            (open.thread, open.stack) = self.counts.adopt(&counts, open.thread, open.stack);
+        }
         let frames = counts.stacks.distinct_frames().iter();
         let images = frames.filter_map(|frame| self.processes.images().info(frame.image()?));
         Window {
@@ -241,6 +281,7 @@ impl Collector {
             stacks: counts.stacks,
             threads: counts.threads,
             processes: counts.processes,
+            wakers: counts.wakers,
             main_process: span.main_process,
             comments: span.comments,
             health,
@@ -328,14 +369,61 @@ impl Collector {
             self.loader.open_perf_map(process);
         }
         let stack = self.chain.push(&mut self.counts.stacks, index, marker);
-        let time = if self.times { sample.time } else { Timestamp::default() };
-        let tally = self.counts.samples.entry(SampleKey { event: sample.event.0, thread, stack, time }).or_default();
-        tally.samples += 1;
-        tally.weight += sample.period;
-        self.weight += if sample.event.0 == 0 { sample.period } else { 0 };
+        match &sample.begin {
+            Some(begin) => self.begin_interval(begin, thread, stack, health),
+            None => {
+                let event = sample.event.0;
+                let wall = self.probes.get(event as usize) == Some(&Some(Probe::Wall));
+                let key = SampleKey {
+                    event,
+                    thread,
+                    stack,
+                    time: self.kept(sample.time),
+                    state: wall.then_some(State::Running),
+                    waker: None,
+                };
+                self.counts.add(key, Tally { samples: 1, weight: sample.period });
+                self.weight += if event == 0 { sample.period } else { 0 };
+            }
+        }
         health.add(Count::Samples, 1);
         self.send_requests();
         Flow::Continue
+    }
+
+    /// The time by which a sample is told from others.
+    fn kept(&self, time: Timestamp) -> Timestamp {
+        if self.times { time } else { Timestamp::default() }
+    }
+
+    fn begin_interval(&mut self, begin: &Begin, thread: ThreadIndex, stack: StackId, health: &mut Health) {
+        let open = Open {
+            thread,
+            stack,
+            out: begin.out,
+            charged: begin.out.max(self.began),
+            state: begin.state,
+            weight: begin.stride.into(),
+        };
+        let missed = self.intervals.begin(begin.task, open);
+        health.add(Count::IntervalsMissed, missed.into());
+    }
+
+    /// An end without a beginning is of a thread that nobody asked for, or the ring had no room for its beginning and counted that.
+    fn finish(&mut self, finish: &Finish) {
+        let charges = self.intervals.finish(finish).unwrap_or_default();
+        charges.iter().for_each(|charge| self.charge(charge));
+    }
+
+    /// Counts a part of an interval for every event that tells of them.
+    fn charge(&mut self, charge: &Charge) {
+        let waker = charge.waker.as_deref().filter(|_| self.wakers).map(|name| self.counts.waker(name));
+        let time = self.kept(charge.from);
+        let (thread, stack, state) = (charge.thread, charge.stack, Some(charge.state));
+        for (event, _) in (0..).zip(&self.probes).filter(|(_, probe)| probe.is_some()) {
+            let tally = Tally { samples: charge.weight, weight: charge.nanoseconds };
+            self.counts.add(SampleKey { event, thread, stack, time, state, waker }, tally);
+        }
     }
 }
 
@@ -354,6 +442,55 @@ pub struct Span {
 }
 
 impl Counts {
+    fn add(&mut self, key: SampleKey, more: Tally) {
+        let tally = self.samples.entry(key).or_default();
+        tally.samples += more.samples;
+        tally.weight = tally.weight.saturating_add(more.weight);
+    }
+
+    fn waker(&mut self, name: &str) -> WakerIndex {
+        if let Some(&index) = self.waker_index.get(name) {
+            return index;
+        }
+        let (name, index): (Arc<str>, _) = (name.into(), WakerIndex(self.wakers.len() as u32));
+        self.wakers.push(name.clone());
+        self.waker_index.insert(name, index);
+        index
+    }
+
+    /// A thread and a stack of the window before.
+    fn adopt(&mut self, before: &Counts, thread: ThreadIndex, stack: StackId) -> (ThreadIndex, StackId) {
+        let Some(row) = before.threads.get(thread.0 as usize) else { return (thread, StackTree::EMPTY) };
+        let Some(info) = before.processes.get(row.process.0 as usize) else { return (thread, StackTree::EMPTY) };
+        let process = self.process(info);
+        let key = (info.key, row.tid);
+        let thread = match self.thread_index.get(&key) {
+            Some(&known) if self.threads[known.0 as usize].comm == row.comm => known,
+            _ => self.add_thread(key, Thread { process, ..row.clone() }),
+        };
+        let frames: Vec<Frame> = before.stacks.frames(stack).collect();
+        let frames = frames.into_iter().rev().map(|frame| match frame {
+            Frame::Anonymous(_, address) => Frame::Anonymous(process, address),
+            other => other,
+        });
+        (thread, frames.fold(StackTree::EMPTY, |caller, frame| self.stacks.push(caller, frame)))
+    }
+
+    fn process(&mut self, info: &ProcessInfo) -> ProcessIndex {
+        let processes = &mut self.processes;
+        *self.process_index.entry(info.key).or_insert_with(|| {
+            processes.push(info.clone());
+            ProcessIndex(processes.len() as u32 - 1)
+        })
+    }
+
+    fn add_thread(&mut self, key: (ProcessKey, Tid), thread: Thread) -> ThreadIndex {
+        let index = ThreadIndex(self.threads.len() as u32);
+        self.threads.push(thread);
+        self.thread_index.insert(key, index);
+        index
+    }
+
     /// The row of a thread. One that takes another name, by itself or by exec, gets another row.
     fn thread(&mut self, process: &mut Process, tid: Tid) -> ThreadIndex {
         let comm = process.thread_name(tid);
@@ -363,15 +500,9 @@ impl Counts {
         {
             return index;
         }
-        let (processes, info) = (&mut self.processes, process.info());
-        let owner = *self.process_index.entry(process.key()).or_insert_with(|| {
-            processes.push(info.clone());
-            ProcessIndex(processes.len() as u32 - 1)
-        });
-        let index = ThreadIndex(self.threads.len() as u32);
-        self.threads.push(Thread { process: owner, pid: info.pid, tid, comm });
-        self.thread_index.insert(key, index);
-        index
+        let info = process.info();
+        let owner = self.process(info);
+        self.add_thread(key, Thread { process: owner, pid: info.pid, tid, comm })
     }
 }
 
@@ -499,5 +630,6 @@ fn event_info(event: &Event, loss: Loss) -> EventInfo {
         period,
         frequency,
         loss,
+        apart: event.probe.is_some(),
     }
 }

@@ -8,8 +8,9 @@ use super::screen::Screen;
 use crate::capture::{CallGraph, Event, Live, Rate, Settings, Sharing, Target};
 use crate::collect::{Collector, Span, Window};
 use crate::health::{Count, Health};
-use crate::ids::{ImageId, Pid, Timestamp, Unit};
+use crate::ids::{ImageId, Pid, Timestamp};
 use crate::profile;
+use crate::record::{Flow, Record};
 use crate::sys::child::Child;
 use crate::sys::{self, Priority};
 
@@ -77,9 +78,11 @@ impl<'a> Sampler<'a> {
     pub(super) fn open(settings: Settings, command: &str, screen: &'a Screen) -> Result<Sampler<'a>, RecordingError> {
         sys::survive_truncated_files();
         let target = settings.target.clone();
+        let (shortest, wakers) = (settings.shortest_off_cpu, settings.wakers);
         let live = Live::open(settings)?;
         live.notes().iter().for_each(|note| screen.say(note));
-        let collector = Collector::new(live.events().len(), live.graph());
+        let mut collector = Collector::new(live.events(), live.graph());
+        collector.choose_intervals(shortest, wakers);
         // The rings must be emptied in time on a busy host. Naming is in no hurry.
         let ordinary = Priority::current();
         Priority::FIRST.set();
@@ -136,7 +139,28 @@ impl<'a> Sampler<'a> {
     /// Starts sampling; the window begins here.
     pub(super) fn enable(&mut self) -> Result<(), RecordingError> {
         self.start = Moment::now();
-        self.live.enable().map_err(|source| RecordingError::System { what: "start the events", source })
+        self.collector.begin(self.start.clock);
+        self.live.enable().map_err(|source| RecordingError::System { what: "start the events", source })?;
+        self.count_asleep();
+        Ok(())
+    }
+
+    /// Takes the stacks of the threads that are away from their CPUs without ours having been taken: before the first event, or since the
+    /// lot fell on others.
+    fn count_asleep(&mut self) {
+        let asleep = match self.live.census() {
+            Ok(asleep) => asleep,
+            Err(error) => return self.screen.say(&format!("threads that are blocked already are not told: {error}")),
+        };
+        for task in &asleep {
+            let room = self.live.stack_bytes() as usize;
+            let stack = sys::read_memory(task.pid, task.stack_pointer(), room);
+            let record = Record::Sample(task.sample(&stack, stack.len() == room));
+            while self.collector.record(&record, &mut self.health) == Flow::Pause {
+                self.collector.load(false, &mut self.health);
+            }
+        }
+        self.collector.know_intervals();
     }
 
     /// When the window began.
@@ -228,7 +252,7 @@ impl<'a> Sampler<'a> {
     pub(super) fn show(&self) {
         let lost = self.live.losses().map_or(self.health.get(Count::RecordsLost), |lost| lost.iter().sum());
         let elapsed = sys::now().since(self.start.clock);
-        let time = self.live.events().first().is_some_and(|event| event.unit == Unit::Nanoseconds);
+        let time = self.live.events().first().is_some_and(|event| event.value_name == "cpu");
         let cpus = time.then(|| self.collector.weight() as f64 / elapsed.as_nanos() as f64);
         self.screen.show(elapsed, self.health.get(Count::Samples), lost, cpus);
     }

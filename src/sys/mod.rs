@@ -1,5 +1,6 @@
 //! The kernel's interfaces, and all of the crate's `unsafe` code.
 
+pub mod bpf;
 pub mod child;
 mod fault;
 mod open;
@@ -12,9 +13,10 @@ use std::sync::OnceLock;
 
 use memmap2::{Mmap, UncheckedAdvice};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::ids::Timestamp;
+use crate::ids::{Address, Pid, Timestamp};
 
 pub use fault::survive_truncated_files;
 pub use open::open_regular;
@@ -61,6 +63,23 @@ pub fn peak_memory() -> Option<u64> {
 #[must_use]
 pub fn resident_memory() -> Option<u64> {
     procfs::process::Process::myself().ok()?.statm().ok().map(|pages| pages.resident * page_size())
+}
+
+/// Reads memory of another process: so much of it as is there without a hole, up to `bytes`.
+#[must_use]
+pub fn read_memory(pid: Pid, from: Address, bytes: usize) -> Vec<u8> {
+    let mut memory = vec![0; bytes];
+    let end = from.0.saturating_add(bytes as u64);
+    // What the kernel could not read of a piece it leaves out whole: so each page is a piece.
+    let (mut pieces, mut at) = (Vec::new(), from.0);
+    while at < end {
+        let next = ((at / page_size() + 1) * page_size()).min(end);
+        pieces.push(RemoteIoVec { base: at as usize, len: (next - at) as usize });
+        at = next;
+    }
+    let read = process_vm_readv(nix::unistd::Pid::from_raw(pid.0), &mut [io::IoSliceMut::new(&mut memory)], &pieces);
+    memory.truncate(read.unwrap_or(0));
+    memory
 }
 
 /// Gives free memory of the heap back to the kernel: what a window needed, the next may not.

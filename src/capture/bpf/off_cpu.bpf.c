@@ -1,0 +1,321 @@
+// The times that threads spend away from a CPU, as intervals: the stack is taken where one begins, the rest is told where it ends.
+//
+// Built by scripts/build-bpf into off_cpu.ARCH.bpf.o, which is part of the repository, so that building rprof takes no clang.
+// `begin` and `end` are read by src/record/probe.rs, `asleep` by src/capture/off_cpu.rs.
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+
+typedef __u32 u32;
+typedef __u64 u64;
+
+// What is read of the kernel's structs; where it lies there is found when the program is loaded.
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct task_struct {
+    int pid;
+    int tgid;
+    unsigned int flags;
+    unsigned int __state;
+};
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+    unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+    u64 regs[31];
+    u64 sp, pc, pstate;
+};
+struct pt_regs {
+    struct user_pt_regs user_regs;
+};
+#endif
+struct seq_file;
+struct bpf_iter_meta {
+    struct seq_file *seq;
+};
+struct bpf_iter__task {
+    struct bpf_iter_meta *meta;
+    struct task_struct *task;
+};
+#pragma clang attribute pop
+
+// include/linux/sched.h
+#define TASK_DEAD 0x80
+#define PF_KTHREAD 0x00200000
+#define TASK_COMM_LEN 16
+
+// How often it is looked how many threads leave each CPU.
+#define EPOCH 10000000ull // 10 ms
+#define MOST_CGROUPS 16
+
+// Set before the programs are loaded.
+const volatile u32 ONLY_WANTED = 0; // only tasks of `wanted`, and with INHERIT those that they start
+const volatile u32 BY_THREAD = 0;   // `wanted` holds threads, else processes
+const volatile u32 INHERIT = 0;
+const volatile u32 CGROUPS = 0; // only tasks in one of so many cgroups
+
+// A thread has left its CPU. `stride`: it stands for so many that did. `state`: the kernel's bits, 0 if it could have run on.
+struct begin {
+    u64 task;
+    u64 out;
+    u32 stride;
+    u32 state;
+};
+
+// It is back. `woken` is 0 where nobody woke it.
+struct end {
+    u64 task;
+    u64 out;
+    u64 woken;
+    u64 in;
+    u64 waker;
+    char waker_comm[TASK_COMM_LEN];
+};
+
+struct away {
+    u64 out; // 0 while it runs, and before it was seen
+    u64 woken;
+    u64 in;     // of an end for which the ring had no room
+    u32 stride; // 0 if its stack was not taken
+    u32 wanted; // 0 if not known yet, 1 yes, 2 no
+    u64 waker;
+    char waker_comm[TASK_COMM_LEN];
+};
+
+// Of each CPU.
+struct pace {
+    u64 epoch;
+    u32 seen;
+    u32 taken;
+    u32 stride;
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, int);
+    __type(value, struct away);
+} tasks SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+    __uint(key_size, sizeof(u32));
+    __uint(value_size, sizeof(u32));
+} begins SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+    __uint(key_size, sizeof(u32));
+    __uint(value_size, sizeof(u32));
+} ends SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
+    __uint(max_entries, MOST_CGROUPS);
+    __uint(key_size, sizeof(u32));
+    __uint(value_size, sizeof(u32));
+} cgroups SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1 << 16);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, u32);
+    __type(value, u32);
+} wanted SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, u32);
+    __type(value, struct pace);
+} paces SEC(".maps");
+
+// Stacks that are taken of a CPU in an epoch, more or less.
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, u32);
+    __type(value, u32);
+} most SEC(".maps");
+
+// How many departures the next one stands for if its stack is taken; 0 if it is not. The choice is made by lot, before it is known how
+// long the thread will be away: so the sum of (length times stride) has no bias, whatever the stride is.
+static __always_inline u32 draw(u64 now)
+{
+    u32 zero = 0;
+    struct pace *pace = bpf_map_lookup_elem(&paces, &zero);
+    u32 *limit = bpf_map_lookup_elem(&most, &zero);
+    if (!pace || !limit || !*limit)
+        return 0;
+    u64 past = now - pace->epoch;
+    if (past >= EPOCH) {
+        u64 stride = pace->seen / (past / EPOCH) / *limit;
+        pace->stride = stride ? stride : 1;
+        pace->epoch = now;
+        pace->seen = pace->taken = 0;
+    }
+    pace->seen++;
+    u32 stride = pace->stride;
+    if (stride > 1 && (u32)(((u64)bpf_get_prandom_u32() * stride) >> 32))
+        return 0;
+    // More than in the epoch before: half as often from now on.
+    if (++pace->taken % *limit == 0 && stride < 1 << 20)
+        pace->stride = stride * 2;
+    return stride;
+}
+
+static __always_inline bool is_wanted(struct task_struct *task, struct away *away)
+{
+    if (task->flags & PF_KTHREAD)
+        return false;
+    if (ONLY_WANTED) {
+        if (!away->wanted) {
+            u32 id = BY_THREAD ? task->pid : task->tgid;
+            away->wanted = bpf_map_lookup_elem(&wanted, &id) ? 1 : 2;
+        }
+        return away->wanted == 1;
+    }
+    for (u32 at = 0; at < MOST_CGROUPS && at < CGROUPS; at++)
+        if (bpf_current_task_under_cgroup(&cgroups, at) == 1)
+            return true;
+    return !CGROUPS;
+}
+
+static __always_inline void tell_end(void *ctx, struct task_struct *task, struct away *away, u64 in)
+{
+    struct end end = {
+        .task = task->pid, .out = away->out, .woken = away->woken, .in = in, .waker = away->waker,
+    };
+    __builtin_memcpy(end.waker_comm, away->waker_comm, TASK_COMM_LEN);
+    if (bpf_perf_event_output(ctx, &ends, BPF_F_CURRENT_CPU, &end, sizeof(end)))
+        away->in = in; // told when it leaves again
+    else
+        away->in = away->stride = 0;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_switch, bool preempted, struct task_struct *prev, struct task_struct *next, unsigned int state)
+{
+    u64 now = bpf_ktime_get_ns();
+    struct away *away = next->pid ? bpf_task_storage_get(&tasks, next, 0, 0) : 0;
+    if (away) {
+        if (away->stride && !away->in)
+            tell_end(ctx, next, away, now);
+        if (!away->in)
+            away->out = 0;
+    }
+    if (!prev->pid || state & TASK_DEAD)
+        return 0;
+    away = bpf_task_storage_get(&tasks, prev, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!away || !is_wanted(prev, away))
+        return 0;
+    if (away->in)
+        tell_end(ctx, prev, away, away->in);
+    away->out = now;
+    away->woken = away->waker = away->in = 0;
+    away->stride = draw(now);
+    if (!away->stride)
+        return 0;
+    struct begin begin = { .task = prev->pid, .out = now, .stride = away->stride, .state = preempted ? 0 : state };
+    if (bpf_perf_event_output(ctx, &begins, BPF_F_CURRENT_CPU, &begin, sizeof(begin)))
+        away->stride = 0; // the ring counts what it had no room for
+    return 0;
+}
+
+SEC("tp_btf/sched_waking")
+int BPF_PROG(on_waking, struct task_struct *task)
+{
+    struct away *away = bpf_task_storage_get(&tasks, task, 0, 0);
+    if (away && away->out && !away->woken && !away->in) {
+        away->woken = bpf_ktime_get_ns();
+        away->waker = bpf_get_current_pid_tgid() >> 32;
+        bpf_get_current_comm(away->waker_comm, TASK_COMM_LEN);
+    }
+    return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+{
+    if (!ONLY_WANTED || !INHERIT)
+        return 0;
+    struct away *from = bpf_task_storage_get(&tasks, parent, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!from || !is_wanted(parent, from))
+        return 0;
+    struct away *to = bpf_task_storage_get(&tasks, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (to)
+        to->wanted = 1;
+    return 0;
+}
+
+// A thread that is away while its stack was not taken, told by the census.
+struct asleep {
+    u64 out;
+    u32 tgid;
+    u32 tid;
+    u32 state;
+    u32 depth;
+    u64 kernel[64];
+    u64 regs[33]; // in the order of the kernel's asm/perf_regs.h
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, u32);
+    __type(value, struct asleep);
+} rooms SEC(".maps");
+
+static __always_inline void read_registers(struct asleep *to, struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+    u64 all[] = {
+        regs->ax, regs->bx, regs->cx, regs->dx, regs->si, regs->di, regs->bp, regs->sp, regs->ip,
+        regs->r8, regs->r9, regs->r10, regs->r11, regs->r12, regs->r13, regs->r14, regs->r15,
+    };
+    __builtin_memcpy(to->regs, all, sizeof(all));
+#elif defined(__TARGET_ARCH_arm64)
+    for (int at = 0; at < 31; at++)
+        to->regs[at] = regs->user_regs.regs[at];
+    to->regs[31] = regs->user_regs.sp;
+    to->regs[32] = regs->user_regs.pc;
+#endif
+}
+
+SEC("iter/task")
+int census(struct bpf_iter__task *ctx)
+{
+    u32 zero = 0;
+    struct task_struct *task = ctx->task;
+    struct asleep *room = bpf_map_lookup_elem(&rooms, &zero);
+    if (!task || !room || task->flags & PF_KTHREAD || task->__state & TASK_DEAD || !task->__state)
+        return 0;
+    struct away *away = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!away || away->stride || away->in)
+        return 0;
+    if (ONLY_WANTED && !is_wanted(task, away))
+        return 0;
+    if (!away->out)
+        away->out = bpf_ktime_get_ns();
+    room->out = away->out;
+    room->tid = task->pid;
+    room->tgid = task->tgid;
+    room->state = task->__state;
+    long bytes = bpf_get_task_stack(task, room->kernel, sizeof(room->kernel), 0);
+    room->depth = bytes > 0 ? (u64)bytes / sizeof(u64) : 0;
+    read_registers(room, (struct pt_regs *)bpf_task_pt_regs(task));
+    // Its end is told from now on; should it have come back meanwhile, its next departure is seen as usual.
+    away->stride = 1;
+    if (!task->__state) {
+        away->stride = 0;
+        return 0;
+    }
+    bpf_seq_write(ctx->meta->seq, room, sizeof(*room));
+    return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,251 @@
+//! The times that threads spend away from a CPU, told by BPF programs.
+//!
+//! The scheduler's tracepoints are too dear to be recorded one by one on a host that switches a hundred thousand times a second (a
+//! callchain at each takes more than half of such a program's throughput, docs/off-cpu.md). So a program in the kernel notes when each
+//! thread leaves, and takes the stacks of as many as a limit allows, by lot. Raw tracepoints need no tracefs.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::mem::size_of;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::maps::{Array, HashMap, Map};
+use aya::programs::{BtfTracePoint, Iter};
+use aya::{Btf, Ebpf, EbpfLoader};
+
+use super::attr::REGISTERS;
+use super::target::Target;
+use crate::ids::{Address, Pid, Tid, Timestamp};
+use crate::record::{Begin, EventIndex, KernelTid, Sample, State, UserRegisters, Words};
+use crate::sys::bpf;
+use crate::sys::perf_event::{EventFd, abi};
+
+#[cfg(target_arch = "x86_64")]
+const OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/off_cpu.x86_64.bpf.o");
+#[cfg(target_arch = "aarch64")]
+const OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/off_cpu.aarch64.bpf.o");
+
+/// Stacks that are taken of a CPU in ten milliseconds, more or less: a thousand a second cost about a percent of it.
+const MOST_STACKS: f64 = 10.0;
+/// `MOST_CGROUPS` of the program.
+const MOST_CGROUPS: usize = 16;
+/// Words of `struct asleep`: two of numbers, one more for the time, 64 of the kernel's stack, 33 registers.
+const ASLEEP_WORDS: usize = 3 + 64 + 33;
+
+/// Why times away from CPUs cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum OffCpuError {
+    /// The kernel refuses its programs.
+    #[error(
+        "the kernel does not let rprof load its BPF programs, which tell when threads leave their CPUs: {0}\n  run as root, or give the program the privileges: setcap cap_perfmon,cap_bpf,cap_sys_ptrace+ep $(which rprof)"
+    )]
+    NotAllowed(String),
+    /// The kernel does not describe its types.
+    #[error(
+        "this kernel does not describe its types ({0}): off-CPU times need /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF)"
+    )]
+    NoTypes(String),
+    /// Anything else.
+    #[error("cannot load the BPF programs that tell when threads leave their CPUs (Linux 5.18 or later): {0}")]
+    Load(String),
+    /// More cgroups than are compared.
+    #[error("off-CPU times can be told of at most {MOST_CGROUPS} cgroups at once")]
+    Cgroups,
+}
+
+/// The loaded programs. They end with it, and with the process, however that ends.
+pub(super) struct OffCpu {
+    bpf: Ebpf,
+    types: Btf,
+}
+
+/// A thread that is away from its CPU without its stack having been taken.
+#[derive(Clone, Debug)]
+pub struct Asleep {
+    /// Its process.
+    pub pid: Pid,
+    /// The thread.
+    pub tid: Tid,
+    /// Since when, as far as is known, and why.
+    pub begin: Begin,
+    /// The kernel's stack, as samples have it.
+    callchain: Vec<u8>,
+    /// The user registers that samples have.
+    registers: Vec<u8>,
+}
+
+/// Where the stack pointer stands among the registers that samples have.
+#[cfg(target_arch = "x86_64")]
+const STACK_POINTER: usize = 7;
+#[cfg(target_arch = "aarch64")]
+const STACK_POINTER: usize = 31;
+
+impl Asleep {
+    /// Where its user stack begins.
+    #[must_use]
+    pub fn stack_pointer(&self) -> Address {
+        Address(Words::new(&self.registers).iter().nth(STACK_POINTER).unwrap_or(0))
+    }
+
+    /// As if it had been sampled when it left its CPU, with so much of its user stack; `full` if that may go on.
+    #[must_use]
+    pub fn sample<'a>(&'a self, stack: &'a [u8], full: bool) -> Sample<'a> {
+        Sample {
+            event: EventIndex(0),
+            pid: self.pid,
+            tid: self.tid,
+            time: self.begin.out,
+            period: 1,
+            user_mode: false,
+            ip: 0,
+            callchain: Words::new(&self.callchain),
+            registers: Some(UserRegisters { compat: false, mask: REGISTERS, values: Words::new(&self.registers) }),
+            stack,
+            stack_full: full,
+            begin: Some(self.begin),
+        }
+    }
+}
+
+impl OffCpu {
+    /// Loads the programs for a target. They tell nothing before their events are [connected](OffCpu::connect) and counting.
+    pub(super) fn load(target: &Target, inherit: bool, cgroups: &[File]) -> Result<OffCpu, OffCpuError> {
+        let types = Btf::from_sys_fs().map_err(|error| OffCpuError::NoTypes(chain(&error)))?;
+        let (ids, by_thread) = match target {
+            // In a PID namespace the kernel's numbers are not ours: then all tasks are told, and the others' passed over.
+            _ if !super::in_first_pid_namespace() => (Vec::new(), false),
+            Target::Processes(pids) => (pids.iter().map(|pid| pid.0).collect(), false),
+            Target::Command(pid) => (vec![pid.0], false),
+            Target::Threads(tids) => (tids.iter().map(|tid| tid.0).collect(), true),
+            Target::System | Target::Cgroups(_) | Target::Selected(_) => (Vec::new(), false),
+        };
+        if cgroups.len() > MOST_CGROUPS {
+            return Err(OffCpuError::Cgroups);
+        }
+        let flag = |set: bool| u32::from(set);
+        let (only, by_thread, inherit, groups) =
+            (flag(!ids.is_empty()), flag(by_thread), flag(inherit && !by_thread), cgroups.len() as u32);
+        let mut loader = EbpfLoader::new();
+        loader.allow_unsupported_maps().btf(Some(&types));
+        for (name, value) in
+            [("ONLY_WANTED", &only), ("BY_THREAD", &by_thread), ("INHERIT", &inherit), ("CGROUPS", &groups)]
+        {
+            loader.override_global(name, value, true);
+        }
+        let bpf = loader.load(OBJECT).map_err(|error| refusal(&error))?;
+        let mut programs = OffCpu { bpf, types };
+        programs.want(&ids)?;
+        programs.set_scale(1.0);
+        for (at, cgroup) in (0..).zip(cgroups) {
+            programs.put("cgroups", at, cgroup.as_fd()).map_err(|error| refusal(&error))?;
+        }
+        programs.attach()?;
+        Ok(programs)
+    }
+
+    fn attach(&mut self) -> Result<(), OffCpuError> {
+        let tracepoints =
+            [("on_switch", "sched_switch"), ("on_waking", "sched_waking"), ("on_fork", "sched_process_fork")];
+        for (name, tracepoint) in tracepoints {
+            let missing = || OffCpuError::Load(format!("there is no program {name}"));
+            let program = self.bpf.program_mut(name).ok_or_else(missing)?;
+            let program: &mut BtfTracePoint = program.try_into().map_err(|error| refusal(&error))?;
+            program.load(tracepoint, &self.types).map_err(|error| refusal(&error))?;
+            program.attach().map_err(|error| refusal(&error))?;
+        }
+        let program = self.bpf.program_mut("census").ok_or_else(|| OffCpuError::Load("there is no census".into()))?;
+        let program: &mut Iter = program.try_into().map_err(|error| refusal(&error))?;
+        program.load("task", &self.types).map_err(|error| refusal(&error))
+    }
+
+    fn want(&mut self, ids: &[i32]) -> Result<(), OffCpuError> {
+        let Some(map) = self.bpf.map_mut("wanted") else { return Ok(()) };
+        let mut wanted: HashMap<_, u32, u32> = map.try_into().map_err(|error| refusal(&error))?;
+        ids.iter().try_for_each(|&id| wanted.insert(id as u32, 1, 0)).map_err(|error| refusal(&error))
+    }
+
+    /// Lets so many times as many stacks be taken as usual.
+    pub(super) fn set_scale(&mut self, scale: f64) {
+        let limit = (MOST_STACKS * scale).round().max(1.0) as u32;
+        if let Some(Ok(mut most)) = self.bpf.map_mut("most").map(Array::<_, u32>::try_from) {
+            // The map has room for one.
+            let _ = most.set(0, limit, 0);
+        }
+    }
+
+    /// Tells a CPU's intervals to these events from now on.
+    pub(super) fn connect(&self, cpu: u32, begins: &EventFd, ends: &EventFd) -> io::Result<()> {
+        self.put("begins", cpu, begins.as_fd())?;
+        self.put("ends", cpu, ends.as_fd())
+    }
+
+    fn put(&self, map: &str, index: u32, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        match self.bpf.map(map) {
+            Some(Map::PerfEventArray(data) | Map::Unsupported(data)) => {
+                bpf::put_descriptor(data.fd().as_fd(), index, descriptor)
+            }
+            _ => Err(io::Error::other(format!("there is no map {map} of descriptors"))),
+        }
+    }
+
+    /// The threads that are away without their stacks having been taken: from now on, their ends are told.
+    pub(super) fn census(&mut self) -> io::Result<Vec<Asleep>> {
+        let program: &mut Iter = match self.bpf.program_mut("census").map(TryInto::try_into) {
+            Some(Ok(program)) => program,
+            _ => return Err(io::Error::other("there is no census")),
+        };
+        let link = program.attach().and_then(|id| program.take_link(id)).map_err(io::Error::other)?;
+        let mut bytes = Vec::new();
+        link.into_file().map_err(io::Error::other)?.read_to_end(&mut bytes)?;
+        Ok(bytes.chunks_exact(ASLEEP_WORDS * size_of::<u64>()).map(asleep).collect())
+    }
+}
+
+/// `struct asleep`.
+fn asleep(bytes: &[u8]) -> Asleep {
+    let words: Vec<u64> = bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
+    let halves = |word: u64| (word as u32, (word >> 32) as u32);
+    let ((tgid, tid), (state, depth)) = (halves(words[1]), halves(words[2]));
+    Asleep {
+        pid: Pid(tgid as i32),
+        tid: Tid(tid as i32),
+        begin: Begin {
+            task: KernelTid(tid.into()),
+            out: Timestamp(words[0]),
+            stride: 1,
+            state: State::from_kernel(state),
+        },
+        callchain: bytes_of([abi::PERF_CONTEXT_KERNEL].iter().chain(words[3..67].iter().take(depth as usize))),
+        registers: bytes_of(words[67..].iter().take(REGISTERS.count_ones() as usize)),
+    }
+}
+
+fn bytes_of<'a>(words: impl Iterator<Item = &'a u64>) -> Vec<u8> {
+    words.flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+/// A refusal for want of privilege, or else what went wrong, with its causes.
+fn refusal(error: &(dyn std::error::Error + 'static)) -> OffCpuError {
+    let mut cause = Some(error);
+    while let Some(at) = cause {
+        let refused = at.downcast_ref::<io::Error>().is_some_and(|at| at.kind() == io::ErrorKind::PermissionDenied);
+        if refused {
+            return OffCpuError::NotAllowed(chain(error));
+        }
+        cause = at.source();
+    }
+    OffCpuError::Load(chain(error))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(at) = cause {
+        let more = at.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = at.source();
+    }
+    text
+}
