@@ -146,9 +146,15 @@ impl Collector {
         self.began = at;
     }
 
-    /// Every interval that is open now is known: see [`Intervals::all_known`].
-    pub fn know_intervals(&mut self) {
-        self.intervals.all_known();
+    /// A census found every interval that was open at an instant.
+    pub fn counted_at(&mut self, instant: Timestamp) {
+        self.intervals.counted_at(instant);
+    }
+
+    /// Whether some threads' time away from CPUs is known by lot only, since the last census.
+    #[must_use]
+    pub fn is_thinned(&self) -> bool {
+        self.intervals.is_thinned()
     }
 
     /// Takes processes into account that ran before the first record.
@@ -263,6 +269,8 @@ impl Collector {
         charges.iter().for_each(|charge| self.charge(charge));
         let events = events.iter().enumerate().map(|(at, event)| event_info(event, self.losses[at].seal(lost, at)));
         let events = events.collect();
+        let mut comments = span.comments;
+        comments.extend(shares_comment(self.intervals.take_shares()));
         let counts = std::mem::take(&mut self.counts);
         self.began = end;
         // Who is still away takes its stack into the next window.
@@ -283,7 +291,7 @@ impl Collector {
             processes: counts.processes,
             wakers: counts.wakers,
             main_process: span.main_process,
-            comments: span.comments,
+            comments,
             health,
         }
     }
@@ -403,7 +411,7 @@ impl Collector {
             out: begin.out,
             charged: begin.out.max(self.began),
             state: begin.state,
-            weight: begin.stride.into(),
+            stride: begin.stride.into(),
         };
         let missed = self.intervals.begin(begin.task, open);
         health.add(Count::IntervalsMissed, missed.into());
@@ -614,6 +622,12 @@ fn stack_pointer(registers: &Registers) -> Address {
 #[cfg(target_arch = "aarch64")]
 fn stack_pointer(registers: &Registers) -> Address {
     Address(registers.sp)
+}
+
+/// What part of the departures from CPUs the stacks stand for, if it is not all.
+fn shares_comment((departures, taken): (u64, u64)) -> Option<String> {
+    let part = || format!("off-CPU stacks: {taken} of {departures} departures, by lot; values stand for all");
+    (departures > taken).then(part)
 }
 
 fn event_info(event: &Event, loss: Loss) -> EventInfo {

@@ -1,5 +1,7 @@
 //! Times away from a CPU: intervals that begin with a stack, and end later.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 
 use super::stack::StackId;
@@ -17,8 +19,8 @@ pub(super) struct Open {
     /// Up to when it has been charged to windows.
     pub(super) charged: Timestamp,
     pub(super) state: State,
-    /// How many intervals it stands for.
-    pub(super) weight: u64,
+    /// How many departures it was drawn from.
+    pub(super) stride: u64,
 }
 
 /// A part of an interval, all of which lies in one window.
@@ -39,6 +41,13 @@ pub(super) struct Charge {
 #[derive(Default)]
 pub(super) struct Intervals {
     open: FxHashMap<KernelTid, Open>,
+    /// When a census was taken, the latest last.
+    censuses: VecDeque<Timestamp>,
+    /// Departures since the last answer, and those of them whose stacks were taken.
+    departures: u64,
+    taken: u64,
+    /// Whether some were left out since the last census.
+    thinned: bool,
     /// Those that end sooner are not counted.
     pub(super) shortest: u64,
 }
@@ -46,6 +55,9 @@ pub(super) struct Intervals {
 impl Intervals {
     /// Answers whether the end of the thread's interval before was missed.
     pub(super) fn begin(&mut self, task: KernelTid, open: Open) -> bool {
+        self.departures += open.stride;
+        self.taken += 1;
+        self.thinned |= open.stride > 1;
         self.open.insert(task, open).is_some()
     }
 
@@ -57,29 +69,50 @@ impl Intervals {
         if finish.back.nanoseconds_since(open.out) < self.shortest {
             return Some(Vec::new());
         }
+        let weight = self.weight(&open, finish.back);
         let woken = finish.woken.filter(|_| open.state != State::Preempted).unwrap_or(finish.back);
         let waker = finish.waker.as_ref().map(|(_, comm)| comm.clone());
-        let blocked = open.charge(open.charged, woken.min(finish.back), open.state, waker);
-        let runnable = open.charge(woken.max(open.charged), finish.back, State::Runnable, None);
+        let blocked = open.charge(open.charged, woken.min(finish.back), open.state, weight, waker);
+        let runnable = open.charge(woken.max(open.charged), finish.back, State::Runnable, weight, None);
         Some(blocked.into_iter().chain(runnable).collect())
     }
 
     /// Charges what open intervals have of the time until now: the rest belongs to the next window.
     pub(super) fn charge_until(&mut self, at: Timestamp) -> Vec<Charge> {
         let mut charges = Vec::new();
-        for open in self.open.values_mut() {
-            if at.nanoseconds_since(open.out) >= self.shortest {
-                charges.extend(open.charge(open.charged, at, open.state, None));
-                open.charged = open.charged.max(at);
-            }
+        let mut all = std::mem::take(&mut self.open);
+        for open in all.values_mut().filter(|open| at.nanoseconds_since(open.out) >= self.shortest) {
+            let weight = self.weight(open, Timestamp(u64::MAX));
+            charges.extend(open.charge(open.charged, at, open.state, weight, None));
+            open.charged = open.charged.max(at);
         }
+        self.open = all;
         charges
     }
 
-    /// All that are open at an instant at which the rest was found by a census: none of them is left to chance, so each stands for itself
-    /// alone. (An interval that lies between two of these instants is chosen by lot, one that holds such an instant is sure to be known.)
-    pub(super) fn all_known(&mut self) {
-        self.open.values_mut().for_each(|open| open.weight = 1);
+    /// A census found every interval that was open at an instant.
+    pub(super) fn counted_at(&mut self, instant: Timestamp) {
+        const KEPT: usize = 100;
+        self.censuses.truncate(KEPT);
+        self.censuses.push_front(instant);
+        self.thinned = false;
+    }
+
+    /// Whether intervals were left out since the last census.
+    pub(super) fn is_thinned(&self) -> bool {
+        self.thinned
+    }
+
+    /// Departures since the last answer, and those of them whose stacks were taken.
+    pub(super) fn take_shares(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.departures), std::mem::take(&mut self.taken))
+    }
+
+    /// How many intervals one stands for. One that holds the instant of a census was sure to be known, by lot or by the census, and so
+    /// stands for itself alone; one that lies between two of them is known by lot only. Long waits are not left to chance this way.
+    fn weight(&self, open: &Open, end: Timestamp) -> u64 {
+        let held = self.censuses.iter().any(|&instant| open.out <= instant && instant <= end);
+        if held { 1 } else { open.stride }
     }
 
     /// Forgets a thread that has ended.
@@ -93,7 +126,14 @@ impl Intervals {
 }
 
 impl Open {
-    fn charge(&self, from: Timestamp, to: Timestamp, state: State, waker: Option<String>) -> Option<Charge> {
+    fn charge(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        state: State,
+        weight: u64,
+        waker: Option<String>,
+    ) -> Option<Charge> {
         let from = from.max(self.charged);
         let nanoseconds = to.nanoseconds_since(from);
         (nanoseconds > 0).then_some(Charge {
@@ -102,8 +142,8 @@ impl Open {
             state,
             waker,
             from,
-            nanoseconds: nanoseconds.saturating_mul(self.weight),
-            weight: self.weight,
+            nanoseconds: nanoseconds.saturating_mul(weight),
+            weight,
         })
     }
 }
@@ -116,7 +156,7 @@ mod tests {
 
     fn open(out: u64, state: State) -> Open {
         let (thread, stack) = (ThreadIndex(0), StackTree::EMPTY);
-        Open { thread, stack, out: Timestamp(out), charged: Timestamp(out), state, weight: 1 }
+        Open { thread, stack, out: Timestamp(out), charged: Timestamp(out), state, stride: 1 }
     }
 
     fn finish(out: u64, woken: Option<u64>, back: u64) -> Finish {
@@ -152,12 +192,18 @@ mod tests {
     }
 
     #[test]
-    fn short_ones_are_left_out_and_known_ones_stand_for_themselves() {
+    fn short_ones_are_left_out_and_those_of_a_census_stand_for_themselves() {
         let mut intervals = Intervals { shortest: 50, ..Intervals::default() };
         intervals.begin(KernelTid(7), open(100, State::Interruptible));
         assert_eq!(intervals.finish(&finish(100, None, 140)), Some(Vec::new()));
-        intervals.begin(KernelTid(7), Open { weight: 20, ..open(200, State::Interruptible) });
-        intervals.all_known();
+        let drawn = |out| Open { stride: 20, ..open(out, State::Interruptible) };
+        intervals.begin(KernelTid(7), drawn(200));
+        assert!(intervals.is_thinned());
+        intervals.counted_at(Timestamp(250));
+        assert!(!intervals.is_thinned());
         assert_eq!(told(&intervals.finish(&finish(200, None, 300)).unwrap()), [(State::Interruptible, 100)]);
+        intervals.begin(KernelTid(7), drawn(300));
+        assert_eq!(told(&intervals.finish(&finish(300, None, 360)).unwrap()), [(State::Interruptible, 1200)]);
+        assert_eq!(intervals.take_shares(), (41, 3));
     }
 }

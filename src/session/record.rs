@@ -192,6 +192,7 @@ fn run(
             if child.is_none() && sampler.live.is_over() {
                 return Ok(());
             }
+            sampler.count_left_out();
             sampler.show();
         }
     }

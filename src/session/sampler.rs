@@ -145,9 +145,17 @@ impl<'a> Sampler<'a> {
         Ok(())
     }
 
-    /// Takes the stacks of the threads that are away from their CPUs without ours having been taken: before the first event, or since the
+    /// Takes a census if times away from CPUs are known by lot only: the long ones are not to be left to chance.
+    pub(super) fn count_left_out(&mut self) {
+        if self.collector.is_thinned() {
+            self.count_asleep();
+        }
+    }
+
+    /// Takes the stacks of the threads that are away from their CPUs without theirs having been taken: before the first event, or since the
     /// lot fell on others.
     fn count_asleep(&mut self) {
+        let instant = sys::now();
         let asleep = match self.live.census() {
             Ok(asleep) => asleep,
             Err(error) => return self.screen.say(&format!("threads that are blocked already are not told: {error}")),
@@ -160,7 +168,7 @@ impl<'a> Sampler<'a> {
                 self.collector.load(false, &mut self.health);
             }
         }
-        self.collector.know_intervals();
+        self.collector.counted_at(instant);
     }
 
     /// When the window began.
@@ -269,6 +277,7 @@ impl<'a> Sampler<'a> {
     /// Seals the window at a point up to which everything has been drained, and begins the next one there. `scale` is how often was
     /// sampled on average, in proportion to what was asked for.
     pub(super) fn seal(&mut self, end: Timestamp, scale: f64, remarks: Vec<String>) -> Window {
+        self.count_left_out();
         let lost = self.live.losses();
         let main_process = match &self.target {
             Target::Command(pid) => Some(*pid),
