@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 
+use crate::capture::target::process_of;
 use crate::ids::{Address, Pid, Tid};
 
 /// `PF_KTHREAD` of the kernel's sched.h, in the flags of `/proc/TID/stat`.
@@ -87,7 +88,8 @@ pub(super) fn state(pid: Pid, tid: Tid) -> Option<char> {
 pub(super) fn tracer(pid: Pid, tid: Tid) -> Option<Pid> {
     let status = read(pid, tid, "status").ok()?;
     let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?.trim().parse().ok()?;
-    (tracer != 0).then_some(Pid(tracer))
+    // The kernel tells the very thread that traces.
+    (tracer != 0).then(|| process_of(Tid(tracer)).unwrap_or(Pid(tracer)))
 }
 
 /// A process's name.
