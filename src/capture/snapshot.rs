@@ -386,7 +386,7 @@ impl UserStack {
 fn follow_links(tid: Tid, registers: &ptrace::UserRegisters, stack: &[u8]) -> Vec<u64> {
     let mut chain = vec![abi::PERF_CONTEXT_USER, registers.pc.0];
     let mut fp = registers.fp.0;
-    while fp != 0 && fp % 8 == 0 && chain.len() < MOST_LINKS {
+    while fp != 0 && fp.is_multiple_of(8) && chain.len() < MOST_LINKS {
         let mut link = [0; 16];
         let copied = usize::try_from(fp.wrapping_sub(registers.sp.0)).ok();
         match copied.and_then(|at| stack.get(at..)?.first_chunk::<16>()) {
@@ -410,9 +410,9 @@ fn bytes_of(words: &[u64]) -> Vec<u8> {
 
 /// How much to copy of each stack, so that all together keep within bounds.
 fn most_of_each(rooms: &[u64]) -> u64 {
-    let halves = std::iter::successors(Some(MOST_STACK), |most| Some(most / 2));
+    let mut halves = std::iter::successors(Some(MOST_STACK), |most| Some(most / 2));
     let fits = |most: &u64| *most <= 4096 || rooms.iter().map(|room| room.min(most)).sum::<u64>() <= MOST_MEMORY;
-    halves.skip_while(|most| !fits(most)).next().unwrap_or(4096)
+    halves.find(fits).unwrap_or(4096)
 }
 
 /// Memory of a process that can be written to, by address: stacks lie in it.
