@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn names_may_look_like_anything() {
         let stat = parse_stat("7 (a) R (b)) S 1 7 7 0 -1 4194560 0 0");
-        assert_eq!(stat, Some(("a) R (b)".into(), 'S', 0x40_0140)));
+        assert_eq!(stat, Some(("a) R (b)".into(), 'S', 0x40_0100)));
         assert_eq!(parse_stat("7 (a"), None);
     }
 
