@@ -8,6 +8,7 @@ mod event;
 mod live;
 mod namespace;
 mod selector;
+pub mod snapshot;
 mod target;
 
 pub use alive::{exists, lives, thread_lives};

@@ -49,6 +49,7 @@ pub struct Collector {
     /// Since when a sample waits for images.
     waiting: Option<Instant>,
     patient: bool,
+    patience: Duration,
     /// What was dropped of each event.
     losses: Vec<Losses>,
     /// Whether the time of each sample is kept.
@@ -111,6 +112,7 @@ impl Collector {
             weight: 0,
             waiting: None,
             patient: true,
+            patience: PATIENCE,
             losses: vec![Losses::default(); events],
             times: false,
             follows_processes: true,
@@ -120,6 +122,11 @@ impl Collector {
     /// Keeps the time of each sample, so that none are added up.
     pub fn keep_times(&mut self) {
         self.times = true;
+    }
+
+    /// Lets samples wait so long for the images of their process, where they do not come from a ring that fills meanwhile.
+    pub fn wait_for_images(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Takes processes into account that ran before the first record.
@@ -143,7 +150,7 @@ impl Collector {
     /// Takes in what the loader has done. While a sample waits, waits for it a little, unless the rings are `crowded`.
     pub fn load(&mut self, crowded: bool, health: &mut Health) {
         if let Some(since) = self.waiting {
-            self.patient = !crowded && since.elapsed() < PATIENCE;
+            self.patient = !crowded && since.elapsed() < self.patience;
             if self.patient
                 && let Some(loaded) = self.loader.wait(Duration::from_millis(5))
             {

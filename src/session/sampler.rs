@@ -264,29 +264,32 @@ impl<'a> Sampler<'a> {
     }
 
     fn comments(&self) -> Vec<String> {
-        let host = nix::sys::utsname::uname().map_or(String::new(), |uname| {
-            format!(
-                "host: {} {} {}",
-                uname.nodename().to_string_lossy(),
-                uname.release().to_string_lossy(),
-                uname.machine().to_string_lossy()
-            )
-        });
         let sharing = match self.live.sharing() {
             Sharing::PerCpu => "events: one a CPU",
             Sharing::PerTask => "events: one a task and CPU",
         };
-        let mut comments = vec![
-            concat!("rprof ", env!("CARGO_PKG_VERSION")).to_owned(),
-            format!("{}{}", profile::COMMAND, self.command),
-            host,
+        let mut comments = origin(&self.command);
+        comments.extend([
             sharing.into(),
             format!("stack bytes copied: {}", self.live.stack_bytes()),
             profile::cpus_comment(u32::try_from(self.live.cpu_count()).unwrap_or(0)),
-        ];
+        ]);
         comments.extend(self.live.notes().iter().cloned());
         comments
     }
+}
+
+/// The comments on where a profile comes from: by which version and command line, on which host.
+pub(super) fn origin(command: &str) -> Vec<String> {
+    let host = nix::sys::utsname::uname().map_or(String::new(), |uname| {
+        format!(
+            "host: {} {} {}",
+            uname.nodename().to_string_lossy(),
+            uname.release().to_string_lossy(),
+            uname.machine().to_string_lossy()
+        )
+    });
+    vec![concat!("rprof ", env!("CARGO_PKG_VERSION")).to_owned(), format!("{}{command}", profile::COMMAND), host]
 }
 
 fn scaled(event: &Event, scale: f64) -> Event {

@@ -4,6 +4,7 @@ pub mod child;
 mod fault;
 mod open;
 pub mod perf_event;
+pub mod ptrace;
 pub mod ring;
 
 use std::fs::File;
