@@ -91,7 +91,7 @@ fn status(pid: i32, field: &str) -> String {
     status.lines().find_map(|line| line.strip_prefix(field)).unwrap().trim().to_owned()
 }
 
-/// An `rprof stack` that was frozen while it holds a process.
+/// An `rprof stack` that was frozen while it holds all threads of a process.
 struct Frozen(Child);
 
 impl Frozen {
@@ -107,7 +107,8 @@ impl Frozen {
             wait_for("rprof to be frozen or to end", || {
                 child.try_wait().unwrap().is_some() || states(child.id() as i32).values().all(|state| *state == 'T')
             });
-            if states(target).values().any(|state| *state == 't') {
+            // In the middle of letting go, it holds some of them only.
+            if states(target).values().all(|state| *state == 't') {
                 return Frozen(child);
             }
             kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).unwrap();
