@@ -25,6 +25,7 @@ const CHAIN: &[&str] = &["_start", "…", "main", "a", "b", "leaf", "spin"];
 const JIT: &[&str] = &["_start", "…", "main", "enter", "jit_outer", "jit_leaf"];
 const NO_COMMAND: &[&str] = &[];
 const OFTEN: &[&str] = &["-F", "1999"];
+const TO_OUTPUT: &[&str] = &["-o", "-", "--format", "pprof"];
 /// Milliseconds of CPU that a target uses while it is recorded: some 400 samples, however busy the host is.
 const ENOUGH: u64 = 200;
 /// User, PID, mount, UTS, cgroup and IPC namespaces, with root mapped.
@@ -45,13 +46,8 @@ impl Container {
         folders.iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
         fs::copy(program, folder.path().join("program")).unwrap();
         fs::copy(env!("CARGO_BIN_EXE_rprof"), folder.path().join("rprof")).unwrap();
-        // Before all else that runs, so that half a second gives enough samples on a busy host too.
-        let mut unshare = Command::new("nice");
-        unshare
-            .args(["-n", "-20", "unshare"])
-            .args(OWN)
-            .args(["--fork", "--kill-child"])
-            .arg(c("container.c", &["-O2", "-static"]));
+        let mut unshare = Command::new("unshare");
+        unshare.args(OWN).args(["--fork", "--kill-child"]).arg(c("container.c", &["-O2", "-static"]));
         let running = programs::run_command(unshare.arg(folder.path()).args(["/program", "0"]));
         let first = children(running.pid());
         let pid = children(first[0])[0];
@@ -67,8 +63,7 @@ impl Container {
 
     /// Records in namespaces of the container, to the standard output.
     fn record_within(&self, namespaces: &[&str], options: &[&str]) -> Recorded {
-        let to_output = ["-o", "-", "--format", "pprof"];
-        let entered = self.enter(namespaces, &[OFTEN, options, &to_output].concat());
+        let entered = self.enter(namespaces, &[OFTEN, options, TO_OUTPUT].concat());
         printed(entered, |nsenter| {
             // With a PID namespace, nsenter starts a child in it.
             let rprof = || children(nsenter).first().copied().filter(|&rprof| perf_events(rprof) > 0);
@@ -142,7 +137,7 @@ fn from_within() {
     assert!(recorded.health(Count::SamplesSkipped) > 20, "{}", recorded.top());
     // The PIDs of the host mean nothing here.
     let host_pid = container.pid.to_string();
-    let failed = Attempt::of(&mut container.enter(&["-m", "-p"], &["-p", &host_pid]));
+    let failed = Attempt::of(&mut container.enter(&["-m", "-p"], &[&["-p", &host_pid], TO_OUTPUT].concat()));
     assert!(failed.said.contains("no such process"), "{}", failed.said);
 }
 
@@ -152,7 +147,7 @@ fn what_a_container_cannot_do_is_said() {
     let pid = container.inner_pid();
     let options = ["-p", &pid, "--duration", "0.1"];
     // Root of a user namespace has no privilege over CPUs.
-    let failed = Attempt::of(&mut container.enter(&["-a"], &["-a", "--duration", "0.1"]));
+    let failed = Attempt::of(&mut container.enter(&["-a"], &[&["-a", "--duration", "0.1"], TO_OUTPUT].concat()));
     assert_eq!(failed.status, Some(255));
     assert!(failed.said.contains("user namespace") && failed.said.contains("from the host"), "{}", failed.said);
     let read_only = Attempt::of(&mut container.enter(&["-m", "-p"], &[&options[..], &["-o", "/p.pb.gz"]].concat()));
@@ -168,7 +163,7 @@ fn what_a_container_cannot_do_is_said() {
     assert!(failed.status == Some(255) && failed.said.contains("another PID namespace"), "{}", failed.said);
     drop(container);
     let bare = Container::start(&c("chain.c", STATIC), &[]);
-    let failed = Attempt::of(&mut bare.enter(&["-m", "-p"], &options));
+    let failed = Attempt::of(&mut bare.enter(&["-m", "-p"], &[&options[..], TO_OUTPUT].concat()));
     assert!(failed.status == Some(255) && failed.said.contains("no /proc is mounted"), "{}", failed.said);
     // From the host, that is no matter.
     whole(&from_outside(bare.pid), CHAIN);

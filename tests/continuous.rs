@@ -162,12 +162,16 @@ fn samples_keep_their_times_where_asked() {
     for row in recorder.rows() {
         let profile = load(recorder.directory(), &row);
         let key = profile.strings.find("timestamp_ns").unwrap();
+        let mut late = 0;
         for sample in &profile.samples {
             assert_eq!(sample.values[0], 1, "none are added up");
             let time = sample.labels.iter().find(|label| label.key == key).unwrap().value;
             let LabelValue::Number(time, _) = time else { panic!("{time:?}") };
-            assert!((row.name.start.0..=row.name.end.0).contains(&time), "{time} {row:?}");
+            assert!(time <= row.name.end.0, "{time} {row:?}");
+            late += u32::from(time < row.name.start.0);
         }
+        // A virtual CPU may be taken away between a sample's time and its place in the ring, for any time.
+        assert!(late <= row.summary.cpus, "{late} samples are older than their window: {row:?}");
     }
 }
 

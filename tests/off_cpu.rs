@@ -37,7 +37,7 @@ fn near(value: u64, truth: u64, share: f64) -> bool {
 #[test]
 fn times_are_those_of_the_programs_clocks() {
     let folder = tempfile::tempdir().unwrap();
-    let program = c("waits.c", THREADS);
+    let program = c("off_cpu.c", THREADS);
     let command = [program.as_os_str(), "1500".as_ref(), folder.path().as_os_str()];
     let recorded = record(&["-e", "off-cpu"], &command);
     let printed = &recorded.attempt.printed;
@@ -99,7 +99,7 @@ fn windows(folder: &std::path::Path) -> Vec<Profile> {
 #[test]
 fn wall_clock_is_a_threads_lifetime() {
     let folder = tempfile::tempdir().unwrap();
-    let program = c("waits.c", THREADS);
+    let program = c("off_cpu.c", THREADS);
     let command = [program.as_os_str(), "2000".as_ref(), folder.path().as_os_str()];
     let recorded = record(&["--wall", "-F", "1999"], &command);
     for name in ["nap", "hold", "ping", "hog_a", "hog_b"] {
@@ -127,7 +127,7 @@ fn a_storm_of_switches_is_thinned_by_lot_without_bias() {
 #[test]
 fn wakers_and_short_waits() {
     let folder = tempfile::tempdir().unwrap();
-    let program = c("waits.c", THREADS);
+    let program = c("off_cpu.c", THREADS);
     let command = [program.as_os_str(), "500".as_ref(), folder.path().as_os_str()];
     let recorded = record(&["-e", "off-cpu", "--wakers"], &command);
     let woken_by: Vec<&str> = recorded.stacks.iter().zip(&recorded.profile.samples).filter(|(stack, _)| stack.has("ping")).filter_map(|(_, sample)| recorded.profile.label(sample, "waker")).collect();
@@ -141,7 +141,7 @@ fn wakers_and_short_waits() {
 fn kinds_go_to_files_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.pb.gz");
-    let program = c("waits.c", THREADS);
+    let program = c("off_cpu.c", THREADS);
     let command = [program.as_os_str(), "300".as_ref(), folder.path().as_os_str()];
     let done = attempt(&["--off-cpu", "--page-faults", "-o", file.to_str().unwrap()], &command);
     assert_eq!(done.status, Some(0), "{}", done.said);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use rprof::encode::{Format, read_file, write_file};
+use rprof::encode::{FileReader, Format, ReadOptions, read_file, write_file};
 use rprof::health::Count;
 use rprof::profile::{KeptLabels, LabelValue, MergeError, MergeOptions, Merger, Profile, Quality};
 use support::server_profile;
@@ -109,6 +109,73 @@ fn labels_that_are_not_kept_tell_nothing_apart() {
     assert_eq!(content(&only), content(&but));
     assert_eq!(only.total(1), 2 * server_profile().total(1));
     assert!(only.samples.iter().all(|sample| sample.labels.len() == 1));
+}
+
+/// The server's samples twice: the second time with fewer labels.
+fn with_fewer_labels() -> Profile {
+    let mut profile = server_profile();
+    let mut again = profile.samples.clone();
+    again.iter_mut().for_each(|sample| sample.labels.truncate(1));
+    profile.samples.extend(again);
+    profile
+}
+
+fn written(folder: &Path, name: &str, profile: &Profile) -> std::path::PathBuf {
+    let path = folder.join(name);
+    write_file(&path, Format::by_name("pprof").unwrap(), profile).unwrap();
+    path
+}
+
+#[test]
+fn labels_left_out_while_reading_leave_the_sums_that_merging_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(folder.path(), "twice.pb.gz", &with_fewer_labels());
+    let labels = KeptLabels::Only([].into());
+    let mut reader = FileReader::default();
+    let read = reader.read(&path, &ReadOptions { labels: labels.clone() }).unwrap();
+    assert_eq!(content(read), content(&merge(&[with_fewer_labels()], labels)));
+    let all = read_file(&path).unwrap();
+    assert_eq!(all.samples.len(), with_fewer_labels().samples.len(), "all labels are kept if nothing is said");
+    assert!(read.samples.len() < all.samples.len());
+    let keys: std::collections::BTreeSet<String> = ["pid".to_owned(), "tid".to_owned()].into();
+    for labels in [KeptLabels::AllBut(keys.clone()), KeptLabels::Only(keys)] {
+        let read = reader.read(&path, &ReadOptions { labels: labels.clone() }).unwrap();
+        let merged = merge(&[with_fewer_labels()], labels);
+        assert_eq!(content(&merge(std::slice::from_ref(read), KeptLabels::All)), content(&merged));
+    }
+}
+
+#[test]
+fn samples_whose_sum_is_too_large_stay_apart_while_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut large = server_profile();
+    large.samples.truncate(1);
+    large.samples[0].values.fill(i64::MAX);
+    large.samples.push(large.samples[0].clone());
+    let path = written(folder.path(), "large.pb.gz", &large);
+    let mut reader = FileReader::default();
+    let read = reader.read(&path, &ReadOptions { labels: KeptLabels::Only([].into()) }).unwrap();
+    assert_eq!(read.total(0), 2 * i128::from(i64::MAX));
+    assert_eq!(Merger::new(MergeOptions::default()).add(read), Err(MergeError::Overflow));
+}
+
+#[test]
+fn a_file_read_into_the_room_of_another_is_as_if_read_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut empty = server_profile();
+    (empty.samples, empty.locations) = (Vec::new(), Vec::new());
+    empty.mappings.iter_mut().for_each(|mapping| mapping.has = rprof::profile::Known::default());
+    let profiles = [with_fewer_labels(), empty, later(3, 5), with_fewer_labels(), server_profile()];
+    let mut reader = FileReader::default();
+    for (number, profile) in profiles.iter().enumerate() {
+        let path = written(folder.path(), &format!("{number}.pb.gz"), profile);
+        let alone = read_file(&path).unwrap();
+        assert_eq!(*reader.read(&path, &ReadOptions::default()).unwrap(), alone);
+        let damaged = folder.path().join("damaged.pb.gz");
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&damaged, &bytes[..bytes.len() / 2]).unwrap();
+        reader.read(&damaged, &ReadOptions::default()).unwrap_err();
+    }
 }
 
 #[test]

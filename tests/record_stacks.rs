@@ -279,7 +279,9 @@ fn cpp_programs() {
     ];
     Case::new(cpp("templates.cc", O2), stack).check();
     let stack: &[_] = &["_start", "…", "main", "catcher*", "…"];
-    let recorded = Case::new(cpp("exceptions.cc", O2), stack).check();
+    // The last instructions of _Unwind_RaiseException leave for the handler's frame, which its unwind information doesn't describe:
+    // a quarter of a percent of this program's time.
+    let recorded = Case { whole: 0.99, ..Case::new(cpp("exceptions.cc", O2), stack) }.check();
     let raised =
         recorded.share(&["_start", "…", "main", "catcher*", "thrower*", "…", "__cxa_throw", "…", "_Unwind_*", "…"]);
     assert!(raised > 0.5, "{raised}: {}", recorded.top());

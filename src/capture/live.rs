@@ -18,7 +18,7 @@ use rustc_hash::FxHashSet;
 use super::attr::{CallGraph, Features, MAX_STACK_BYTES};
 use super::error::CaptureError;
 use super::event::Event;
-use super::off_cpu::{Asleep, OffCpu};
+use super::off_cpu::{LeftOut, OffCpu};
 use super::target::{self, Scope, Target};
 use crate::health::{Count, Health};
 use crate::ids::{Tid, Timestamp};
@@ -364,19 +364,19 @@ impl Live {
         health.add(Count::RecordsUnordered, self.merge.take_unordered());
     }
 
-    /// The threads of the target that are away from their CPUs without their stacks having been taken; none if it was not asked when
-    /// threads are. From now on, their ends are told.
+    /// What the lot left out of the target's threads since the last census; nothing if it was not asked when threads are away. Of
+    /// those that are, the ends are told from now on.
     ///
     /// # Errors
     /// What the kernel answers.
-    pub fn census(&mut self) -> io::Result<Vec<Asleep>> {
+    pub fn census(&mut self) -> io::Result<Vec<LeftOut>> {
         let Some(off_cpu) = &mut self.off_cpu else { return Ok(Vec::new()) };
-        let mut asleep = off_cpu.census()?;
+        let mut left_out = off_cpu.census()?;
         let members = self.cgroup_threads();
-        asleep.retain(|task| {
+        left_out.retain(|task| {
             self.scope.wants_sample(task.pid, task.tid) && members.as_ref().is_none_or(|tids| tids.contains(&task.tid))
         });
-        Ok(asleep)
+        Ok(left_out)
     }
 
     /// The threads of the target's cgroups and of those below, if it has some.

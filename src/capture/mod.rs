@@ -9,6 +9,7 @@ mod live;
 mod namespace;
 mod off_cpu;
 mod selector;
+pub mod snapshot;
 mod target;
 
 pub use alive::{exists, lives, thread_lives};
@@ -17,6 +18,6 @@ pub use error::CaptureError;
 pub use event::{Event, EventError, Probe, Rate, parse_list};
 pub use live::{CpuChange, Live, Settings, Sharing};
 pub use namespace::{ProcError, check_proc, in_first_pid_namespace};
-pub use off_cpu::{Asleep, OffCpuError};
+pub use off_cpu::{LeftOut, OffCpuError};
 pub use selector::{Choice, Selector, SelectorError};
 pub use target::{Scope, Target, online_cpus, parse_cpus, process_of, threads};

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map};
 use aya::programs::{BtfTracePoint, Iter};
@@ -29,8 +30,8 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/off_cpu.aarch64.bpf.o");
 const MOST_STACKS: f64 = 10.0;
 /// `MOST_CGROUPS` of the program.
 const MOST_CGROUPS: usize = 16;
-/// Words of `struct asleep`: two of numbers, one more for the time, 64 of the kernel's stack, 33 registers.
-const ASLEEP_WORDS: usize = 3 + 64 + 33;
+/// Words of `struct left_out`: two times, two of numbers, 64 of the kernel's stack, 33 registers.
+const LEFT_OUT_WORDS: usize = 4 + 64 + 33;
 
 /// Why times away from CPUs cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -59,15 +60,19 @@ pub(super) struct OffCpu {
     types: Btf,
 }
 
-/// A thread that is away from its CPU without its stack having been taken.
+/// What the lot left out of a thread.
 #[derive(Clone, Debug)]
-pub struct Asleep {
+pub struct LeftOut {
     /// Its process.
     pub pid: Pid,
     /// The thread.
     pub tid: Tid,
-    /// Since when, as far as is known, and why.
-    pub begin: Begin,
+    /// The thread, as records of its times have it.
+    pub task: KernelTid,
+    /// Times away that have ended without being told, in nanoseconds.
+    pub ended: u64,
+    /// Since when it is away without its stack having been taken, as far as is known, and why; `None` if it is not.
+    pub begin: Option<Begin>,
     /// The kernel's stack, as samples have it.
     callchain: Vec<u8>,
     /// The user registers that samples have.
@@ -80,7 +85,7 @@ const STACK_POINTER: usize = 7;
 #[cfg(target_arch = "aarch64")]
 const STACK_POINTER: usize = 31;
 
-impl Asleep {
+impl LeftOut {
     /// Where its user stack begins.
     #[must_use]
     pub fn stack_pointer(&self) -> Address {
@@ -94,7 +99,7 @@ impl Asleep {
             event: EventIndex(0),
             pid: self.pid,
             tid: self.tid,
-            time: self.begin.out,
+            time: self.begin.map_or(Timestamp::default(), |begin| begin.out),
             period: 1,
             user_mode: false,
             ip: 0,
@@ -102,14 +107,19 @@ impl Asleep {
             registers: Some(UserRegisters { compat: false, mask: REGISTERS, values: Words::new(&self.registers) }),
             stack,
             stack_full: full,
-            begin: Some(self.begin),
+            begin: self.begin,
         }
     }
 }
 
 impl OffCpu {
     /// Loads the programs for a target. They tell nothing before their events are [connected](OffCpu::connect) and counting.
-    pub(super) fn load(target: &Target, inherit: bool, cgroups: &[File]) -> Result<OffCpu, OffCpuError> {
+    pub(super) fn load(
+        target: &Target,
+        inherit: bool,
+        cgroups: &[File],
+        shortest: Duration,
+    ) -> Result<OffCpu, OffCpuError> {
         let types = Btf::from_sys_fs().map_err(|error| OffCpuError::NoTypes(chain(&error)))?;
         let (ids, by_thread) = match target {
             // In a PID namespace the kernel's numbers are not ours: then all tasks are told, and the others' passed over.
@@ -132,6 +142,8 @@ impl OffCpu {
         {
             loader.override_global(name, value, true);
         }
+        let shortest = u64::try_from(shortest.as_nanos()).unwrap_or(u64::MAX);
+        loader.override_global("SHORTEST", &shortest, true);
         let bpf = loader.load(OBJECT).map_err(|error| refusal(&error))?;
         let mut programs = OffCpu { bpf, types };
         programs.want(&ids)?;
@@ -144,8 +156,12 @@ impl OffCpu {
     }
 
     fn attach(&mut self) -> Result<(), OffCpuError> {
-        let tracepoints =
-            [("on_switch", "sched_switch"), ("on_waking", "sched_waking"), ("on_fork", "sched_process_fork")];
+        let tracepoints = [
+            ("on_switch", "sched_switch"),
+            ("on_waking", "sched_waking"),
+            ("on_fork", "sched_process_fork"),
+            ("on_exit", "sched_process_exit"),
+        ];
         for (name, tracepoint) in tracepoints {
             let missing = || OffCpuError::Load(format!("there is no program {name}"));
             let program = self.bpf.program_mut(name).ok_or_else(missing)?;
@@ -188,8 +204,8 @@ impl OffCpu {
         }
     }
 
-    /// The threads that are away without their stacks having been taken: from now on, their ends are told.
-    pub(super) fn census(&mut self) -> io::Result<Vec<Asleep>> {
+    /// What the lot left out since the last census. Of threads that are away, the ends are told from now on.
+    pub(super) fn census(&mut self) -> io::Result<Vec<LeftOut>> {
         let program: &mut Iter = match self.bpf.program_mut("census").map(TryInto::try_into) {
             Some(Ok(program)) => program,
             _ => return Err(io::Error::other("there is no census")),
@@ -197,26 +213,24 @@ impl OffCpu {
         let link = program.attach().and_then(|id| program.take_link(id)).map_err(io::Error::other)?;
         let mut bytes = Vec::new();
         link.into_file().map_err(io::Error::other)?.read_to_end(&mut bytes)?;
-        Ok(bytes.chunks_exact(ASLEEP_WORDS * size_of::<u64>()).map(asleep).collect())
+        Ok(bytes.chunks_exact(LEFT_OUT_WORDS * size_of::<u64>()).map(left_out).collect())
     }
 }
 
-/// `struct asleep`.
-fn asleep(bytes: &[u8]) -> Asleep {
+/// `struct left_out`.
+fn left_out(bytes: &[u8]) -> LeftOut {
     let words: Vec<u64> = bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
     let halves = |word: u64| (word as u32, (word >> 32) as u32);
-    let ((tgid, tid), (state, depth)) = (halves(words[1]), halves(words[2]));
-    Asleep {
+    let ((tgid, tid), (state, depth)) = (halves(words[2]), halves(words[3]));
+    let (task, out) = (KernelTid(tid.into()), Timestamp(words[0]));
+    LeftOut {
         pid: Pid(tgid as i32),
         tid: Tid(tid as i32),
-        begin: Begin {
-            task: KernelTid(tid.into()),
-            out: Timestamp(words[0]),
-            stride: 1,
-            state: State::from_kernel(state),
-        },
-        callchain: bytes_of([abi::PERF_CONTEXT_KERNEL].iter().chain(words[3..67].iter().take(depth as usize))),
-        registers: bytes_of(words[67..].iter().take(REGISTERS.count_ones() as usize)),
+        task,
+        ended: words[1],
+        begin: (out.0 > 0).then(|| Begin { task, out, stride: 1, state: State::from_kernel(state) }),
+        callchain: bytes_of([abi::PERF_CONTEXT_KERNEL].iter().chain(words[4..68].iter().take(depth as usize))),
+        registers: bytes_of(words[68..].iter().take(REGISTERS.count_ones() as usize)),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod report;
 pub mod selection;
 pub mod show;
 pub mod snapshot;
+pub mod stack;
 pub mod status;
 mod values;
 pub mod when;
@@ -37,6 +38,7 @@ struct Arguments {
 enum Command {
     Record(Box<record::RecordArgs>),
     Snapshot(Box<snapshot::SnapshotArgs>),
+    Stack(stack::StackArgs),
     Status(status::StatusArgs),
     Report(Box<report::ReportArgs>),
     Ls(ls::LsArgs),
@@ -62,6 +64,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match &parsed.command {
         Command::Record(args) => record::run(args, &line),
         Command::Snapshot(args) => snapshot::run(args, &line),
+        Command::Stack(args) => stack::run(args, &line).map(|()| 0),
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),
         Command::Ls(args) => ls::run(args).map(|()| 0),

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::show::{self, Counts, Granularity, ShowArgs, amount, percent, printable};
 use super::{UsageError, when};
-use crate::encode::{Format, WriteOptions, read_file, write_file_with};
+use crate::encode::{Format, ReadOptions, WriteOptions, read_file, write_file_with};
 use crate::ids::UnixNanos;
 use crate::profile::{KeptLabels, MergeOptions, Profile, Quality};
 use crate::store::{self, Answer, By, Level, Plan, Query, Row, Selector, Source, Store, Summary, WindowName};
@@ -267,10 +267,13 @@ fn sum(args: &QueryArgs, query: &Query, mut plan: Plan, source: &Windows) -> any
     let writes = args.folded.is_some() || args.svg.is_some() || args.pprof.is_some() || args.output.is_some();
     let unit = args.show.unit.as_deref();
     let rows: Vec<Row> = plan.rows.iter().filter(|row| query.selector.may_match(row)).cloned().collect();
+    let options = merge_options(args);
+    let labels = if filter.reads_labels() { KeptLabels::All } else { options.labels.clone() };
     let answer = query.merge(
         &rows,
         source.directory(),
-        &merge_options(args),
+        &options,
+        &ReadOptions { labels },
         &|profile| filter.add_tag_frames(profile, unit),
         &|profile| filter.apply_to_samples(profile),
     )?;

@@ -50,6 +50,7 @@ pub struct Collector {
     /// Since when a sample waits for images.
     waiting: Option<Instant>,
     patient: bool,
+    patience: Duration,
     /// What was dropped of each event.
     losses: Vec<Losses>,
     /// Whether the time of each sample is kept.
@@ -120,6 +121,7 @@ impl Collector {
             weight: 0,
             waiting: None,
             patient: true,
+            patience: PATIENCE,
             losses: vec![Losses::default(); events.len()],
             times: false,
             follows_processes: true,
@@ -151,10 +153,20 @@ impl Collector {
         self.intervals.counted_at(instant);
     }
 
+    /// A thread was away for so many nanoseconds more than is told of it by samples.
+    pub fn leave_out(&mut self, task: KernelTid, nanoseconds: u64) {
+        self.intervals.leave_out(task, nanoseconds);
+    }
+
     /// Whether some threads' time away from CPUs is known by lot only, since the last census.
     #[must_use]
     pub fn is_thinned(&self) -> bool {
         self.intervals.is_thinned()
+    }
+
+    /// Lets samples wait so long for the images of their process, where they do not come from a ring that fills meanwhile.
+    pub fn wait_for_images(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Takes processes into account that ran before the first record.
@@ -178,7 +190,7 @@ impl Collector {
     /// Takes in what the loader has done. While a sample waits, waits for it a little, unless the rings are `crowded`.
     pub fn load(&mut self, crowded: bool, health: &mut Health) {
         if let Some(since) = self.waiting {
-            self.patient = !crowded && since.elapsed() < PATIENCE;
+            self.patient = !crowded && since.elapsed() < self.patience;
             if self.patient
                 && let Some(loaded) = self.loader.wait(Duration::from_millis(5))
             {
@@ -267,6 +279,8 @@ impl Collector {
         let end = span.began.after(span.duration);
         let charges = self.intervals.charge_until(end);
         charges.iter().for_each(|charge| self.charge(charge));
+        let mut health = health;
+        self.count_drawn(&mut health);
         let events = events.iter().enumerate().map(|(at, event)| event_info(event, self.losses[at].seal(lost, at)));
         let events = events.collect();
         let mut comments = span.comments;
@@ -414,7 +428,7 @@ impl Collector {
             stride: begin.stride.into(),
         };
         let missed = self.intervals.begin(begin.task, open);
-        health.add(Count::IntervalsMissed, missed.into());
+        health.add(Count::IntervalsMissed, missed as u64);
     }
 
     /// An end without a beginning is of a thread that nobody asked for, or the ring had no room for its beginning and counted that.
@@ -423,14 +437,33 @@ impl Collector {
         charges.iter().for_each(|charge| self.charge(charge));
     }
 
-    /// Counts a part of an interval for every event that tells of them.
+    /// Counts a part of an interval: at once if it stands for itself alone, at the end of the window otherwise.
     fn charge(&mut self, charge: &Charge) {
         let waker = charge.waker.as_deref().filter(|_| self.wakers).map(|name| self.counts.waker(name));
         let time = self.kept(charge.from);
         let (thread, stack, state) = (charge.thread, charge.stack, Some(charge.state));
+        let key = SampleKey { event: 0, thread, stack, time, state, waker };
+        if charge.weight > 1 {
+            self.intervals.drawn(charge.task).add(key, charge);
+        } else {
+            self.count_away(key, Tally { samples: 1, weight: charge.nanoseconds });
+        }
+    }
+
+    /// Counts time away for every event that tells of it.
+    fn count_away(&mut self, key: SampleKey, tally: Tally) {
         for (event, _) in (0..).zip(&self.probes).filter(|(_, probe)| probe.is_some()) {
-            let tally = Tally { samples: charge.weight, weight: charge.nanoseconds };
-            self.counts.add(SampleKey { event, thread, stack, time, state, waker }, tally);
+            self.counts.add(SampleKey { event, ..key }, tally);
+        }
+    }
+
+    /// Counts the intervals that are known by lot.
+    fn count_drawn(&mut self, health: &mut Health) {
+        for drawn in self.intervals.take_drawn() {
+            match drawn.scaled() {
+                Ok(tallies) => tallies.for_each(|(key, tally)| self.count_away(key, tally)),
+                Err(nanoseconds) => health.add(Count::OffCpuUnplaced, nanoseconds),
+            }
         }
     }
 }
@@ -451,9 +484,7 @@ pub struct Span {
 
 impl Counts {
     fn add(&mut self, key: SampleKey, more: Tally) {
-        let tally = self.samples.entry(key).or_default();
-        tally.samples += more.samples;
-        tally.weight = tally.weight.saturating_add(more.weight);
+        self.samples.entry(key).or_default().add(more);
     }
 
     fn waker(&mut self, name: &str) -> WakerIndex {

@@ -1,11 +1,11 @@
 //! Times away from a CPU: intervals that begin with a stack, and end later.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
 use super::stack::StackId;
-use super::window::ThreadIndex;
+use super::window::{SampleKey, Tally, ThreadIndex};
 use crate::ids::Timestamp;
 use crate::record::{Finish, KernelTid, State};
 
@@ -26,6 +26,7 @@ pub(super) struct Open {
 /// A part of an interval, all of which lies in one window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Charge {
+    pub(super) task: KernelTid,
     pub(super) thread: ThreadIndex,
     pub(super) stack: StackId,
     pub(super) state: State,
@@ -34,13 +35,48 @@ pub(super) struct Charge {
     /// When the part began.
     pub(super) from: Timestamp,
     pub(super) nanoseconds: u64,
+    /// How many departures it stands for.
     pub(super) weight: u64,
+}
+
+/// The intervals of a thread that are known by lot, of a window. How long all of them were together is known exactly, so what the lot
+/// says of each stack is taken as its share of that: chance does not change the thread's time, nor does it matter that those whose
+/// stack is taken last a little longer for it.
+#[derive(Default)]
+pub(super) struct Drawn {
+    tallies: FxHashMap<SampleKey, Tally>,
+    /// Nanoseconds of all of them, those whose stacks were not taken included.
+    exact: u64,
+    /// What the lot says of that.
+    estimate: u64,
+}
+
+impl Drawn {
+    /// One whose stack was taken.
+    pub(super) fn add(&mut self, key: SampleKey, charge: &Charge) {
+        let estimate = charge.nanoseconds.saturating_mul(charge.weight);
+        self.tallies.entry(key).or_default().add(Tally { samples: charge.weight, weight: estimate });
+        self.exact += charge.nanoseconds;
+        self.estimate = self.estimate.saturating_add(estimate);
+    }
+
+    /// The tallies, which add up to what is known exactly; or the nanoseconds that no stack is known of.
+    pub(super) fn scaled(self) -> Result<impl Iterator<Item = (SampleKey, Tally)>, u64> {
+        let (exact, estimate) = (u128::from(self.exact), u128::from(self.estimate));
+        if estimate == 0 {
+            return Err(self.exact);
+        }
+        let scale = move |weight| u64::try_from(u128::from(weight) * exact / estimate).unwrap_or(u64::MAX);
+        Ok(self.tallies.into_iter().map(move |(key, tally)| (key, Tally { weight: scale(tally.weight), ..tally })))
+    }
 }
 
 /// The intervals of all threads that are away.
 #[derive(Default)]
 pub(super) struct Intervals {
-    open: FxHashMap<KernelTid, Open>,
+    /// By thread, and by when they began: a census may know of a later one than the records that are still to come.
+    open: BTreeMap<(KernelTid, Timestamp), Open>,
+    drawn: FxHashMap<KernelTid, Drawn>,
     /// When a census was taken, the latest last.
     censuses: VecDeque<Timestamp>,
     /// Departures since the last answer, and those of them whose stacks were taken.
@@ -53,27 +89,59 @@ pub(super) struct Intervals {
 }
 
 impl Intervals {
-    /// Answers whether the end of the thread's interval before was missed.
-    pub(super) fn begin(&mut self, task: KernelTid, open: Open) -> bool {
+    /// Answers how many ends of the thread's intervals before were missed.
+    pub(super) fn begin(&mut self, task: KernelTid, open: Open) -> usize {
         self.departures += open.stride;
         self.taken += 1;
         self.thinned |= open.stride > 1;
-        self.open.insert(task, open).is_some()
+        let missed = self.forget_before(task, open.out);
+        self.open.insert((task, open.out), open);
+        missed
+    }
+
+    fn forget_before(&mut self, task: KernelTid, end: Timestamp) -> usize {
+        let old: Vec<_> = self.open.range((task, Timestamp(0))..(task, end)).map(|(&key, _)| key).collect();
+        old.iter().for_each(|key| drop(self.open.remove(key)));
+        old.len()
+    }
+
+    /// A thread was away for so many nanoseconds more than is told of it by its intervals.
+    pub(super) fn leave_out(&mut self, task: KernelTid, nanoseconds: u64) {
+        if nanoseconds > 0 {
+            self.drawn.entry(task).or_default().exact += nanoseconds;
+        }
+    }
+
+    /// The intervals of a thread that are known by lot.
+    pub(super) fn drawn(&mut self, task: KernelTid) -> &mut Drawn {
+        self.drawn.entry(task).or_default()
+    }
+
+    /// Those of all threads, at the end of a window.
+    pub(super) fn take_drawn(&mut self) -> impl Iterator<Item = Drawn> + use<> {
+        std::mem::take(&mut self.drawn).into_values()
     }
 
     /// Ends an interval: at most two charges, for the time until the thread was woken and for that until it got a CPU. `None` if nothing
     /// is known of its beginning.
     pub(super) fn finish(&mut self, finish: &Finish) -> Option<Vec<Charge>> {
-        let open = self.open.get(&finish.task).filter(|open| open.out == finish.out)?.clone();
-        self.open.remove(&finish.task);
+        let task = finish.task;
+        let Some(open) = self.open.remove(&(task, finish.out)) else {
+            // The end of the thread itself; others of whom nothing is known were not asked for.
+            if let Some(drawn) = self.drawn.get_mut(&task) {
+                drawn.exact += finish.left_out;
+            }
+            return None;
+        };
+        self.leave_out(task, finish.left_out);
         if finish.back.nanoseconds_since(open.out) < self.shortest {
             return Some(Vec::new());
         }
-        let weight = self.weight(&open, finish.back);
         let woken = finish.woken.filter(|_| open.state != State::Preempted).unwrap_or(finish.back);
+        let weight = self.weight(&open, woken);
         let waker = finish.waker.as_ref().map(|(_, comm)| comm.clone());
-        let blocked = open.charge(open.charged, woken.min(finish.back), open.state, weight, waker);
-        let runnable = open.charge(woken.max(open.charged), finish.back, State::Runnable, weight, None);
+        let blocked = open.charge(task, open.charged, woken.min(finish.back), open.state, weight, waker);
+        let runnable = open.charge(task, woken.max(open.charged), finish.back, State::Runnable, weight, None);
         Some(blocked.into_iter().chain(runnable).collect())
     }
 
@@ -81,9 +149,12 @@ impl Intervals {
     pub(super) fn charge_until(&mut self, at: Timestamp) -> Vec<Charge> {
         let mut charges = Vec::new();
         let mut all = std::mem::take(&mut self.open);
-        for open in all.values_mut().filter(|open| at.nanoseconds_since(open.out) >= self.shortest) {
+        for (&(task, out), open) in &mut all {
+            if at.nanoseconds_since(out) < self.shortest {
+                continue;
+            }
             let weight = self.weight(open, Timestamp(u64::MAX));
-            charges.extend(open.charge(open.charged, at, open.state, weight, None));
+            charges.extend(open.charge(task, open.charged, at, open.state, weight, None));
             open.charged = open.charged.max(at);
         }
         self.open = all;
@@ -108,16 +179,18 @@ impl Intervals {
         (std::mem::take(&mut self.departures), std::mem::take(&mut self.taken))
     }
 
-    /// How many intervals one stands for. One that holds the instant of a census was sure to be known, by lot or by the census, and so
-    /// stands for itself alone; one that lies between two of them is known by lot only. Long waits are not left to chance this way.
-    fn weight(&self, open: &Open, end: Timestamp) -> u64 {
-        let held = self.censuses.iter().any(|&instant| open.out <= instant && instant <= end);
+    /// How many intervals one stands for. One that was asleep at the instant of a census was sure to be known, by lot or by the census,
+    /// and so stands for itself alone; one that lies between two of them is known by lot only. Long waits are not left to chance this
+    /// way.
+    fn weight(&self, open: &Open, woken: Timestamp) -> u64 {
+        let sleeps = open.state != State::Preempted;
+        let held = sleeps && self.censuses.iter().any(|&instant| open.out <= instant && instant <= woken);
         if held { 1 } else { open.stride }
     }
 
     /// Forgets a thread that has ended.
     pub(super) fn forget(&mut self, task: KernelTid) {
-        self.open.remove(&task);
+        self.forget_before(task, Timestamp(u64::MAX));
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Open> {
@@ -128,6 +201,7 @@ impl Intervals {
 impl Open {
     fn charge(
         &self,
+        task: KernelTid,
         from: Timestamp,
         to: Timestamp,
         state: State,
@@ -137,12 +211,13 @@ impl Open {
         let from = from.max(self.charged);
         let nanoseconds = to.nanoseconds_since(from);
         (nanoseconds > 0).then_some(Charge {
+            task,
             thread: self.thread,
             stack: self.stack,
             state,
             waker,
             from,
-            nanoseconds: nanoseconds.saturating_mul(weight),
+            nanoseconds,
             weight,
         })
     }
@@ -161,11 +236,11 @@ mod tests {
 
     fn finish(out: u64, woken: Option<u64>, back: u64) -> Finish {
         let waker = woken.map(|_| (Pid(9), "waker".to_owned()));
-        Finish { task: KernelTid(7), out: Timestamp(out), woken: woken.map(Timestamp), back: Timestamp(back), waker }
+        Finish { task: KernelTid(7), out: Timestamp(out), woken: woken.map(Timestamp), back: Timestamp(back), waker, left_out: 0 }
     }
 
     fn told(charges: &[Charge]) -> Vec<(State, u64)> {
-        charges.iter().map(|charge| (charge.state, charge.nanoseconds)).collect()
+        charges.iter().map(|charge| (charge.state, charge.nanoseconds * charge.weight)).collect()
     }
 
     #[test]
@@ -205,5 +280,38 @@ mod tests {
         intervals.begin(KernelTid(7), drawn(300));
         assert_eq!(told(&intervals.finish(&finish(300, None, 360)).unwrap()), [(State::Interruptible, 1200)]);
         assert_eq!(intervals.take_shares(), (41, 3));
+    }
+
+    #[test]
+    fn an_interval_of_a_census_outlasts_records_of_older_ones() {
+        let mut intervals = Intervals::default();
+        assert_eq!(intervals.begin(KernelTid(7), open(300, State::Interruptible)), 0, "found by a census");
+        assert_eq!(intervals.begin(KernelTid(7), open(100, State::Interruptible)), 0, "was still in the ring");
+        assert_eq!(told(&intervals.finish(&finish(100, None, 200)).unwrap()), [(State::Interruptible, 100)]);
+        assert_eq!(told(&intervals.finish(&finish(300, None, 350)).unwrap()), [(State::Interruptible, 50)]);
+        intervals.begin(KernelTid(7), open(400, State::Interruptible));
+        assert_eq!(intervals.begin(KernelTid(7), open(500, State::Interruptible)), 1, "one end was missed");
+    }
+
+    #[test]
+    fn what_the_lot_says_adds_up_to_what_is_known() {
+        let mut intervals = Intervals::default();
+        let (event, thread, stack) = (0, ThreadIndex(0), StackTree::EMPTY);
+        let key = |time| SampleKey { event, thread, stack, time: Timestamp(time), state: None, waker: None };
+        for (out, time) in [(100, 1), (200, 1), (300, 2)] {
+            intervals.begin(KernelTid(7), Open { stride: 10, ..open(out, State::Interruptible) });
+            let end = Finish { left_out: 70, ..finish(out, None, out + 20) };
+            for charge in intervals.finish(&end).unwrap() {
+                intervals.drawn(KernelTid(7)).add(key(time), &charge);
+            }
+        }
+        let all: Vec<Drawn> = intervals.take_drawn().collect();
+        let [drawn] = <[Drawn; 1]>::try_from(all).map_err(|all| all.len()).unwrap();
+        let mut scaled: Vec<_> = drawn.scaled().map_err(|_| ()).unwrap().map(|(key, tally)| (key.time.0, tally)).collect();
+        scaled.sort_by_key(|&(time, _)| time);
+        let tally = |samples, weight| Tally { samples, weight };
+        assert_eq!(scaled, [(1, tally(20, 180)), (2, tally(10, 90))]);
+        intervals.leave_out(KernelTid(8), 5);
+        assert!(intervals.take_drawn().all(|drawn| drawn.scaled().err() == Some(5)));
     }
 }

@@ -91,6 +91,14 @@ pub struct Tally {
     pub weight: u64,
 }
 
+impl Tally {
+    /// Adds others to it.
+    pub(super) fn add(&mut self, more: Tally) {
+        self.samples += more.samples;
+        self.weight = self.weight.saturating_add(more.weight);
+    }
+}
+
 /// What was counted between two points in time.
 pub struct Window {
     /// When it began.

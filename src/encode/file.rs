@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::{DecodeError, EncodeError, Format, WriteOptions, decode_with};
+use super::{DecodeError, EncodeError, Format, ReadOptions, Room, WriteOptions, decode_into};
 use crate::profile::Profile;
 
 /// Bytes of a file that are read at most: as many as a profile may have when decompressed.
@@ -89,26 +89,30 @@ pub fn write_file_with(
 /// # Errors
 /// [`FileError`] if it cannot be read, or is no profile.
 pub fn read_file(path: &Path) -> Result<Profile, FileError> {
-    FileReader::default().read(path)
+    let mut reader = FileReader::default();
+    reader.read(path, &ReadOptions::default())?;
+    Ok(reader.room.profile)
 }
 
 /// Reads one file after the other into the same room.
 #[derive(Debug, Default)]
 pub struct FileReader {
     bytes: Vec<u8>,
-    plain: Vec<u8>,
+    room: Room,
 }
 
 impl FileReader {
-    /// As [`read_file`].
+    /// As [`read_file`]; the profile is lent until the next one is read.
     ///
     /// # Errors
     /// [`FileError`] if it cannot be read, or is no profile.
-    pub fn read(&mut self, path: &Path) -> Result<Profile, FileError> {
+    pub fn read(&mut self, path: &Path, options: &ReadOptions) -> Result<&mut Profile, FileError> {
         let name = || path.display().to_string();
         self.bytes.clear();
         read_bounded(path, &mut self.bytes).map_err(|source| FileError::Read { path: name(), source })?;
-        decode_with(&self.bytes, &mut self.plain).map_err(|source| FileError::Decode { path: name(), source })
+        let decoded = decode_into(&self.bytes, options, &mut self.room);
+        decoded.map_err(|source| FileError::Decode { path: name(), source })?;
+        Ok(&mut self.room.profile)
     }
 }
 

@@ -10,7 +10,7 @@ use std::io::Write;
 
 use rustc_hash::FxHashMap;
 
-use super::{DecodeError, EncodeError, WriteOptions};
+use super::{DecodeError, EncodeError, ReadOptions, Room, WriteOptions};
 use crate::profile::{FrameView, Function, FunctionId, Location, LocationId, Profile, Sample, SourceLine};
 
 /// How much of a file is looked at to recognize it.
@@ -101,7 +101,7 @@ pub(super) fn recognize(bytes: &[u8]) -> bool {
 }
 
 /// Reads folded stacks of any program. Counts may have a fraction, as some write them; they are rounded.
-pub(super) fn read(bytes: &[u8], _: &mut Vec<u8>) -> Result<Profile, DecodeError> {
+pub(super) fn read(bytes: &[u8], _: &ReadOptions, room: &mut Room) -> Result<(), DecodeError> {
     let text = String::from_utf8_lossy(bytes);
     let mut reader = Reader::default();
     for (index, line) in text.lines().enumerate().map(|(index, line)| (index, line.trim())) {
@@ -116,7 +116,8 @@ pub(super) fn read(bytes: &[u8], _: &mut Vec<u8>) -> Result<Profile, DecodeError
     let samples = profile.value_type("samples", "count");
     profile.sample_types.push(samples);
     profile.merge_equal_samples();
-    Ok(profile)
+    room.profile = profile;
+    Ok(())
 }
 
 /// Empty, or a comment, which some writers put at the head.

@@ -13,7 +13,7 @@ use std::path::Path;
 
 pub use file::{FileError, FileReader, read_file, write_file, write_file_with};
 
-use crate::profile::{CheckError, Profile, UnknownValue};
+use crate::profile::{CheckError, KeptLabels, Profile, UnknownValue};
 
 /// A format of profiles.
 pub struct Format {
@@ -33,8 +33,26 @@ pub struct Format {
 pub struct Reader {
     /// Whether bytes may be of this format.
     pub recognize: fn(&[u8]) -> bool,
-    /// Reads a profile. The second argument is room for what is decompressed, which can be used again.
-    pub read: fn(&[u8], &mut Vec<u8>) -> Result<Profile, DecodeError>,
+    /// Reads a profile into the room. If that fails, what is left there is of no use but as room.
+    pub read: fn(&[u8], &ReadOptions, &mut Room) -> Result<(), DecodeError>,
+}
+
+/// What a reader can be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// The labels that samples keep. Samples that have none left are added up if their stacks are equal, unless all labels are kept or a
+    /// sum would be too large.
+    pub labels: KeptLabels,
+}
+
+/// Room in which one profile after the other is read, so that the next need not ask for memory what the last one gives back: a day
+/// has millions of samples, each with a list of its frames, of its values and of its labels.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// What was decompressed.
+    plain: Vec<u8>,
+    /// What was read.
+    profile: Profile,
 }
 
 /// All formats, in the order in which they are listed and tried.
@@ -170,17 +188,19 @@ impl Format {
 /// # Errors
 /// [`DecodeError`] if it is of no known format, or damaged.
 pub fn decode(bytes: &[u8]) -> Result<Profile, DecodeError> {
-    decode_with(bytes, &mut Vec::new())
+    let mut room = Room::default();
+    decode_into(bytes, &ReadOptions::default(), &mut room)?;
+    Ok(room.profile)
 }
 
-/// As [`decode`], with room for what is decompressed.
-fn decode_with(bytes: &[u8], room: &mut Vec<u8>) -> Result<Profile, DecodeError> {
+/// As [`decode`], into room that can be used again.
+fn decode_into(bytes: &[u8], options: &ReadOptions, room: &mut Room) -> Result<(), DecodeError> {
     if bytes.starts_with(b"PERFILE2") || bytes.starts_with(b"2ELIFREP") {
         return Err(DecodeError::PerfData);
     }
     let readers = || FORMATS.iter().filter_map(|format| format.read.as_ref());
     match readers().find(|reader| (reader.recognize)(bytes)) {
-        Some(reader) => (reader.read)(bytes, room),
+        Some(reader) => (reader.read)(bytes, options, room),
         None => Err(DecodeError::Unrecognized),
     }
 }

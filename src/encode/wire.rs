@@ -16,6 +16,7 @@ pub(super) enum Value<'a> {
 
 impl<'a> Value<'a> {
     /// The number of a field that is one.
+    #[inline]
     pub(super) fn number(self) -> Result<u64, DecodeError> {
         if let Value::Number(number) = self {
             return Ok(number);
@@ -24,11 +25,13 @@ impl<'a> Value<'a> {
     }
 
     /// The number as `int64`: two's complement.
+    #[inline]
     pub(super) fn signed(self) -> Result<i64, DecodeError> {
         self.number().map(u64::cast_signed)
     }
 
     /// The bytes of a field that has some.
+    #[inline]
     pub(super) fn bytes(self) -> Result<&'a [u8], DecodeError> {
         if let Value::Bytes(bytes) = self {
             return Ok(bytes);
@@ -37,10 +40,11 @@ impl<'a> Value<'a> {
     }
 
     /// Each number of a repeated field, packed or not.
+    #[inline]
     pub(super) fn each_number(self, mut take: impl FnMut(u64)) -> Result<(), DecodeError> {
         let Value::Bytes(mut packed) = self else { return self.number().map(take) };
         while !packed.is_empty() {
-            take(decode_varint(&mut packed)?);
+            take(varint(&mut packed)?);
         }
         Ok(())
     }
@@ -67,13 +71,14 @@ pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
     /// The next field; `None` at the end.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, DecodeError> {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let (tag, wire_type) = decode_key(&mut self.0)?;
+        let (tag, wire_type) = self.key()?;
         let value = match wire_type {
-            WireType::Varint => Value::Number(decode_varint(&mut self.0)?),
+            WireType::Varint => Value::Number(varint(&mut self.0)?),
             WireType::LengthDelimited => Value::Bytes(self.length_delimited(tag)?),
             _ => {
                 skip_field(wire_type, tag, &mut self.0, DecodeContext::default())?;
@@ -83,10 +88,27 @@ impl<'a> Fields<'a> {
         Ok(Some((tag, value)))
     }
 
+    /// A tag and what its value looks like, of one byte in most cases.
+    #[inline]
+    fn key(&mut self) -> Result<(u32, WireType), DecodeError> {
+        let (key, rest) = match *self.0 {
+            [key @ 0x08..0x80, ref rest @ ..] => (key, rest),
+            _ => return decode_key(&mut self.0),
+        };
+        let wire_type = match key & 7 {
+            0 => WireType::Varint,
+            2 => WireType::LengthDelimited,
+            _ => return decode_key(&mut self.0),
+        };
+        self.0 = rest;
+        Ok((u32::from(key >> 3), wire_type))
+    }
+
     /// A length that goes beyond the end is the error that skipping it gives.
+    #[inline]
     fn length_delimited(&mut self, tag: u32) -> Result<&'a [u8], DecodeError> {
         let mut start = self.0;
-        let length = decode_varint(&mut self.0)?;
+        let length = varint(&mut self.0)?;
         let split = usize::try_from(length).ok().and_then(|length| self.0.split_at_checked(length));
         let Some((bytes, rest)) = split else {
             return skip_field(WireType::LengthDelimited, tag, &mut start, DecodeContext::default()).map(|()| &[][..]);
@@ -94,4 +116,16 @@ impl<'a> Fields<'a> {
         self.0 = rest;
         Ok(bytes)
     }
+}
+
+/// A number of variable length. Most have one byte or two: a file of a minute has some 200,000 of them.
+#[inline(always)]
+fn varint(bytes: &mut &[u8]) -> Result<u64, DecodeError> {
+    let (number, rest) = match **bytes {
+        [low @ ..0x80, ref rest @ ..] => (u64::from(low), rest),
+        [low, high @ ..0x80, ref rest @ ..] => (u64::from(low & 0x7f) | u64::from(high) << 7, rest),
+        _ => return decode_varint(bytes),
+    };
+    *bytes = rest;
+    Ok(number)
 }

@@ -18,7 +18,7 @@ use crate::process::{ImageInfo, ProcessInfo};
 use crate::symbol::{Symbol, Symbolizer};
 
 /// The mapping of the kernel; backends know it by this name.
-const KERNEL: &str = "[kernel.kallsyms]";
+pub const KERNEL: &str = "[kernel.kallsyms]";
 /// Frames named together: enough that a unit of debug information is seldom read twice, few enough to show progress.
 const BATCH: usize = 4096;
 /// The label of a sample's own time: nanoseconds since 1970, as google's perf_data_converter names it.

@@ -51,6 +51,13 @@ impl Filter {
         of_frames.iter().any(|regex| regex.is_some()) || self.tag_focus.is_some() || self.tag_ignore.is_some()
     }
 
+    /// Whether [`Filter::add_tag_frames`] or [`Filter::apply_to_samples`] looks at labels.
+    #[must_use]
+    pub fn reads_labels(&self) -> bool {
+        let makes_frames = !self.tag_root.is_empty() || !self.tag_leaf.is_empty();
+        makes_frames || self.tag_focus.is_some() || self.tag_ignore.is_some()
+    }
+
     /// Makes frames of labels (`tag_root`, `tag_leaf`). That comes before everything else, so that filters can match them; they
     /// are functions of the label's value in a file of its key. Numbers are told in `unit`, if it is one of theirs.
     pub fn add_tag_frames(&self, profile: &mut Profile, unit: Option<&str>) {

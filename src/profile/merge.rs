@@ -13,7 +13,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap};
 use super::quality::CommentSum;
 use super::{
     Function, FunctionId, Label, LabelValue, Location, LocationId, Mapping, MappingId, Profile, Sample, SourceLine,
-    StringId, ValueType,
+    StringId, Strings, ValueType,
 };
 use crate::collect::{PrefixTree, StackId};
 
@@ -40,14 +40,15 @@ pub enum KeptLabels {
 }
 
 impl KeptLabels {
-    /// Whether samples keep the label of this key.
-    #[must_use]
-    pub fn keeps(&self, key: &str) -> bool {
-        match self {
-            KeptLabels::All => true,
-            KeptLabels::Only(keys) => keys.contains(key),
-            KeptLabels::AllBut(keys) => !keys.contains(key),
-        }
+    /// Whether samples of a profile with these strings keep the label of a key.
+    pub(crate) fn of(&self, strings: &Strings) -> impl Fn(StringId) -> bool + use<> {
+        let ids = |keys: &BTreeSet<String>| keys.iter().filter_map(|key| strings.find(key)).collect();
+        let (named, keeps_named): (Vec<StringId>, bool) = match self {
+            KeptLabels::All => (Vec::new(), false),
+            KeptLabels::Only(keys) => (ids(keys), true),
+            KeptLabels::AllBut(keys) => (ids(keys), false),
+        };
+        move |key| named.contains(&key) == keeps_named
     }
 }
 
@@ -116,7 +117,7 @@ impl Merger {
         if self.tables.profile.mappings.is_empty() && !profile.mappings.is_empty() {
             names.mapping(&mut self.tables, MappingId(0));
         }
-        let kept = names.kept_labels(&self.options.labels);
+        let kept = self.options.labels.of(&profile.strings);
         let (mut stack, mut labels) = (Vec::new(), Vec::new());
         let types = profile.sample_types.len();
         for (index, sample) in profile.samples.iter().enumerate() {
@@ -307,22 +308,23 @@ impl Tables {
     }
 
     fn function(&mut self, function: Function) -> FunctionId {
-        FunctionId(find_or_push(&mut self.functions, &mut self.profile.functions, function))
+        FunctionId(find_or_push(&mut self.functions, &mut self.profile.functions, &function))
     }
 
-    fn location(&mut self, location: Location) -> LocationId {
+    fn location(&mut self, location: &Location) -> LocationId {
         LocationId(find_or_push(&mut self.locations, &mut self.profile.locations, location))
     }
 }
 
-/// The index of a value in a table, where it is added if it is new. The index holds no second copy of it.
-fn find_or_push<T: Eq + Hash>(index: &mut HashTable<u32>, table: &mut Vec<T>, value: T) -> u32 {
-    let hash = FxBuildHasher.hash_one(&value);
-    if let Some(&at) = index.find(hash, |&at| table[at as usize] == value) {
+/// The index of a value in a table, where it is added if it is new. Most are met often: it is looked up without being copied. The index
+/// holds no second copy of it.
+fn find_or_push<T: Clone + Eq + Hash>(index: &mut HashTable<u32>, table: &mut Vec<T>, value: &T) -> u32 {
+    let hash = FxBuildHasher.hash_one(value);
+    if let Some(&at) = index.find(hash, |&at| table[at as usize] == *value) {
         return at;
     }
     let at = number(table.len());
-    table.push(value);
+    table.push(value.clone());
     index.insert_unique(hash, at, |&at| FxBuildHasher.hash_one(&table[at as usize]));
     at
 }
@@ -393,6 +395,8 @@ struct Translation<'a> {
     mappings: Vec<Option<MappingId>>,
     functions: Vec<Option<FunctionId>>,
     locations: Vec<Option<LocationId>>,
+    /// Room for the location that is looked up.
+    location: Location,
 }
 
 impl<'a> Translation<'a> {
@@ -404,15 +408,8 @@ impl<'a> Translation<'a> {
             mappings: vec![None; from.mappings.len()],
             functions: vec![None; from.functions.len()],
             locations: vec![None; from.locations.len()],
+            location: Location::default(),
         }
-    }
-
-    /// Whether samples keep the label of a key, decided once a key.
-    fn kept_labels(&self, labels: &KeptLabels) -> impl Fn(StringId) -> bool + use<> {
-        let keys: BTreeSet<StringId> =
-            self.from.samples.iter().flat_map(|sample| &sample.labels).map(|label| label.key).collect();
-        let kept: Vec<StringId> = keys.into_iter().filter(|&key| labels.keeps(self.from.text(key))).collect();
-        move |key| kept.contains(&key)
     }
 
     fn string(&mut self, tables: &mut Tables, id: StringId) -> StringId {
@@ -459,12 +456,16 @@ impl<'a> Translation<'a> {
         let Location { mapping, address, ref lines, folded } = self.from.locations[id.0 as usize];
         let bare = self.functions_only && !lines.is_empty();
         let mapping = mapping.map(|id| self.mapping(tables, id));
+        let mut translated = std::mem::take(&mut self.location);
         let line = |line: &SourceLine| {
             let function = self.function(tables, line.function);
             if bare { SourceLine { function, line: 0, column: 0 } } else { SourceLine { function, ..*line } }
         };
-        let lines = lines.iter().map(line).collect();
-        let id_in_sum = tables.location(Location { mapping, address: if bare { 0 } else { address }, lines, folded });
+        translated.lines.clear();
+        translated.lines.extend(lines.iter().map(line));
+        (translated.mapping, translated.address, translated.folded) = (mapping, if bare { 0 } else { address }, folded);
+        let id_in_sum = tables.location(&translated);
+        self.location = translated;
         self.locations[id.0 as usize] = Some(id_in_sum);
         id_in_sum
     }

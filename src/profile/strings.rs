@@ -72,6 +72,22 @@ impl Strings {
         slice(&self.text, &self.ends, id)
     }
 
+    /// Makes room for further strings, so many and of so many bytes in all.
+    pub fn reserve(&mut self, number: usize, bytes: usize) {
+        self.text.reserve(bytes);
+        self.ends.reserve(number);
+        let (all, ends) = (&self.text, &self.ends);
+        self.index.reserve(number, |&id| hash(slice(all, ends, id)));
+    }
+
+    /// Forgets all strings but the empty one, and keeps their room.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+        self.index.clear();
+        self.intern("");
+    }
+
     /// All strings by id.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         let mut start = 0;

@@ -63,7 +63,7 @@ pub struct Merge {
 impl Merge {
     /// How long after its time a record is surely in its ring. In between lies a handful of instructions with interrupts off, but a
     /// virtual CPU may be taken away within them.
-    pub const MARGIN: u64 = 2_000_000;
+    pub const MARGIN: u64 = 10_000_000;
 
     /// Records since the last call that came behind a younger one.
     pub fn take_unordered(&mut self) -> u64 {

@@ -69,12 +69,12 @@ pub struct Begin {
     pub state: State,
 }
 
-/// A thread whose departure was told is back on a CPU (`struct end`).
+/// A thread whose departure was told is back on a CPU, or one that ends tells what was left out of it (`struct end`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finish {
     /// The thread.
     pub task: KernelTid,
-    /// When it left.
+    /// When it left; 0 of one that ends.
     pub out: Timestamp,
     /// When it was woken, if it was.
     pub woken: Option<Timestamp>,
@@ -82,6 +82,8 @@ pub struct Finish {
     pub back: Timestamp,
     /// Who woke it: the process and the thread's name. An interrupt wakes in the name of whom it met.
     pub waker: Option<(Pid, String)>,
+    /// Its times away whose beginnings were not told and that have ended since this was last told, in nanoseconds.
+    pub left_out: u64,
 }
 
 /// Which of the two an event's samples carry.
@@ -112,7 +114,9 @@ impl Finish {
             (KernelTid(next()?), Timestamp(next()?), next()?, Timestamp(next()?), next()?);
         let comm = raw.get(40..56)?.split(|&byte| byte == 0).next()?;
         let waker = || (Pid(waker as i32), String::from_utf8_lossy(comm).into_owned());
-        Some(Finish { task, out, woken: (woken > 0).then_some(Timestamp(woken)), back, waker: (woken > 0).then(waker) })
+        let left_out = raw.get(56..)?.first_chunk().map(|word| u64::from_ne_bytes(*word))?;
+        let waker = (woken > 0).then(waker);
+        Some(Finish { task, out, woken: (woken > 0).then_some(Timestamp(woken)), back, waker, left_out })
     }
 }
 

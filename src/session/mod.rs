@@ -7,6 +7,7 @@ mod record;
 mod sampler;
 mod screen;
 mod signals;
+pub mod stack;
 pub mod status;
 
 pub use continuous::{Continuous, record_continuously};

@@ -141,29 +141,38 @@ impl<'a> Sampler<'a> {
         self.start = Moment::now();
         self.collector.begin(self.start.clock);
         self.live.enable().map_err(|source| RecordingError::System { what: "start the events", source })?;
-        self.count_asleep();
+        // What ended before is not of this window.
+        self.count_asleep(false);
         Ok(())
     }
 
     /// Takes a census if times away from CPUs are known by lot only: the long ones are not to be left to chance.
     pub(super) fn count_left_out(&mut self) {
         if self.collector.is_thinned() {
-            self.count_asleep();
+            self.count_asleep(true);
         }
     }
 
     /// Takes the stacks of the threads that are away from their CPUs without theirs having been taken: before the first event, or since the
-    /// lot fell on others.
-    fn count_asleep(&mut self) {
+    /// lot fell on others. Nothing may be drained between the census and the records that it gives.
+    fn count_asleep(&mut self, ended_too: bool) {
         let instant = sys::now();
-        let asleep = match self.live.census() {
-            Ok(asleep) => asleep,
+        let left_out = match self.live.census() {
+            Ok(left_out) => left_out,
             Err(error) => return self.screen.say(&format!("threads that are blocked already are not told: {error}")),
         };
-        for task in &asleep {
+        for task in &left_out {
+            if ended_too {
+                self.collector.leave_out(task.task, task.ended);
+            }
+            if task.begin.is_none() {
+                continue;
+            }
             let room = self.live.stack_bytes() as usize;
-            let stack = sys::read_memory(task.pid, task.stack_pointer(), room);
-            let record = Record::Sample(task.sample(&stack, stack.len() == room));
+            let mut stack = vec![0; room];
+            let copied = sys::read_memory(task.tid, task.stack_pointer(), &mut stack);
+            stack.truncate(copied);
+            let record = Record::Sample(task.sample(&stack, copied == room));
             while self.collector.record(&record, &mut self.health) == Flow::Pause {
                 self.collector.load(false, &mut self.health);
             }
@@ -297,29 +306,32 @@ impl<'a> Sampler<'a> {
     }
 
     fn comments(&self) -> Vec<String> {
-        let host = nix::sys::utsname::uname().map_or(String::new(), |uname| {
-            format!(
-                "host: {} {} {}",
-                uname.nodename().to_string_lossy(),
-                uname.release().to_string_lossy(),
-                uname.machine().to_string_lossy()
-            )
-        });
         let sharing = match self.live.sharing() {
             Sharing::PerCpu => "events: one a CPU",
             Sharing::PerTask => "events: one a task and CPU",
         };
-        let mut comments = vec![
-            concat!("rprof ", env!("CARGO_PKG_VERSION")).to_owned(),
-            format!("{}{}", profile::COMMAND, self.command),
-            host,
+        let mut comments = origin(&self.command);
+        comments.extend([
             sharing.into(),
             format!("stack bytes copied: {}", self.live.stack_bytes()),
             profile::cpus_comment(u32::try_from(self.live.cpu_count()).unwrap_or(0)),
-        ];
+        ]);
         comments.extend(self.live.notes().iter().cloned());
         comments
     }
+}
+
+/// The comments on where a profile comes from: by which version and command line, on which host.
+pub(super) fn origin(command: &str) -> Vec<String> {
+    let host = nix::sys::utsname::uname().map_or(String::new(), |uname| {
+        format!(
+            "host: {} {} {}",
+            uname.nodename().to_string_lossy(),
+            uname.release().to_string_lossy(),
+            uname.machine().to_string_lossy()
+        )
+    });
+    vec![concat!("rprof ", env!("CARGO_PKG_VERSION")).to_owned(), format!("{}{command}", profile::COMMAND), host]
 }
 
 fn scaled(event: &Event, scale: f64) -> Event {

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::thread;
 
 use super::{Level, Row, Selector, Source};
-use crate::encode::{FileError, FileReader};
+use crate::encode::{FileError, FileReader, ReadOptions};
 use crate::ids::UnixNanos;
-use crate::profile::{LabelValue, MergeError, MergeOptions, Merger, Profile, Sample, StringId};
+use crate::profile::{KeptLabels, LabelValue, MergeError, MergeOptions, Merger, Profile, Sample, StringId};
 
 /// The label that holds a sample's time, in nanoseconds since 1970.
 pub const TIMESTAMP: &str = "timestamp_ns";
@@ -171,7 +171,7 @@ pub type Prepare<'a> = dyn Fn(&mut Profile) + Sync + 'a;
 
 impl Query {
     /// Reads windows and adds them up. A file that cannot be read is told and not counted. `prepare` changes each profile before its
-    /// total is taken, `filter` after that.
+    /// total is taken, `filter` after that; they see the labels that `read` keeps.
     ///
     /// # Errors
     /// [`QueryError`] if windows count different things, or none can be read.
@@ -180,10 +180,11 @@ impl Query {
         rows: &[Row],
         directory: &Path,
         options: &MergeOptions,
+        read: &ReadOptions,
         prepare: &Prepare<'_>,
         filter: &Prepare<'_>,
     ) -> Result<Answer, QueryError> {
-        let job = Job { query: self, rows, directory, options, prepare, filter };
+        let job = Job { query: self, rows, directory, options, read, prepare, filter };
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let workers = cores.min(MAX_WORKERS).min(rows.len()).max(1);
         let parts: Vec<Result<Part, QueryError>> = thread::scope(|scope| {
@@ -206,6 +207,7 @@ struct Job<'a> {
     rows: &'a [Row],
     directory: &'a Path,
     options: &'a MergeOptions,
+    read: &'a ReadOptions,
     prepare: &'a Prepare<'a>,
     filter: &'a Prepare<'a>,
 }
@@ -227,9 +229,12 @@ impl Job<'_> {
     fn part(&self, worker: usize, workers: usize) -> Result<Part, QueryError> {
         let mut part = Part { merger: Merger::new(self.options.clone()), ..Part::default() };
         let mut reader = FileReader::default();
+        let whole = ReadOptions { labels: KeptLabels::All };
         for row in self.rows.iter().skip(worker).step_by(workers) {
             let path = self.directory.join(&row.path);
-            match reader.read(&path) {
+            // The samples of a window that is to be cut tell their times by a label.
+            let by_label = self.query.sticks_out(row) || self.query.selector.reads_labels();
+            match reader.read(&path, if by_label { &whole } else { self.read }) {
                 Ok(profile) => self.add(row, profile, &mut part)?,
                 Err(error) => part.unreadable.push(FileError::to_string(&error)),
             }
@@ -237,14 +242,14 @@ impl Job<'_> {
         Ok(part)
     }
 
-    fn add(&self, row: &Row, mut profile: Profile, part: &mut Part) -> Result<(), QueryError> {
+    fn add(&self, row: &Row, profile: &mut Profile, part: &mut Part) -> Result<(), QueryError> {
         let whole = profile.duration_nanos;
-        if self.query.sticks_out(row) && cut(&mut profile, row, &self.query.range) {
+        if self.query.sticks_out(row) && cut(profile, row, &self.query.range) {
             part.cut += 1;
             part.cut_nanos = part.cut_nanos.saturating_add(whole.saturating_sub(profile.duration_nanos));
         }
-        self.query.selector.apply(&mut profile);
-        (self.prepare)(&mut profile);
+        self.query.selector.apply(profile);
+        (self.prepare)(profile);
         for column in 0..profile.sample_types.len() {
             let total = profile.total(column);
             match part.totals.get_mut(column) {
@@ -252,9 +257,9 @@ impl Job<'_> {
                 None => part.totals.push(total),
             }
         }
-        (self.filter)(&mut profile);
+        (self.filter)(profile);
         part.last = row.path.display().to_string();
-        part.merger.add(&profile).map_err(|source| QueryError::Merge { path: part.last.clone(), source })
+        part.merger.add(profile).map_err(|source| QueryError::Merge { path: part.last.clone(), source })
     }
 }
 

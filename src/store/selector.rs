@@ -122,6 +122,11 @@ impl Selector {
         }
     }
 
+    /// Whether it asks for labels of samples.
+    pub(super) fn reads_labels(&self) -> bool {
+        self.of_samples().next().is_some()
+    }
+
     fn of_samples(&self) -> impl Iterator<Item = &Matcher> {
         self.matchers.iter().filter(|matcher| !is_of_window(&matcher.key))
     }

@@ -5,6 +5,7 @@ pub mod child;
 mod fault;
 mod open;
 pub mod perf_event;
+pub mod ptrace;
 pub mod ring;
 
 use std::fs::File;
@@ -16,7 +17,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::ids::{Address, Pid, Timestamp};
+use crate::ids::{Address, Tid, Timestamp};
 
 pub use fault::survive_truncated_files;
 pub use open::open_regular;
@@ -65,21 +66,12 @@ pub fn resident_memory() -> Option<u64> {
     procfs::process::Process::myself().ok()?.statm().ok().map(|pages| pages.resident * page_size())
 }
 
-/// Reads memory of another process: so much of it as is there without a hole, up to `bytes`.
-#[must_use]
-pub fn read_memory(pid: Pid, from: Address, bytes: usize) -> Vec<u8> {
-    let mut memory = vec![0; bytes];
-    let end = from.0.saturating_add(bytes as u64);
-    // What the kernel could not read of a piece it leaves out whole: so each page is a piece.
-    let (mut pieces, mut at) = (Vec::new(), from.0);
-    while at < end {
-        let next = ((at / page_size() + 1) * page_size()).min(end);
-        pieces.push(RemoteIoVec { base: at as usize, len: (next - at) as usize });
-        at = next;
-    }
-    let read = process_vm_readv(nix::unistd::Pid::from_raw(pid.0), &mut [io::IoSliceMut::new(&mut memory)], &pieces);
-    memory.truncate(read.unwrap_or(0));
-    memory
+/// Copies memory of a thread's process from an address upwards, and answers how many bytes could be read: fewer than `buffer` has
+/// where the memory ends or may not be read.
+pub fn read_memory(tid: Tid, from: Address, buffer: &mut [u8]) -> usize {
+    let Ok(base) = usize::try_from(from.0) else { return 0 };
+    let remote = [RemoteIoVec { base, len: buffer.len() }];
+    process_vm_readv(nix::unistd::Pid::from_raw(tid.0), &mut [io::IoSliceMut::new(buffer)], &remote).unwrap_or(0)
 }
 
 /// Gives free memory of the heap back to the kernel: what a window needed, the next may not.

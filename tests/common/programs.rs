@@ -12,11 +12,13 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio, id};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// Builds a C program; the flags come behind `-g`, so `-g0` and `-s` win.
 pub fn c(source: &str, flags: &[&str]) -> PathBuf {
@@ -71,17 +73,24 @@ pub fn run(program: &Path, arguments: &[&str]) -> Running {
 /// Starts a command, for those who need an environment or a wrapper, and waits until it prints `ready`.
 pub fn run_command(command: &mut Command) -> Running {
     // A group of its own, so that its children end with it.
-    let mut child = command
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut child = spawn(command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()));
     let mut output = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
     let mut first = String::new();
     output.read_line(&mut first).expect("read the first line");
     assert_eq!(first, "ready\n", "{command:?} did not get ready");
     Running { child, output }
+}
+
+/// Starts a command. A program that was just written may still be open for writing in a child that another test is starting, until
+/// that child executes its own.
+fn spawn(command: &mut Command) -> Child {
+    loop {
+        match command.spawn() {
+            Ok(child) => return child,
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => sleep(Duration::from_millis(1)),
+            Err(error) => panic!("{command:?}: {error}"),
+        }
+    }
 }
 
 /// A program that runs; dropping it kills it and its children.

@@ -56,6 +56,7 @@ const volatile u32 ONLY_WANTED = 0; // only tasks of `wanted`, and with INHERIT 
 const volatile u32 BY_THREAD = 0;   // `wanted` holds threads, else processes
 const volatile u32 INHERIT = 0;
 const volatile u32 CGROUPS = 0; // only tasks in one of so many cgroups
+const volatile u64 SHORTEST = 0; // times that are shorter do not count
 
 // A thread has left its CPU. `stride`: it stands for so many that did. `state`: the kernel's bits, 0 if it could have run on.
 struct begin {
@@ -65,7 +66,8 @@ struct begin {
     u32 state;
 };
 
-// It is back. `woken` is 0 where nobody woke it.
+// It is back. `woken` is 0 where nobody woke it, `out` where a thread that ends tells only what is `left`: its times away that began
+// without its stack being taken, as far as they were not told yet.
 struct end {
     u64 task;
     u64 out;
@@ -73,6 +75,7 @@ struct end {
     u64 in;
     u64 waker;
     char waker_comm[TASK_COMM_LEN];
+    u64 left;
 };
 
 struct away {
@@ -83,6 +86,7 @@ struct away {
     u32 wanted; // 0 if not known yet, 1 yes, 2 no
     u64 waker;
     char waker_comm[TASK_COMM_LEN];
+    u64 left;
 };
 
 // Of each CPU.
@@ -188,13 +192,15 @@ static __always_inline bool is_wanted(struct task_struct *task, struct away *awa
 static __always_inline void tell_end(void *ctx, struct task_struct *task, struct away *away, u64 in)
 {
     struct end end = {
-        .task = task->pid, .out = away->out, .woken = away->woken, .in = in, .waker = away->waker,
+        .task = task->pid, .out = away->out, .woken = away->woken, .in = in, .waker = away->waker, .left = away->left,
     };
     __builtin_memcpy(end.waker_comm, away->waker_comm, TASK_COMM_LEN);
-    if (bpf_perf_event_output(ctx, &ends, BPF_F_CURRENT_CPU, &end, sizeof(end)))
+    if (bpf_perf_event_output(ctx, &ends, BPF_F_CURRENT_CPU, &end, sizeof(end))) {
         away->in = in; // told when it leaves again
-    else
+    } else {
         away->in = away->stride = 0;
+        __sync_fetch_and_add(&away->left, -end.left);
+    }
 }
 
 SEC("tp_btf/sched_switch")
@@ -205,6 +211,8 @@ int BPF_PROG(on_switch, bool preempted, struct task_struct *prev, struct task_st
     if (away) {
         if (away->stride && !away->in)
             tell_end(ctx, next, away, now);
+        else if (away->out && !away->stride && now - away->out >= SHORTEST)
+            __sync_fetch_and_add(&away->left, now - away->out);
         if (!away->in)
             away->out = 0;
     }
@@ -238,6 +246,17 @@ int BPF_PROG(on_waking, struct task_struct *task)
     return 0;
 }
 
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+    struct away *away = bpf_task_storage_get(&tasks, task, 0, 0);
+    if (!away || !away->left)
+        return 0;
+    struct end end = { .task = task->pid, .left = away->left };
+    bpf_perf_event_output(ctx, &ends, BPF_F_CURRENT_CPU, &end, sizeof(end));
+    return 0;
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -252,9 +271,10 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
     return 0;
 }
 
-// A thread that is away while its stack was not taken, told by the census.
-struct asleep {
+// What the lot left out of a thread, told by the census: a time away that goes on (else `out` is 0), and those that have ended.
+struct left_out {
     u64 out;
+    u64 left;
     u32 tgid;
     u32 tid;
     u32 state;
@@ -267,10 +287,10 @@ struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
     __uint(max_entries, 1);
     __type(key, u32);
-    __type(value, struct asleep);
+    __type(value, struct left_out);
 } rooms SEC(".maps");
 
-static __always_inline void read_registers(struct asleep *to, struct pt_regs *regs)
+static __always_inline void read_registers(struct left_out *to, struct pt_regs *regs)
 {
 #if defined(__TARGET_ARCH_x86)
     u64 all[] = {
@@ -291,19 +311,26 @@ int census(struct bpf_iter__task *ctx)
 {
     u32 zero = 0;
     struct task_struct *task = ctx->task;
-    struct asleep *room = bpf_map_lookup_elem(&rooms, &zero);
-    if (!task || !room || task->flags & PF_KTHREAD || task->__state & TASK_DEAD || !task->__state)
+    struct left_out *room = bpf_map_lookup_elem(&rooms, &zero);
+    if (!task || !room || task->flags & PF_KTHREAD || task->__state & TASK_DEAD)
         return 0;
     struct away *away = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-    if (!away || away->stride || away->in)
+    if (!away || (ONLY_WANTED && !is_wanted(task, away)))
         return 0;
-    if (ONLY_WANTED && !is_wanted(task, away))
+    room->out = room->depth = room->state = 0;
+    room->tid = task->pid;
+    room->tgid = task->tgid;
+    room->left = away->left;
+    if (room->left)
+        __sync_fetch_and_add(&away->left, -room->left);
+    if (!task->__state || away->stride || away->in) {
+        if (room->left)
+            bpf_seq_write(ctx->meta->seq, room, sizeof(*room));
         return 0;
+    }
     if (!away->out)
         away->out = bpf_ktime_get_ns();
     room->out = away->out;
-    room->tid = task->pid;
-    room->tgid = task->tgid;
     room->state = task->__state;
     long bytes = bpf_get_task_stack(task, room->kernel, sizeof(room->kernel), 0);
     room->depth = bytes > 0 ? (u64)bytes / sizeof(u64) : 0;
@@ -312,7 +339,9 @@ int census(struct bpf_iter__task *ctx)
     away->stride = 1;
     if (!task->__state) {
         away->stride = 0;
-        return 0;
+        room->out = 0;
+        if (!room->left)
+            return 0;
     }
     bpf_seq_write(ctx->meta->seq, room, sizeof(*room));
     return 0;

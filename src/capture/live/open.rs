@@ -162,7 +162,8 @@ impl Live {
     /// Loads the programs that some events take.
     fn load_probes(&mut self) -> Result<(), CaptureError> {
         if self.settings.events.iter().any(|event| event.probe.is_some()) {
-            self.off_cpu = Some(OffCpu::load(&self.settings.target, self.settings.inherit, &self.cgroups)?);
+            let Settings { target, inherit, shortest_off_cpu, .. } = &self.settings;
+            self.off_cpu = Some(OffCpu::load(target, *inherit, &self.cgroups, *shortest_off_cpu)?);
         }
         Ok(())
     }

@@ -1,21 +1,25 @@
 //! Reading `profile.proto`: straight from its wire form into a profile, without a copy between them.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 use rustc_hash::FxHashMap;
 
-use super::super::DecodeError;
 use super::super::wire::{Fields, Value};
+use super::super::{DecodeError, ReadOptions, Room};
 use crate::profile::{
-    Function, FunctionId, Label, LabelValue, Location, LocationId, Mapping, MappingId, Profile, Sample, SourceLine,
-    StringId, ValueType,
+    Function, FunctionId, KeptLabels, Label, LabelValue, Location, LocationId, Mapping, MappingId, Profile, Sample,
+    SourceLine, StringId, Strings, ValueType,
 };
 
 /// Decompressed bytes that are read at most. A window of a busy host with 100,000 stacks has 20 MB; 256 MB is a day's.
 const MAX_BYTES: usize = 256 << 20;
 /// Entries that are read at most, all tables together: an entry of two bytes takes up to 100 in memory.
 const MAX_ENTRIES: usize = 8 << 20;
+/// Entries of lists for which room is kept for the next file, of all samples or of all locations together: 100,000 samples of 40. Each
+/// entry has the room of the largest list that it ever had, which files could be made to drive up.
+const MAX_ROOM: usize = 4 << 20;
 
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
@@ -25,22 +29,39 @@ pub(in crate::encode) fn recognize(bytes: &[u8]) -> bool {
         || (!crate::encode::folded::recognize(bytes) && count_entries(bytes).is_ok_and(|n| n > 0))
 }
 
-/// Reads a profile, gzipped or plain. `plain` is room for the decompressed bytes, which can be used again.
-pub(in crate::encode) fn read(bytes: &[u8], plain: &mut Vec<u8>) -> Result<Profile, DecodeError> {
+/// Reads a profile, gzipped or plain.
+pub(in crate::encode) fn read(bytes: &[u8], options: &ReadOptions, room: &mut Room) -> Result<(), DecodeError> {
+    let Room { plain, profile } = room;
+    empty(profile);
     if !bytes.starts_with(GZIP_MAGIC) {
-        return read_plain(bytes);
+        return read_plain(bytes, options, profile);
     }
     plain.clear();
     let limit = MAX_BYTES as u64 + 1;
     MultiGzDecoder::new(bytes).take(limit).read_to_end(plain).map_err(DecodeError::Gzip)?;
-    read_plain(plain)
+    read_plain(plain, options, profile)
 }
 
-fn read_plain(bytes: &[u8]) -> Result<Profile, DecodeError> {
+/// Makes a profile as good as new but for the room that it has. The entries of tables whose lists are used again stay until they are
+/// read over.
+fn empty(profile: &mut Profile) {
+    let Profile { mut strings, mut samples, mut locations, .. } = std::mem::take(profile);
+    strings.clear();
+    let room = |sample: &Sample| sample.stack.capacity() + sample.values.capacity() + sample.labels.capacity();
+    if samples.iter().map(room).sum::<usize>() > MAX_ROOM {
+        samples.clear();
+    }
+    if locations.iter().map(|location| location.lines.capacity()).sum::<usize>() > MAX_ROOM {
+        locations.clear();
+    }
+    *profile = Profile { strings, samples, locations, ..Profile::default() };
+}
+
+fn read_plain(bytes: &[u8], options: &ReadOptions, profile: &mut Profile) -> Result<(), DecodeError> {
     if bytes.len() > MAX_BYTES {
         return Err(DecodeError::TooLarge { limit: MAX_BYTES, what: "bytes when decompressed" });
     }
-    WireProfile::read(bytes)?.profile()
+    WireProfile::read(bytes)?.profile(options, profile)
 }
 
 /// The fields of the outermost message, without anything being allocated for them.
@@ -106,25 +127,55 @@ impl<'a> WireProfile<'a> {
         Ok(message)
     }
 
-    fn profile(&self) -> Result<Profile, DecodeError> {
-        let mut profile = Profile::default();
-        let strings = Texts::read(&self.strings, &mut profile)?;
+    fn profile(&self, options: &ReadOptions, profile: &mut Profile) -> Result<(), DecodeError> {
+        let strings = Texts::read(&self.strings, &mut profile.strings)?;
         for bytes in &self.sample_types {
             let mut kind = WireValueType::default();
             kind.read(bytes)?;
             profile.sample_types.push(strings.value_type("a sample type", kind)?);
         }
-        let mappings = table("mapping", &self.mappings, &mut profile.mappings, |bytes| mapping(bytes, &strings))?;
-        let functions = table("function", &self.functions, &mut profile.functions, |bytes| function(bytes, &strings))?;
-        let read = |bytes: &[u8]| location(bytes, &mappings, &functions);
+        let mappings =
+            table("mapping", &self.mappings, &mut profile.mappings, |bytes, to| mapping(bytes, &strings, to))?;
+        let read = |bytes: &[u8], to: &mut Function| function(bytes, &strings, to);
+        let functions = table("function", &self.functions, &mut profile.functions, read)?;
+        let read = |bytes: &[u8], to: &mut Location| location(bytes, &mappings, &functions, to);
         let locations = table("location", &self.locations, &mut profile.locations, read)?;
-        let columns = profile.sample_types.len();
-        profile.samples.reserve_exact(self.samples.len());
+        let kept = options.labels.of(&profile.strings);
+        let reader =
+            SampleReader { columns: profile.sample_types.len(), strings: &strings, locations: &locations, kept };
+        self.samples(&reader, options.labels != KeptLabels::All, &mut profile.samples)?;
+        self.header(&strings, profile)
+    }
+
+    /// Reads the samples in the room of those that are there. If `add_up`, those without labels are added to the one with the same
+    /// stack, which its wire form tells before it is read.
+    fn samples(
+        &self,
+        reader: &SampleReader<'_, impl Fn(StringId) -> bool>,
+        add_up: bool,
+        samples: &mut Vec<Sample>,
+    ) -> Result<(), DecodeError> {
+        let mut by_stack: FxHashMap<&[u8], usize> = FxHashMap::default();
+        samples.reserve_exact(self.samples.len().saturating_sub(samples.len()));
+        let mut count = 0;
         for (number, bytes) in (1..).zip(&self.samples) {
-            profile.samples.push(sample(number, bytes, columns, &strings, &locations)?);
+            if samples.len() == count {
+                samples.push(Sample::default());
+            }
+            let (before, room) = samples.split_at_mut(count);
+            let sample = &mut room[0];
+            let stack = reader.values_and_labels(number, bytes, sample)?;
+            if let Some(stack) = stack.filter(|_| add_up && sample.labels.is_empty()) {
+                if by_stack.get(stack).is_some_and(|&at| add(&mut before[at].values, &sample.values)) {
+                    continue;
+                }
+                by_stack.insert(stack, count);
+            }
+            reader.stack(number, bytes, sample)?;
+            count += 1;
         }
-        self.header(&strings, &mut profile)?;
-        Ok(profile)
+        samples.truncate(count);
+        Ok(())
     }
 
     fn header(&self, strings: &Texts, profile: &mut Profile) -> Result<(), DecodeError> {
@@ -144,28 +195,34 @@ impl<'a> WireProfile<'a> {
     }
 }
 
-/// What an entry of a table is read as: its id, which may be any number, and what it holds, unless that refers to nothing. The id is
-/// looked at first.
-type Entry<T> = Result<(u64, Result<T, DecodeError>), DecodeError>;
+/// As many entries, in the room of those that are there.
+fn resize<T: Default>(entries: &mut Vec<T>, number: usize) {
+    entries.reserve_exact(number.saturating_sub(entries.len()));
+    entries.resize_with(number, T::default);
+}
+
+/// What reading an entry of a table gives: its id, which may be any number, and whether it refers to nothing that is not there. The id
+/// is looked at first.
+type Entry = Result<(u64, Result<(), DecodeError>), DecodeError>;
 
 /// Reads the entries of a table.
-fn table<T>(
+fn table<T: Default>(
     name: &'static str,
     messages: &[&[u8]],
     entries: &mut Vec<T>,
-    read: impl Fn(&[u8]) -> Entry<T>,
+    read: impl Fn(&[u8], &mut T) -> Entry,
 ) -> Result<Ids, DecodeError> {
-    entries.reserve_exact(messages.len());
+    resize(entries, messages.len());
     let mut ids = Ids { table: name, sequential: 0, others: FxHashMap::default() };
-    for (index, bytes) in (0_u32..).zip(messages) {
-        let (id, entry) = read(bytes)?;
+    for (index, (bytes, to)) in (0_u32..).zip(messages.iter().zip(entries)) {
+        let (id, entry) = read(bytes, to)?;
         ids.add(id, index)?;
-        entries.push(entry?);
+        entry?;
     }
     Ok(ids)
 }
 
-fn mapping(bytes: &[u8], strings: &Texts) -> Entry<Mapping> {
+fn mapping(bytes: &[u8], strings: &Texts, to: &mut Mapping) -> Entry {
     let (mut id, mut file, mut build_id, mut mapping) = (0, 0, 0, Mapping::default());
     let mut fields = Fields(bytes);
     while let Some((tag, value)) = fields.next()? {
@@ -184,11 +241,14 @@ fn mapping(bytes: &[u8], strings: &Texts) -> Entry<Mapping> {
         }
     }
     let text = |index| strings.get(|| format!("mapping {id}"), index);
-    let entry = || Ok(Mapping { file: text(file)?, build_id: text(build_id)?, ..mapping });
+    let mut entry = || {
+        *to = Mapping { file: text(file)?, build_id: text(build_id)?, ..mapping };
+        Ok(())
+    };
     Ok((id, entry()))
 }
 
-fn function(bytes: &[u8], strings: &Texts) -> Entry<Function> {
+fn function(bytes: &[u8], strings: &Texts, to: &mut Function) -> Entry {
     let (mut id, mut name, mut system_name, mut file, mut start_line) = (0, 0, 0, 0, 0);
     let mut fields = Fields(bytes);
     while let Some((tag, value)) = fields.next()? {
@@ -202,39 +262,48 @@ fn function(bytes: &[u8], strings: &Texts) -> Entry<Function> {
         }
     }
     let text = |index| strings.get(|| format!("function {id}"), index);
-    let entry = || Ok(Function { name: text(name)?, system_name: text(system_name)?, file: text(file)?, start_line });
+    let mut entry = || {
+        *to = Function { name: text(name)?, system_name: text(system_name)?, file: text(file)?, start_line };
+        Ok(())
+    };
     Ok((id, entry()))
 }
 
-fn location(bytes: &[u8], mappings: &Ids, functions: &Ids) -> Entry<Location> {
-    let (mut id, mut mapping, mut location) = (0, 0, Location::default());
+fn location(bytes: &[u8], mappings: &Ids, functions: &Ids, to: &mut Location) -> Entry {
+    to.lines.clear();
+    *to = Location { lines: std::mem::take(&mut to.lines), ..Location::default() };
+    let (mut id, mut mapping) = (0, 0);
     let mut missing = None;
     let mut fields = Fields(bytes);
     while let Some((tag, value)) = fields.next()? {
         match tag {
             1 => id = value.number()?,
             2 => mapping = value.number()?,
-            3 => location.address = value.number()?,
+            3 => to.address = value.number()?,
             4 => {
                 let (function, mut line) = line(value.bytes()?)?;
                 match functions.index(function) {
                     Some(index) => line.function = FunctionId(index),
                     None => missing = missing.or(Some(function)),
                 }
-                location.lines.push(line);
+                // Most have one; a list that grows would have room for four.
+                if to.lines.is_empty() {
+                    to.lines.reserve_exact(1);
+                }
+                to.lines.push(line);
             }
-            5 => location.folded = value.number()? != 0,
+            5 => to.folded = value.number()? != 0,
             _ => {}
         }
     }
     let owner = || format!("location {id}");
-    let entry = || {
-        let mapping = match mapping {
+    let mut entry = || {
+        to.mapping = match mapping {
             0 => None,
             id => Some(MappingId(mappings.find(owner, id)?)),
         };
         missing.map_or(Ok(0), |function| functions.find(owner, function))?;
-        Ok(Location { mapping, ..location })
+        Ok(())
     };
     Ok((id, entry()))
 }
@@ -253,42 +322,81 @@ fn line(bytes: &[u8]) -> Result<(u64, SourceLine), DecodeError> {
     Ok((function, SourceLine { function: FunctionId(0), line, column }))
 }
 
-fn sample(
-    number: usize,
-    bytes: &[u8],
+/// What samples refer to, and how they are read.
+struct SampleReader<'a, Kept> {
     columns: usize,
-    strings: &Texts,
-    locations: &Ids,
-) -> Result<Sample, DecodeError> {
-    let owner = || format!("sample {number}");
-    let mut sample = Sample::default();
-    let mut missing = None;
-    let mut fields = Fields(bytes);
-    while let Some((tag, value)) = fields.next()? {
-        match tag {
-            1 => {
-                reserve(&mut sample.stack, value);
-                value.each_number(|id| match locations.index(id) {
-                    Some(index) => sample.stack.push(LocationId(index)),
+    strings: &'a Texts,
+    locations: &'a Ids,
+    kept: Kept,
+}
+
+impl<Kept: Fn(StringId) -> bool> SampleReader<'_, Kept> {
+    /// All but the stack, which is answered in wire form if it is one packed list, as nearly every writer makes it.
+    fn values_and_labels<'a>(
+        &self,
+        number: usize,
+        bytes: &'a [u8],
+        to: &mut Sample,
+    ) -> Result<Option<&'a [u8]>, DecodeError> {
+        let owner = || format!("sample {number}");
+        let Sample { values, labels, .. } = to;
+        values.clear();
+        labels.clear();
+        let (mut stack, mut parts) = (None, 0);
+        let mut fields = Fields(bytes);
+        while let Some((tag, value)) = fields.next()? {
+            match tag {
+                1 => {
+                    parts += 1;
+                    stack = if let Value::Bytes(packed) = value { Some(packed) } else { None };
+                }
+                2 => {
+                    reserve(values, value);
+                    value.each_number(|value| values.push(value.cast_signed()))?;
+                }
+                3 => {
+                    let label = label(value.bytes()?, owner, self.strings)?;
+                    if (self.kept)(label.key) {
+                        labels.push(label);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if values.len() != self.columns {
+            let problem = format!("has {} values for {} sample types", values.len(), self.columns);
+            return Err(DecodeError::Invalid { owner: owner(), problem });
+        }
+        Ok(stack.filter(|_| parts == 1))
+    }
+
+    fn stack(&self, number: usize, bytes: &[u8], to: &mut Sample) -> Result<(), DecodeError> {
+        let stack = &mut to.stack;
+        stack.clear();
+        let mut missing = None;
+        let mut fields = Fields(bytes);
+        while let Some((tag, value)) = fields.next()? {
+            if tag == 1 {
+                reserve(stack, value);
+                value.each_number(|id| match self.locations.index(id) {
+                    Some(index) => stack.push(LocationId(index)),
                     None => missing = missing.or(Some(id)),
                 })?;
             }
-            2 => {
-                reserve(&mut sample.values, value);
-                value.each_number(|value| sample.values.push(value.cast_signed()))?;
-            }
-            3 => sample.labels.push(label(value.bytes()?, owner, strings)?),
-            _ => {}
         }
+        let missing = missing.map(|id| self.locations.find(|| format!("sample {number}"), id));
+        missing.transpose().map(|_| ())
     }
-    if sample.values.len() != columns {
-        let problem = format!("has {} values for {columns} sample types", sample.values.len());
-        return Err(DecodeError::Invalid { owner: owner(), problem });
+}
+
+/// Adds values to others, all or, if a sum would be too large, none.
+fn add(sums: &mut [i64], values: &[i64]) -> bool {
+    let pairs = || sums.iter().zip(values);
+    if pairs().any(|(sum, &value)| sum.checked_add(value).is_none()) {
+        return false;
     }
-    if let Some(id) = missing {
-        locations.find(owner, id)?;
-    }
-    Ok(sample)
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    true
 }
 
 /// Room for just what a packed field holds. Further fields of the same list, which no writer makes, grow it as usual.
@@ -382,12 +490,13 @@ impl WireValueType {
 struct Texts(Vec<StringId>);
 
 impl Texts {
-    fn read(table: &[&[u8]], profile: &mut Profile) -> Result<Texts, DecodeError> {
+    fn read(table: &[&[u8]], strings: &mut Strings) -> Result<Texts, DecodeError> {
         if table.first().is_some_and(|first| !first.is_empty()) {
             let problem = "is not the empty string".into();
             return Err(DecodeError::Invalid { owner: "string 0".into(), problem });
         }
-        let intern = |text: &&[u8]| profile.strings.intern(&String::from_utf8_lossy(text));
+        strings.reserve(table.len(), table.iter().map(|text| text.len()).sum());
+        let intern = |text: &&[u8]| strings.intern(&utf8(text));
         Ok(Texts(table.iter().map(intern).collect()))
     }
 
@@ -404,4 +513,9 @@ impl Texts {
         let owner = || owner.to_owned();
         Ok(ValueType { name: self.get(owner, kind.name)?, unit: self.get(owner, kind.unit)? })
     }
+}
+
+/// Nearly every string is UTF-8, which is quicker to see than to mend.
+fn utf8(text: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
 }
