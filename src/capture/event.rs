@@ -109,6 +109,8 @@ pub struct Event {
 pub enum Probe {
     /// The time of threads away from a CPU.
     OffCpu,
+    /// The time of threads away from a CPU while they waited for a lock: in futex(2), or for one of the kernel's that sleep.
+    Lock,
     /// All time of threads: away from a CPU as told by our programs, on a CPU by its clock, which the event itself is.
     Wall,
 }
@@ -167,7 +169,7 @@ impl Event {
     /// Whether the kernel counts it, beside what programs of ours tell.
     #[must_use]
     pub fn is_counted(&self) -> bool {
-        self.probe != Some(Probe::OffCpu)
+        matches!(self.probe, None | Some(Probe::Wall))
     }
 
     /// Whether it is a timer, whose period the kernel never varies.
@@ -204,10 +206,14 @@ impl Preset {
     }
 }
 
+/// Their names.
+const PROBES: [&str; 3] = ["off-cpu", "lock", "wall"];
+
 /// The events that our programs tell: what follows here is a clock, of which some only take its name and rate.
 fn probe(name: &str) -> Option<Event> {
     let (probe, value) = match name {
         "off-cpu" | "offcpu-time" => (Probe::OffCpu, "off_cpu"),
+        "lock" => (Probe::Lock, "lock_wait"),
         "wall" | "wall-clock" => (Probe::Wall, "wall"),
         _ => return None,
     };
@@ -284,7 +290,7 @@ fn tracepoint(spelling: &str, system: &str, name: &str) -> Result<Event, EventEr
 }
 
 fn near(name: &str) -> Vec<String> {
-    nearest_of(name, PRESETS.iter().flat_map(|preset| preset.names).map(|known| (*known).to_owned()))
+    nearest_of(name, PRESETS.iter().flat_map(|preset| preset.names).chain(&PROBES).map(|known| (*known).to_owned()))
 }
 
 fn near_tracepoints(folder: &std::path::Path, system: &str, name: &str) -> Vec<String> {

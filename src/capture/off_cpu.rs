@@ -8,16 +8,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map};
 use aya::programs::{BtfTracePoint, Iter};
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::attr::REGISTERS;
+use super::event::Probe;
+use super::live::Settings;
 use super::target::Target;
 use crate::ids::{Address, Pid, Tid, Timestamp};
-use crate::record::{Begin, EventIndex, KernelTid, Sample, State, UserRegisters, Words};
+use crate::record::{Begin, EventIndex, KernelTid, Sample, UserRegisters, Words};
 use crate::sys::bpf;
 use crate::sys::perf_event::{EventFd, abi};
 
@@ -58,7 +59,19 @@ pub enum OffCpuError {
 pub(super) struct OffCpu {
     bpf: Ebpf,
     types: Btf,
+    notes: Vec<String>,
 }
+
+/// Programs, and the tracepoints that they sit on.
+const ALWAYS: [(&str, &str); 4] = [
+    ("on_switch", "sched_switch"),
+    ("on_waking", "sched_waking"),
+    ("on_fork", "sched_process_fork"),
+    ("on_exit", "sched_process_exit"),
+];
+/// Linux 5.19 has these.
+const FOR_LOCKS: [(&str, &str); 2] =
+    [("on_contention_begin", "contention_begin"), ("on_contention_end", "contention_end")];
 
 /// What the lot left out of a thread.
 #[derive(Clone, Debug)]
@@ -69,8 +82,8 @@ pub struct LeftOut {
     pub tid: Tid,
     /// The thread, as records of its times have it.
     pub task: KernelTid,
-    /// Times away that have ended without being told, in nanoseconds.
-    pub ended: u64,
+    /// Times away that have ended without being told, in nanoseconds ([`crate::record::Finish::left_out`]).
+    pub ended: i64,
     /// Since when it is away without its stack having been taken, as far as is known, and why; `None` if it is not.
     pub begin: Option<Begin>,
     /// The kernel's stack, as samples have it.
@@ -114,14 +127,9 @@ impl LeftOut {
 
 impl OffCpu {
     /// Loads the programs for a target. They tell nothing before their events are [connected](OffCpu::connect) and counting.
-    pub(super) fn load(
-        target: &Target,
-        inherit: bool,
-        cgroups: &[File],
-        shortest: Duration,
-    ) -> Result<OffCpu, OffCpuError> {
+    pub(super) fn load(settings: &Settings, cgroups: &[File]) -> Result<OffCpu, OffCpuError> {
         let types = Btf::from_sys_fs().map_err(|error| OffCpuError::NoTypes(chain(&error)))?;
-        let (ids, by_thread) = match target {
+        let (ids, by_thread) = match &settings.target {
             // In a PID namespace the kernel's numbers are not ours: then all tasks are told, and the others' passed over.
             _ if !super::in_first_pid_namespace() => (Vec::new(), false),
             Target::Processes(pids) => (pids.iter().map(|pid| pid.0).collect(), false),
@@ -133,42 +141,55 @@ impl OffCpu {
             return Err(OffCpuError::Cgroups);
         }
         let flag = |set: bool| u32::from(set);
-        let (only, by_thread, inherit, groups) =
-            (flag(!ids.is_empty()), flag(by_thread), flag(inherit && !by_thread), cgroups.len() as u32);
+        let locks = settings.events.iter().any(|event| event.probe == Some(Probe::Lock));
+        let (only, inherit) = (flag(!ids.is_empty()), flag(settings.inherit && !by_thread));
+        let (by_thread, groups, asks_locks) = (flag(by_thread), cgroups.len() as u32, flag(locks));
         let mut loader = EbpfLoader::new();
         loader.allow_unsupported_maps().btf(Some(&types));
-        for (name, value) in
-            [("ONLY_WANTED", &only), ("BY_THREAD", &by_thread), ("INHERIT", &inherit), ("CGROUPS", &groups)]
-        {
+        let flags = [
+            ("ONLY_WANTED", &only),
+            ("BY_THREAD", &by_thread),
+            ("INHERIT", &inherit),
+            ("CGROUPS", &groups),
+            ("LOCKS", &asks_locks),
+        ];
+        for (name, value) in flags {
             loader.override_global(name, value, true);
         }
-        let shortest = u64::try_from(shortest.as_nanos()).unwrap_or(u64::MAX);
+        let shortest = u64::try_from(settings.shortest_off_cpu.as_nanos()).unwrap_or(u64::MAX);
         loader.override_global("SHORTEST", &shortest, true);
         let bpf = loader.load(OBJECT).map_err(|error| refusal(&error))?;
-        let mut programs = OffCpu { bpf, types };
+        let mut programs = OffCpu { bpf, types, notes: Vec::new() };
         programs.want(&ids)?;
         programs.set_scale(1.0);
         for (at, cgroup) in (0..).zip(cgroups) {
             programs.put("cgroups", at, cgroup.as_fd()).map_err(|error| refusal(&error))?;
         }
-        programs.attach()?;
+        programs.attach(&ALWAYS)?;
+        programs.load_census()?;
+        if locks && let Err(error) = programs.attach(&FOR_LOCKS) {
+            programs.notes.push(format!("waits for locks of the kernel are not told, only those of programs: {error}"));
+        }
         Ok(programs)
     }
 
-    fn attach(&mut self) -> Result<(), OffCpuError> {
-        let tracepoints = [
-            ("on_switch", "sched_switch"),
-            ("on_waking", "sched_waking"),
-            ("on_fork", "sched_process_fork"),
-            ("on_exit", "sched_process_exit"),
-        ];
-        for (name, tracepoint) in tracepoints {
+    /// What was met while loading that the user should know.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn attach(&mut self, tracepoints: &[(&str, &str)]) -> Result<(), OffCpuError> {
+        for &(name, tracepoint) in tracepoints {
             let missing = || OffCpuError::Load(format!("there is no program {name}"));
             let program = self.bpf.program_mut(name).ok_or_else(missing)?;
             let program: &mut BtfTracePoint = program.try_into().map_err(|error| refusal(&error))?;
             program.load(tracepoint, &self.types).map_err(|error| refusal(&error))?;
             program.attach().map_err(|error| refusal(&error))?;
         }
+        Ok(())
+    }
+
+    fn load_census(&mut self) -> Result<(), OffCpuError> {
         let program = self.bpf.program_mut("census").ok_or_else(|| OffCpuError::Load("there is no census".into()))?;
         let program: &mut Iter = program.try_into().map_err(|error| refusal(&error))?;
         program.load("task", &self.types).map_err(|error| refusal(&error))
@@ -227,8 +248,8 @@ fn left_out(bytes: &[u8]) -> LeftOut {
         pid: Pid(tgid as i32),
         tid: Tid(tid as i32),
         task,
-        ended: words[1],
-        begin: (out.0 > 0).then(|| Begin { task, out, stride: 1, state: State::from_kernel(state) }),
+        ended: words[1].cast_signed(),
+        begin: (out.0 > 0).then(|| Begin::new(task, out, 1, state)),
         callchain: bytes_of([abi::PERF_CONTEXT_KERNEL].iter().chain(words[4..68].iter().take(depth as usize))),
         registers: bytes_of(words[68..].iter().take(REGISTERS.count_ones() as usize)),
     }

@@ -37,6 +37,9 @@ pub struct WhatArgs {
     /// Record all time of threads, on a CPU and away from it, as one profile (label state)
     #[arg(long)]
     wall: bool,
+    /// Record the time that threads wait for locks: mutexes and conditions of programs (futex), and locks of the kernel
+    #[arg(long)]
+    lock: bool,
     /// Record page faults: where memory grows
     #[arg(long)]
     page_faults: bool,
@@ -167,7 +170,9 @@ fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
         events.extend(capture::parse_list(&list).map_err(event_error)?);
     }
     if (args.wakers || args.off_cpu_thresh.is_some()) && !events.iter().any(|event| event.probe.is_some()) {
-        return Err(usage("--wakers and --off-cpu-thresh tell of times away from a CPU: add --off-cpu or --wall"));
+        return Err(usage(
+            "--wakers and --off-cpu-thresh tell of times away from a CPU: add --off-cpu, --lock or --wall",
+        ));
     }
     let asked = match (args.freq, args.count) {
         (Some(Frequency(hertz)), _) => Some(Rate::Frequency(hertz)),
@@ -186,7 +191,8 @@ fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
 
 /// The events of the kinds that were asked for; time on CPUs if none was, and beside time away from them, as with perf.
 fn kinds(args: &WhatArgs, defaults: &Defaults) -> impl Iterator<Item = &'static str> + use<> {
-    let others = [(args.off_cpu, "off-cpu"), (args.wall, "wall"), (args.page_faults, "page-faults")];
+    let others =
+        [(args.off_cpu, "off-cpu"), (args.lock, "lock"), (args.wall, "wall"), (args.page_faults, "page-faults")];
     let asked = args.cpu.as_deref() == Some(ON_CPU) || args.off_cpu;
     let on_cpu = args.event.is_empty() && (asked || !others.iter().any(|(asked, _)| *asked));
     [(on_cpu, defaults.event)].into_iter().chain(others).filter(|(asked, _)| *asked).map(|(_, event)| event)

@@ -154,7 +154,7 @@ impl Collector {
     }
 
     /// A thread was away for so many nanoseconds more than is told of it by samples.
-    pub fn leave_out(&mut self, task: KernelTid, nanoseconds: u64) {
+    pub fn leave_out(&mut self, task: KernelTid, nanoseconds: i64) {
         self.intervals.leave_out(task, nanoseconds);
     }
 
@@ -280,7 +280,7 @@ impl Collector {
         let charges = self.intervals.charge_until(end);
         charges.iter().for_each(|charge| self.charge(charge));
         let mut health = health;
-        self.count_drawn(&mut health);
+        self.count_all_away(&mut health);
         let events = events.iter().enumerate().map(|(at, event)| event_info(event, self.losses[at].seal(lost, at)));
         let events = events.collect();
         let mut comments = span.comments;
@@ -425,6 +425,7 @@ impl Collector {
             out: begin.out,
             charged: begin.out.max(self.began),
             state: begin.state,
+            lock: begin.lock,
             stride: begin.stride.into(),
         };
         let missed = self.intervals.begin(begin.task, open);
@@ -437,31 +438,32 @@ impl Collector {
         charges.iter().for_each(|charge| self.charge(charge));
     }
 
-    /// Counts a part of an interval: at once if it stands for itself alone, at the end of the window otherwise.
+    /// Takes a part of an interval into what is known of its thread.
     fn charge(&mut self, charge: &Charge) {
         let waker = charge.waker.as_deref().filter(|_| self.wakers).map(|name| self.counts.waker(name));
         let time = self.kept(charge.from);
         let (thread, stack, state) = (charge.thread, charge.stack, Some(charge.state));
         let key = SampleKey { event: 0, thread, stack, time, state, waker };
-        if charge.weight > 1 {
-            self.intervals.drawn(charge.task).add(key, charge);
-        } else {
-            self.count_away(key, Tally { samples: 1, weight: charge.nanoseconds });
-        }
+        self.intervals.away(charge.task).add(key, charge);
     }
 
     /// Counts time away for every event that tells of it.
-    fn count_away(&mut self, key: SampleKey, tally: Tally) {
-        for (event, _) in (0..).zip(&self.probes).filter(|(_, probe)| probe.is_some()) {
+    fn count_away(&mut self, key: SampleKey, lock: bool, tally: Tally) {
+        let tells = |probe: &Option<Probe>| match probe {
+            None => false,
+            Some(Probe::Lock) => lock,
+            Some(Probe::OffCpu | Probe::Wall) => true,
+        };
+        for (event, _) in (0..).zip(&self.probes).filter(|(_, probe)| tells(probe)) {
             self.counts.add(SampleKey { event, ..key }, tally);
         }
     }
 
-    /// Counts the intervals that are known by lot.
-    fn count_drawn(&mut self, health: &mut Health) {
-        for drawn in self.intervals.take_drawn() {
-            match drawn.scaled() {
-                Ok(tallies) => tallies.for_each(|(key, tally)| self.count_away(key, tally)),
+    /// Counts what is known of all threads.
+    fn count_all_away(&mut self, health: &mut Health) {
+        for away in self.intervals.take_away() {
+            match away.tallies() {
+                Ok(tallies) => tallies.for_each(|(key, lock, tally)| self.count_away(key, lock, tally)),
                 Err(nanoseconds) => health.add(Count::OffCpuUnplaced, nanoseconds),
             }
         }

@@ -19,6 +19,8 @@ pub(super) struct Open {
     /// Up to when it has been charged to windows.
     pub(super) charged: Timestamp,
     pub(super) state: State,
+    /// Whether it is a wait for a lock.
+    pub(super) lock: bool,
     /// How many departures it was drawn from.
     pub(super) stride: u64,
 }
@@ -30,6 +32,8 @@ pub(super) struct Charge {
     pub(super) thread: ThreadIndex,
     pub(super) stack: StackId,
     pub(super) state: State,
+    /// Whether the interval is a wait for a lock.
+    pub(super) lock: bool,
     /// Who ended it by waking the thread, where that is known.
     pub(super) waker: Option<String>,
     /// When the part began.
@@ -39,36 +43,72 @@ pub(super) struct Charge {
     pub(super) weight: u64,
 }
 
-/// The intervals of a thread that are known by lot, of a window. How long all of them were together is known exactly, so what the lot
-/// says of each stack is taken as its share of that: chance does not change the thread's time, nor does it matter that those whose
-/// stack is taken last a little longer for it.
+/// What is known of a thread's times away within a window.
+///
+/// How long all of them were together is known exactly, so what the lot says of each stack is taken as its share of that: chance does
+/// not change the thread's time, nor does it matter that those whose stack is taken last a little longer for it.
 #[derive(Default)]
-pub(super) struct Drawn {
-    tallies: FxHashMap<SampleKey, Tally>,
-    /// Nanoseconds of all of them, those whose stacks were not taken included.
-    exact: u64,
-    /// What the lot says of that.
+pub(super) struct Away {
+    /// By what they are counted by, with whether they are waits for locks.
+    parts: FxHashMap<(SampleKey, bool), Part>,
+    /// Of all parts.
+    whole: Part,
+    /// Nanoseconds of the intervals whose stacks were not taken.
+    left_out: i64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    samples: u64,
+    /// Nanoseconds of intervals that stand for themselves alone.
+    certain: u64,
+    /// Nanoseconds of those that were drawn by lot, and what they stand for.
+    drawn: u64,
     estimate: u64,
 }
 
-impl Drawn {
+impl Part {
+    fn add(&mut self, charge: &Charge) {
+        self.samples += charge.weight;
+        if charge.weight > 1 {
+            self.drawn += charge.nanoseconds;
+            self.estimate = self.estimate.saturating_add(charge.nanoseconds.saturating_mul(charge.weight));
+        } else {
+            self.certain += charge.nanoseconds;
+        }
+    }
+}
+
+impl Away {
     /// One whose stack was taken.
     pub(super) fn add(&mut self, key: SampleKey, charge: &Charge) {
-        let estimate = charge.nanoseconds.saturating_mul(charge.weight);
-        self.tallies.entry(key).or_default().add(Tally { samples: charge.weight, weight: estimate });
-        self.exact += charge.nanoseconds;
-        self.estimate = self.estimate.saturating_add(estimate);
+        self.parts.entry((key, charge.lock)).or_default().add(charge);
+        self.whole.add(charge);
     }
 
-    /// The tallies, which add up to what is known exactly; or the nanoseconds that no stack is known of.
-    pub(super) fn scaled(self) -> Result<impl Iterator<Item = (SampleKey, Tally)>, u64> {
-        let (exact, estimate) = (u128::from(self.exact), u128::from(self.estimate));
-        if estimate == 0 {
-            return Err(self.exact);
+    /// The tallies, each with whether it is of waits for locks, which add up to what is known exactly; or the nanoseconds that no stack
+    /// is known of.
+    pub(super) fn tallies(self) -> Result<impl Iterator<Item = (SampleKey, bool, Tally)>, u64> {
+        let Away { parts, whole, left_out } = self;
+        let left_out = u64::try_from(left_out).unwrap_or(0);
+        if whole.estimate == 0 && whole.certain == 0 {
+            return Err(left_out);
         }
-        let scale = move |weight| u64::try_from(u128::from(weight) * exact / estimate).unwrap_or(u64::MAX);
-        Ok(self.tallies.into_iter().map(move |(key, tally)| (key, Tally { weight: scale(tally.weight), ..tally })))
+        // Where the lot fell on none, what a census found tells: a wait is found the more likely, the longer it is.
+        let (of_drawn, of_certain) = if whole.estimate > 0 { (left_out, 0) } else { (0, left_out) };
+        let tally = move |part: Part| Tally {
+            samples: part.samples,
+            weight: share(part.estimate, whole.drawn + of_drawn, whole.estimate)
+                + part.certain
+                + share(part.certain, of_certain, whole.certain),
+        };
+        Ok(parts.into_iter().map(move |((key, lock), part)| (key, lock, tally(part))))
     }
+}
+
+/// So much of `all` as `part` is of `whole`.
+fn share(part: u64, all: u64, whole: u64) -> u64 {
+    u64::try_from(u128::from(part) * u128::from(all) / u128::from(whole.max(1))).unwrap_or(u64::MAX)
 }
 
 /// The intervals of all threads that are away.
@@ -76,7 +116,7 @@ impl Drawn {
 pub(super) struct Intervals {
     /// By thread, and by when they began: a census may know of a later one than the records that are still to come.
     open: BTreeMap<(KernelTid, Timestamp), Open>,
-    drawn: FxHashMap<KernelTid, Drawn>,
+    away: FxHashMap<KernelTid, Away>,
     /// When a census was taken, the latest last.
     censuses: VecDeque<Timestamp>,
     /// Departures since the last answer, and those of them whose stacks were taken.
@@ -95,31 +135,34 @@ impl Intervals {
         self.taken += 1;
         self.thinned |= open.stride > 1;
         let missed = self.forget_before(task, open.out);
+        self.away(task);
         self.open.insert((task, open.out), open);
         missed
     }
 
     fn forget_before(&mut self, task: KernelTid, end: Timestamp) -> usize {
         let old: Vec<_> = self.open.range((task, Timestamp(0))..(task, end)).map(|(&key, _)| key).collect();
-        old.iter().for_each(|key| drop(self.open.remove(key)));
+        for key in &old {
+            self.open.remove(key);
+        }
         old.len()
     }
 
+    /// What is known of a thread within the window.
+    pub(super) fn away(&mut self, task: KernelTid) -> &mut Away {
+        self.away.entry(task).or_default()
+    }
+
     /// A thread was away for so many nanoseconds more than is told of it by its intervals.
-    pub(super) fn leave_out(&mut self, task: KernelTid, nanoseconds: u64) {
-        if nanoseconds > 0 {
-            self.drawn.entry(task).or_default().exact += nanoseconds;
+    pub(super) fn leave_out(&mut self, task: KernelTid, nanoseconds: i64) {
+        if nanoseconds != 0 {
+            self.away(task).left_out += nanoseconds;
         }
     }
 
-    /// The intervals of a thread that are known by lot.
-    pub(super) fn drawn(&mut self, task: KernelTid) -> &mut Drawn {
-        self.drawn.entry(task).or_default()
-    }
-
-    /// Those of all threads, at the end of a window.
-    pub(super) fn take_drawn(&mut self) -> impl Iterator<Item = Drawn> + use<> {
-        std::mem::take(&mut self.drawn).into_values()
+    /// What is known of all threads, at the end of a window.
+    pub(super) fn take_away(&mut self) -> impl Iterator<Item = Away> + use<> {
+        std::mem::take(&mut self.away).into_values()
     }
 
     /// Ends an interval: at most two charges, for the time until the thread was woken and for that until it got a CPU. `None` if nothing
@@ -128,8 +171,8 @@ impl Intervals {
         let task = finish.task;
         let Some(open) = self.open.remove(&(task, finish.out)) else {
             // The end of the thread itself; others of whom nothing is known were not asked for.
-            if let Some(drawn) = self.drawn.get_mut(&task) {
-                drawn.exact += finish.left_out;
+            if let Some(away) = self.away.get_mut(&task) {
+                away.left_out += finish.left_out;
             }
             return None;
         };
@@ -215,6 +258,7 @@ impl Open {
             thread: self.thread,
             stack: self.stack,
             state,
+            lock: self.lock,
             waker,
             from,
             nanoseconds,
@@ -231,12 +275,19 @@ mod tests {
 
     fn open(out: u64, state: State) -> Open {
         let (thread, stack) = (ThreadIndex(0), StackTree::EMPTY);
-        Open { thread, stack, out: Timestamp(out), charged: Timestamp(out), state, stride: 1 }
+        Open { thread, stack, out: Timestamp(out), charged: Timestamp(out), state, lock: false, stride: 1 }
     }
 
     fn finish(out: u64, woken: Option<u64>, back: u64) -> Finish {
         let waker = woken.map(|_| (Pid(9), "waker".to_owned()));
-        Finish { task: KernelTid(7), out: Timestamp(out), woken: woken.map(Timestamp), back: Timestamp(back), waker, left_out: 0 }
+        Finish {
+            task: KernelTid(7),
+            out: Timestamp(out),
+            woken: woken.map(Timestamp),
+            back: Timestamp(back),
+            waker,
+            left_out: 0,
+        }
     }
 
     fn told(charges: &[Charge]) -> Vec<(State, u64)> {
@@ -302,16 +353,24 @@ mod tests {
             intervals.begin(KernelTid(7), Open { stride: 10, ..open(out, State::Interruptible) });
             let end = Finish { left_out: 70, ..finish(out, None, out + 20) };
             for charge in intervals.finish(&end).unwrap() {
-                intervals.drawn(KernelTid(7)).add(key(time), &charge);
+                intervals.away(KernelTid(7)).add(key(time), &charge);
             }
         }
-        let all: Vec<Drawn> = intervals.take_drawn().collect();
-        let [drawn] = <[Drawn; 1]>::try_from(all).map_err(|all| all.len()).unwrap();
-        let mut scaled: Vec<_> = drawn.scaled().map_err(|_| ()).unwrap().map(|(key, tally)| (key.time.0, tally)).collect();
+        let away = intervals.take_away().next().unwrap();
+        let mut scaled: Vec<_> =
+            away.tallies().unwrap_or_else(|_| panic!()).map(|(key, _, tally)| (key.time.0, tally)).collect();
         scaled.sort_by_key(|&(time, _)| time);
         let tally = |samples, weight| Tally { samples, weight };
         assert_eq!(scaled, [(1, tally(20, 180)), (2, tally(10, 90))]);
         intervals.leave_out(KernelTid(8), 5);
-        assert!(intervals.take_drawn().all(|drawn| drawn.scaled().err() == Some(5)));
+        assert!(intervals.take_away().all(|away| away.tallies().err() == Some(5)));
+        // A census found one wait: where else it was, nobody knows better.
+        intervals.begin(KernelTid(7), open(500, State::Interruptible));
+        for charge in intervals.finish(&Finish { left_out: 30, ..finish(500, None, 600) }).unwrap() {
+            intervals.away(KernelTid(7)).add(key(3), &charge);
+        }
+        let away = intervals.take_away().next().unwrap();
+        let tallies: Vec<Tally> = away.tallies().unwrap_or_else(|_| panic!()).map(|(_, _, tally)| tally).collect();
+        assert_eq!(tallies, [tally(1, 130)]);
     }
 }

@@ -19,6 +19,8 @@ pub enum State {
     Runnable,
 }
 
+/// `LOCK` of `capture/bpf/off_cpu.bpf.c`.
+const LOCK: u32 = 1 << 31;
 /// `TASK_*` of the kernel's `include/linux/sched.h`.
 const TASK_INTERRUPTIBLE: u32 = 0x1;
 const TASK_UNINTERRUPTIBLE: u32 = 0x2;
@@ -28,11 +30,11 @@ impl State {
     /// The state of a thread that left its CPU with these bits set.
     #[must_use]
     pub fn from_kernel(bits: u32) -> State {
-        match bits {
+        match bits & !LOCK {
             0 => State::Preempted,
-            _ if bits & TASK_STOPPED_OR_TRACED != 0 => State::Stopped,
-            _ if bits & TASK_UNINTERRUPTIBLE != 0 => State::Uninterruptible,
-            _ if bits & TASK_INTERRUPTIBLE != 0 => State::Interruptible,
+            bits if bits & TASK_STOPPED_OR_TRACED != 0 => State::Stopped,
+            bits if bits & TASK_UNINTERRUPTIBLE != 0 => State::Uninterruptible,
+            bits if bits & TASK_INTERRUPTIBLE != 0 => State::Interruptible,
             // Parked or frozen.
             _ => State::Stopped,
         }
@@ -67,6 +69,8 @@ pub struct Begin {
     pub stride: u32,
     /// Why.
     pub state: State,
+    /// Whether it waits for a lock, of its program or of the kernel; known only where that is asked for.
+    pub lock: bool,
 }
 
 /// A thread whose departure was told is back on a CPU, or one that ends tells what was left out of it (`struct end`).
@@ -82,8 +86,9 @@ pub struct Finish {
     pub back: Timestamp,
     /// Who woke it: the process and the thread's name. An interrupt wakes in the name of whom it met.
     pub waker: Option<(Pid, String)>,
-    /// Its times away whose beginnings were not told and that have ended since this was last told, in nanoseconds.
-    pub left_out: u64,
+    /// Its times away whose beginnings were not told and that have ended since this was last told, in nanoseconds. Told twice by
+    /// chance, they are negative the next time.
+    pub left_out: i64,
 }
 
 /// Which of the two an event's samples carry.
@@ -96,12 +101,18 @@ pub enum Part {
 }
 
 impl Begin {
+    /// A departure, with the bits of its state.
+    #[must_use]
+    pub fn new(task: KernelTid, out: Timestamp, stride: u32, state: u32) -> Begin {
+        Begin { task, out, stride, state: State::from_kernel(state), lock: state & LOCK != 0 }
+    }
+
     /// Reads the raw data; `None` if it is too short.
     pub(super) fn read(raw: &[u8]) -> Option<Begin> {
         let mut words = words(raw);
         let (task, out) = (KernelTid(words.next()?), Timestamp(words.next()?));
         let last = words.next()?;
-        Some(Begin { task, out, stride: last as u32, state: State::from_kernel((last >> 32) as u32) })
+        Some(Begin::new(task, out, last as u32, (last >> 32) as u32))
     }
 }
 
@@ -114,7 +125,7 @@ impl Finish {
             (KernelTid(next()?), Timestamp(next()?), next()?, Timestamp(next()?), next()?);
         let comm = raw.get(40..56)?.split(|&byte| byte == 0).next()?;
         let waker = || (Pid(waker as i32), String::from_utf8_lossy(comm).into_owned());
-        let left_out = raw.get(56..)?.first_chunk().map(|word| u64::from_ne_bytes(*word))?;
+        let left_out = raw.get(56..)?.first_chunk().map(|word| i64::from_ne_bytes(*word))?;
         let waker = (woken > 0).then(waker);
         Some(Finish { task, out, woken: (woken > 0).then_some(Timestamp(woken)), back, waker, left_out })
     }

@@ -10,6 +10,7 @@
 
 typedef __u32 u32;
 typedef __u64 u64;
+typedef __s64 s64;
 
 // What is read of the kernel's structs; where it lies there is found when the program is loaded.
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -18,6 +19,7 @@ struct task_struct {
     int tgid;
     unsigned int flags;
     unsigned int __state;
+    int on_cpu;
 };
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
@@ -30,6 +32,7 @@ struct user_pt_regs {
 };
 struct pt_regs {
     struct user_pt_regs user_regs;
+    int syscallno;
 };
 #endif
 struct seq_file;
@@ -44,8 +47,12 @@ struct bpf_iter__task {
 
 // include/linux/sched.h
 #define TASK_DEAD 0x80
+#define TASK_ASLEEP 0x3
 #define PF_KTHREAD 0x00200000
 #define TASK_COMM_LEN 16
+
+// In `state`, beside the kernel's bits: it waits for a lock.
+#define LOCK 0x80000000
 
 // How often it is looked how many threads leave each CPU.
 #define EPOCH 10000000ull // 10 ms
@@ -57,8 +64,10 @@ const volatile u32 BY_THREAD = 0;   // `wanted` holds threads, else processes
 const volatile u32 INHERIT = 0;
 const volatile u32 CGROUPS = 0; // only tasks in one of so many cgroups
 const volatile u64 SHORTEST = 0; // times that are shorter do not count
+const volatile u32 LOCKS = 0;    // it is asked which of them are waits for locks
 
-// A thread has left its CPU. `stride`: it stands for so many that did. `state`: the kernel's bits, 0 if it could have run on.
+// A thread has left its CPU. `stride`: it stands for so many that did. `state`: the kernel's bits, 0 if it could have run on, and
+// LOCK.
 struct begin {
     u64 task;
     u64 out;
@@ -67,7 +76,8 @@ struct begin {
 };
 
 // It is back. `woken` is 0 where nobody woke it, `out` where a thread that ends tells only what is `left`: its times away that began
-// without its stack being taken, as far as they were not told yet.
+// without its stack being taken, as far as they were not told yet (in sum: a census that tells them at the same moment makes one of them
+// negative).
 struct end {
     u64 task;
     u64 out;
@@ -75,7 +85,7 @@ struct end {
     u64 in;
     u64 waker;
     char waker_comm[TASK_COMM_LEN];
-    u64 left;
+    s64 left;
 };
 
 struct away {
@@ -84,9 +94,10 @@ struct away {
     u64 in;     // of an end for which the ring had no room
     u32 stride; // 0 if its stack was not taken
     u32 wanted; // 0 if not known yet, 1 yes, 2 no
+    u64 lock;   // of the kernel, that it waits for; else 0
     u64 waker;
     char waker_comm[TASK_COMM_LEN];
-    u64 left;
+    s64 left;
 };
 
 // Of each CPU.
@@ -189,6 +200,70 @@ static __always_inline bool is_wanted(struct task_struct *task, struct away *awa
     return !CGROUPS;
 }
 
+// The system call that a thread is in, and its second argument.
+#if defined(__TARGET_ARCH_x86)
+#define CALL(regs) ((int)(regs)->orig_ax)
+#define SECOND(regs) ((regs)->si)
+#define FUTEX 202
+#elif defined(__TARGET_ARCH_arm64)
+#define CALL(regs) ((regs)->syscallno)
+#define SECOND(regs) ((regs)->user_regs.regs[1])
+#define FUTEX 98
+#endif
+#define FUTEX_WAITV 449 // of every architecture
+#define FUTEX_WAIT2 455
+
+// What threads wait for in futex(2): a mutex, a condition, a semaphore, the end of a thread.
+static __always_inline bool waits_for_lock(struct task_struct *task, struct away *away)
+{
+    if (away->lock)
+        return true;
+    struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+    int call = CALL(regs);
+    if (call == FUTEX_WAITV || call == FUTEX_WAIT2)
+        return true;
+    if (call != FUTEX)
+        return false;
+    switch (SECOND(regs) & 0x7f) {
+    case 0:  // FUTEX_WAIT
+    case 6:  // FUTEX_LOCK_PI
+    case 9:  // FUTEX_WAIT_BITSET
+    case 11: // FUTEX_WAIT_REQUEUE_PI
+    case 13: // FUTEX_LOCK_PI2
+        return true;
+    }
+    return false;
+}
+
+static __always_inline u32 state_of(struct task_struct *task, struct away *away, u32 state)
+{
+    return LOCKS && state & TASK_ASLEEP && waits_for_lock(task, away) ? state | LOCK : state;
+}
+
+// include/trace/events/lock.h: LCB_F_SPIN. Who spins does not leave its CPU.
+#define SPINS 1
+
+SEC("tp_btf/contention_begin")
+int BPF_PROG(on_contention_begin, void *lock, unsigned int flags)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    if (flags & SPINS || !task->pid)
+        return 0;
+    struct away *away = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (away)
+        away->lock = (u64)lock;
+    return 0;
+}
+
+SEC("tp_btf/contention_end")
+int BPF_PROG(on_contention_end, void *lock)
+{
+    struct away *away = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), 0, 0);
+    if (away && away->lock == (u64)lock)
+        away->lock = 0;
+    return 0;
+}
+
 static __always_inline void tell_end(void *ctx, struct task_struct *task, struct away *away, u64 in)
 {
     struct end end = {
@@ -228,7 +303,8 @@ int BPF_PROG(on_switch, bool preempted, struct task_struct *prev, struct task_st
     away->stride = draw(now);
     if (!away->stride)
         return 0;
-    struct begin begin = { .task = prev->pid, .out = now, .stride = away->stride, .state = preempted ? 0 : state };
+    struct begin begin = { .task = prev->pid, .out = now, .stride = away->stride };
+    begin.state = preempted ? 0 : state_of(prev, away, state);
     if (bpf_perf_event_output(ctx, &begins, BPF_F_CURRENT_CPU, &begin, sizeof(begin)))
         away->stride = 0; // the ring counts what it had no room for
     return 0;
@@ -274,7 +350,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 // What the lot left out of a thread, told by the census: a time away that goes on (else `out` is 0), and those that have ended.
 struct left_out {
     u64 out;
-    u64 left;
+    s64 left;
     u32 tgid;
     u32 tid;
     u32 state;
@@ -323,7 +399,8 @@ int census(struct bpf_iter__task *ctx)
     room->left = away->left;
     if (room->left)
         __sync_fetch_and_add(&away->left, -room->left);
-    if (!task->__state || away->stride || away->in) {
+    // A thread that has set its state may yet go on without leaving its CPU.
+    if (!task->__state || task->on_cpu || away->stride || away->in) {
         if (room->left)
             bpf_seq_write(ctx->meta->seq, room, sizeof(*room));
         return 0;
@@ -331,7 +408,7 @@ int census(struct bpf_iter__task *ctx)
     if (!away->out)
         away->out = bpf_ktime_get_ns();
     room->out = away->out;
-    room->state = task->__state;
+    room->state = state_of(task, away, task->__state);
     long bytes = bpf_get_task_stack(task, room->kernel, sizeof(room->kernel), 0);
     room->depth = bytes > 0 ? (u64)bytes / sizeof(u64) : 0;
     read_registers(room, (struct pt_regs *)bpf_task_pt_regs(task));

@@ -162,8 +162,9 @@ impl Live {
     /// Loads the programs that some events take.
     fn load_probes(&mut self) -> Result<(), CaptureError> {
         if self.settings.events.iter().any(|event| event.probe.is_some()) {
-            let Settings { target, inherit, shortest_off_cpu, .. } = &self.settings;
-            self.off_cpu = Some(OffCpu::load(target, *inherit, &self.cgroups, *shortest_off_cpu)?);
+            let off_cpu = OffCpu::load(&self.settings, &self.cgroups)?;
+            self.notes.extend(off_cpu.notes().iter().cloned());
+            self.off_cpu = Some(off_cpu);
         }
         Ok(())
     }
