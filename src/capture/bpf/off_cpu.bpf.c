@@ -14,12 +14,17 @@ typedef __s64 s64;
 
 // What is read of the kernel's structs; where it lies there is found when the program is loaded.
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct sched_entity {
+    u64 sum_exec_runtime;
+    u64 prev_sum_exec_runtime;
+};
 struct task_struct {
     int pid;
     int tgid;
     unsigned int flags;
     unsigned int __state;
     int on_cpu;
+    struct sched_entity se;
 };
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
@@ -278,26 +283,38 @@ static __always_inline void tell_end(void *ctx, struct task_struct *task, struct
     }
 }
 
+// A thread is on a CPU since `in`.
+static __always_inline void come_back(void *ctx, struct task_struct *task, struct away *away, u64 in)
+{
+    if (away->stride)
+        tell_end(ctx, task, away, in);
+    else if (away->out && in >= away->out + SHORTEST)
+        __sync_fetch_and_add(&away->left, in - away->out);
+    if (!away->in)
+        away->out = 0;
+}
+
+// Nanoseconds that a thread which leaves its CPU has had it.
+static __always_inline u64 has_run_for(struct task_struct *task)
+{
+    return task->se.sum_exec_runtime - task->se.prev_sum_exec_runtime;
+}
+
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempted, struct task_struct *prev, struct task_struct *next, unsigned int state)
 {
     u64 now = bpf_ktime_get_ns();
     struct away *away = next->pid ? bpf_task_storage_get(&tasks, next, 0, 0) : 0;
-    if (away) {
-        if (away->stride && !away->in)
-            tell_end(ctx, next, away, now);
-        else if (away->out && !away->stride && now - away->out >= SHORTEST)
-            __sync_fetch_and_add(&away->left, now - away->out);
-        if (!away->in)
-            away->out = 0;
-    }
+    if (away)
+        come_back(ctx, next, away, now);
     if (!prev->pid || state & TASK_DEAD)
         return 0;
     away = bpf_task_storage_get(&tasks, prev, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
     if (!away || !is_wanted(prev, away))
         return 0;
-    if (away->in)
-        tell_end(ctx, prev, away, away->in);
+    // Its return was not told for want of room, or was not traced, as those are not that follow some threads of hypervisors' agents.
+    if (away->out)
+        come_back(ctx, prev, away, away->in ? away->in : now - has_run_for(prev));
     away->out = now;
     away->woken = away->waker = away->in = 0;
     away->stride = draw(now);
