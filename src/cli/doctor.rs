@@ -432,34 +432,41 @@ mod tests {
         }
     }
 
-    fn works(host: &Host) -> [bool; 6] {
+    fn works(host: &Host) -> [bool; 7] {
         answers(host).map(|answer| answer.works)
     }
 
     #[test]
     fn a_plain_user_records_own_commands_alone() {
-        assert_eq!(works(&debian()), [true, false, false, false, false, false]);
-        assert!(report(&debian()).contains("cap_ipc_lock+ep /usr/bin/rprof\n"));
+        assert_eq!(works(&debian()), [true, false, false, false, false, false, false]);
+        assert!(report(&debian()).contains("cap_ipc_lock,cap_bpf+ep /usr/bin/rprof\n"));
     }
 
     #[test]
     fn levels_of_distributions_refuse_even_that() {
         let host = Host { paranoid: Some(3), ..debian() };
-        assert_eq!(works(&host), [false; 6]);
+        assert_eq!(works(&host), [false; 7]);
         assert!(own_commands(&host).mend.contains(&"sudo sysctl kernel.perf_event_paranoid=2".to_owned()));
     }
 
     #[test]
     fn the_level_alone_opens_the_system_but_not_other_users_programs() {
         let host = Host { paranoid: Some(-1), tracefs: Tracefs::Readable, kernel_names: true, ..debian() };
-        assert_eq!(works(&host), [true, false, true, true, true, true]);
+        assert_eq!(works(&host), [true, false, true, true, true, false, true]);
     }
 
     #[test]
     fn capabilities_open_everything() {
-        let capabilities = vec![Capability::CAP_PERFMON, Capability::CAP_SYS_PTRACE];
-        let host = Host { capabilities, tracefs: Tracefs::Readable, kernel_names: true, paranoid: Some(4), ..debian() };
-        assert_eq!(works(&host), [true; 6]);
+        let capabilities = vec![Capability::CAP_PERFMON, Capability::CAP_SYS_PTRACE, Capability::CAP_BPF];
+        let host = Host {
+            capabilities,
+            kernel_types: true,
+            tracefs: Tracefs::Readable,
+            kernel_names: true,
+            paranoid: Some(4),
+            ..debian()
+        };
+        assert_eq!(works(&host), [true; 7]);
         assert!(!report(&host).contains("setcap"));
     }
 
