@@ -426,17 +426,18 @@ int census(struct bpf_iter__task *ctx)
         away->out = bpf_ktime_get_ns();
     room->out = away->out;
     room->state = state_of(task, away, task->__state);
-    long bytes = bpf_get_task_stack(task, room->kernel, sizeof(room->kernel), 0);
-    room->depth = bytes > 0 ? (u64)bytes / sizeof(u64) : 0;
-    read_registers(room, (struct pt_regs *)bpf_task_pt_regs(task));
-    // Its end is told from now on; should it have come back meanwhile, its next departure is seen as usual.
+    // Its end is told from now on. Should it have come back meanwhile, its next departure is seen as usual.
     away->stride = 1;
     if (!task->__state) {
         away->stride = 0;
         room->out = 0;
-        if (!room->left)
-            return 0;
+        if (room->left)
+            bpf_seq_write(ctx->meta->seq, room, sizeof(*room));
+        return 0;
     }
+    long bytes = bpf_get_task_stack(task, room->kernel, sizeof(room->kernel), 0);
+    room->depth = bytes > 0 ? (u64)bytes / sizeof(u64) : 0;
+    read_registers(room, (struct pt_regs *)bpf_task_pt_regs(task));
     bpf_seq_write(ctx->meta->seq, room, sizeof(*room));
     return 0;
 }
