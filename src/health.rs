@@ -34,6 +34,8 @@ health_rows! {
     Samples "samples.taken" "samples of the target, kept in the profile";
     SamplesSkipped "samples.skipped" "samples of other tasks on the same CPUs, passed over in the ring";
     SamplesUser "samples.user" "samples with a user stack";
+    OffCpuUnplaced "off_cpu.unplaced" "nanoseconds away from a CPU of threads none of whose stacks were taken";
+    IntervalsMissed "intervals.missed" "times away from a CPU whose end was lost";
     RecordsLost "records.lost" "records that the kernel dropped because a ring was full (PERF_RECORD_LOST)";
     RecordsBad "records.bad" "records that did not parse";
     RecordsUnordered "records.unordered" "records that came later than one with a later time";

@@ -47,6 +47,12 @@ impl Timestamp {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The same in nanoseconds.
+    #[must_use]
+    pub fn nanoseconds_since(self, earlier: Timestamp) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// The point so much later.
     #[must_use]
     pub fn after(self, duration: Duration) -> Timestamp {

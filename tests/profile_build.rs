@@ -149,6 +149,7 @@ fn further_events_append_a_pair_of_their_own_name() {
         period: 1,
         frequency: 0,
         loss: Loss::default(),
+        apart: false,
     };
     window.events.extend([faults("page-faults"), faults("minor-faults")]);
     let stack = push(&mut window, &[at(1, 0x1100)]);

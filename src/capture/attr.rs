@@ -1,7 +1,7 @@
 //! What the kernel is asked for: `struct perf_event_attr`.
 
 use crate::capture::event::{Event, Rate};
-use crate::record::Layout;
+use crate::record::{Layout, Part};
 use crate::sys::perf_event::abi;
 
 /// How the stacks of samples are found.
@@ -96,6 +96,29 @@ pub(super) fn sampling(
     attr
 }
 
+/// An event into which a BPF program of ours writes (`bpf_perf_event_output`): where a thread's time away from a CPU begins with its
+/// stack, where it ends without.
+pub(super) fn probe(
+    part: Part,
+    event: &Event,
+    graph: CallGraph,
+    stack_bytes: u32,
+    features: Features,
+    watermark: u32,
+) -> abi::perf_event_attr {
+    let mut attr = common(features);
+    attr.type_ = abi::PERF_TYPE_SOFTWARE;
+    attr.config = abi::PERF_COUNT_SW_BPF_OUTPUT.into();
+    attr.sample_type |= u64::from(abi::PERF_SAMPLE_RAW);
+    attr.__bindgen_anon_1.sample_period = 1;
+    attr.set_watermark(1);
+    attr.__bindgen_anon_2.wakeup_watermark = watermark;
+    if part == Part::Begin {
+        stacks(&mut attr, event, graph, stack_bytes);
+    }
+    attr
+}
+
 fn stacks(attr: &mut abi::perf_event_attr, event: &Event, graph: CallGraph, stack_bytes: u32) {
     if graph == CallGraph::No {
         return;
@@ -112,8 +135,8 @@ fn stacks(attr: &mut abi::perf_event_attr, event: &Event, graph: CallGraph, stac
 }
 
 /// How samples of an attr are laid out.
-pub(super) fn layout(attr: &abi::perf_event_attr) -> Layout {
-    Layout { sample_type: attr.sample_type, registers: attr.sample_regs_user }
+pub(super) fn layout(attr: &abi::perf_event_attr, part: Option<Part>) -> Layout {
+    Layout { sample_type: attr.sample_type, registers: attr.sample_regs_user, part }
 }
 
 /// Bytes of the largest sample of an attr: header and fixed fields, a callchain of the kernel's default limit, registers, and the

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::off_cpu::OffCpuError;
+
 /// Why nothing can be captured.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
@@ -43,6 +45,9 @@ pub enum CaptureError {
         /// Its answer.
         source: io::Error,
     },
+    /// Times away from CPUs cannot be told.
+    #[error(transparent)]
+    OffCpu(#[from] OffCpuError),
     /// Too many files.
     #[error(
         "too many events: {needed} files are needed and {limit} allowed; raise it (ulimit -n {needed}), or run with CAP_PERFMON, which needs one a CPU"

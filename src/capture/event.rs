@@ -100,6 +100,19 @@ pub struct Event {
     pub user: bool,
     /// Whether the kernel is sampled.
     pub kernel: bool,
+    /// What our BPF programs tell beside it, or instead of it.
+    pub probe: Option<Probe>,
+}
+
+/// Events that the kernel does not count by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// The time of threads away from a CPU.
+    OffCpu,
+    /// The time of threads away from a CPU while they waited for a lock: in futex(2), or for one of the kernel's that sleep.
+    Lock,
+    /// All time of threads: away from a CPU as told by our programs, on a CPU by its clock, which the event itself is.
+    Wall,
 }
 
 /// What is wrong with an event.
@@ -153,6 +166,12 @@ impl Event {
         (self.kind, self.config) == (abi::PERF_TYPE_HARDWARE, u64::from(abi::PERF_COUNT_HW_CPU_CYCLES))
     }
 
+    /// Whether the kernel counts it, beside what programs of ours tell.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        matches!(self.probe, None | Some(Probe::Wall))
+    }
+
     /// Whether it is a timer, whose period the kernel never varies.
     #[must_use]
     pub fn is_clock(&self) -> bool {
@@ -182,8 +201,24 @@ impl Preset {
             rate: self.rate,
             user: true,
             kernel: true,
+            probe: None,
         }
     }
+}
+
+/// Their names.
+const PROBES: [&str; 3] = ["off-cpu", "lock", "wall"];
+
+/// The events that our programs tell: what follows here is a clock, of which some only take its name and rate.
+fn probe(name: &str) -> Option<Event> {
+    let (probe, value) = match name {
+        "off-cpu" | "offcpu-time" => (Probe::OffCpu, "off_cpu"),
+        "lock" => (Probe::Lock, "lock_wait"),
+        "wall" | "wall-clock" => (Probe::Wall, "wall"),
+        _ => return None,
+    };
+    let clock = preset(FALLBACK)?.event(name);
+    Some(Event { value_name: value.into(), probe: Some(probe), ..clock })
 }
 
 /// Reads a list as of `-e`: names with commas between them, each with modifiers behind a colon.
@@ -196,15 +231,20 @@ pub fn parse_list(list: &str) -> Result<Vec<Event>, EventError> {
 
 fn parse(spelling: &str) -> Result<Event, EventError> {
     let (name, modifiers) = match spelling.rsplit_once(':') {
-        Some((name, modifiers)) if preset(name).is_some() || name.contains(':') => (name, modifiers),
+        Some((name, modifiers)) if known(name).is_some() || name.contains(':') => (name, modifiers),
         _ => (spelling, ""),
     };
-    let event = match (preset(name), name.split_once(':')) {
-        (Some(preset), _) => preset.event(spelling),
+    let event = match (known(name), name.split_once(':')) {
+        (Some(event), _) => Event { name: spelling.into(), ..event },
         (None, Some((system, tracepoint))) => self::tracepoint(spelling, system, tracepoint)?,
         (None, None) => return Err(EventError::Unknown { name: name.into(), near: near(name) }),
     };
     modified(event, modifiers)
+}
+
+/// An event that has a name of its own.
+fn known(name: &str) -> Option<Event> {
+    preset(name).map(|preset| preset.event(name)).or_else(|| probe(name))
 }
 
 fn preset(name: &str) -> Option<&'static Preset> {
@@ -245,11 +285,12 @@ fn tracepoint(spelling: &str, system: &str, name: &str) -> Result<Event, EventEr
         rate: EACH,
         user: true,
         kernel: true,
+        probe: None,
     })
 }
 
 fn near(name: &str) -> Vec<String> {
-    nearest_of(name, PRESETS.iter().flat_map(|preset| preset.names).map(|known| (*known).to_owned()))
+    nearest_of(name, PRESETS.iter().flat_map(|preset| preset.names).chain(&PROBES).map(|known| (*known).to_owned()))
 }
 
 fn near_tracepoints(folder: &std::path::Path, system: &str, name: &str) -> Vec<String> {

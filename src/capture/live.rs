@@ -13,11 +13,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustc_hash::FxHashSet;
 
 use super::attr::{CallGraph, Features, MAX_STACK_BYTES};
 use super::error::CaptureError;
 use super::event::Event;
-use super::target::{Scope, Target};
+use super::off_cpu::{LeftOut, OffCpu};
+use super::target::{self, Scope, Target};
 use crate::health::{Count, Health};
 use crate::ids::{Tid, Timestamp};
 use crate::record::{Decoder, EventIndex, Flow, Merge, Record, RecordRing};
@@ -45,6 +47,10 @@ pub struct Settings {
     /// announces one in the records of all listeners, and some versions of perf die of that: so not for long. Without it, files
     /// are told apart by their inodes, which are not given to others while we hold them open.
     pub build_ids: bool,
+    /// Times away from a CPU that are shorter are left out.
+    pub shortest_off_cpu: Duration,
+    /// Whether it is told who woke threads.
+    pub wakers: bool,
     /// Vary the period of clocks from CPU to CPU and from one opening to the next, so that no program that does something at
     /// regular intervals runs in step with its samples.
     pub jitter: bool,
@@ -107,6 +113,8 @@ pub struct Live {
     merge: Merge,
     decoder: Decoder,
     scope: Scope,
+    /// The programs that tell of times away from CPUs, if that was asked for.
+    off_cpu: Option<OffCpu>,
     /// How often is sampled, in proportion to what was asked for.
     scale: f64,
     /// The ids of events that were closed lately: their last records may still be in the rings.
@@ -133,7 +141,11 @@ impl Live {
     /// As [`Live::open`]; those that run go on as they are.
     pub fn set_scale(&mut self, scale: f64) -> Result<(), CaptureError> {
         let before = std::mem::replace(&mut self.scale, scale);
-        self.reopen().inspect_err(|_| self.scale = before)
+        self.reopen().inspect_err(|_| self.scale = before)?;
+        if let Some(off_cpu) = &mut self.off_cpu {
+            off_cpu.set_scale(scale);
+        }
+        Ok(())
     }
 
     /// How often is sampled, in proportion to what was asked for.
@@ -331,7 +343,8 @@ impl Live {
     ) {
         let (decoder, scope) = (&self.decoder, &mut self.scope);
         self.merge.drain(&mut self.rings, until, |bytes| {
-            if Decoder::sample_task(bytes).is_some_and(|(pid, tid)| !scope.wants_sample(pid, tid)) {
+            let unwanted = Decoder::sample_task(bytes).is_some_and(|(pid, tid)| !scope.wants_sample(pid, tid));
+            if unwanted && !decoder.is_of_another(bytes) {
                 health.add(Count::SamplesSkipped, 1);
                 return Flow::Continue;
             }
@@ -349,6 +362,27 @@ impl Live {
             }
         });
         health.add(Count::RecordsUnordered, self.merge.take_unordered());
+    }
+
+    /// What the lot left out of the target's threads since the last census; nothing if it was not asked when threads are away. Of
+    /// those that are, the ends are told from now on.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn census(&mut self) -> io::Result<Vec<LeftOut>> {
+        let Some(off_cpu) = &mut self.off_cpu else { return Ok(Vec::new()) };
+        let mut left_out = off_cpu.census()?;
+        let members = self.cgroup_threads();
+        left_out.retain(|task| {
+            self.scope.wants_sample(task.pid, task.tid) && members.as_ref().is_none_or(|tids| tids.contains(&task.tid))
+        });
+        Ok(left_out)
+    }
+
+    /// The threads of the target's cgroups and of those below, if it has some.
+    fn cgroup_threads(&self) -> Option<FxHashSet<Tid>> {
+        let Target::Cgroups(names) = &self.settings.target else { return None };
+        Some(names.iter().flat_map(|name| target::threads_of_cgroup(name)).collect())
     }
 
     /// How full the fullest ring was at the last drain, from 0 to 1.
@@ -385,6 +419,8 @@ fn wants(scope: &Scope, record: &Record<'_>) -> bool {
         Record::Map(map) => scope.wants_process(map.pid),
         Record::Comm { pid, .. } => scope.wants_process(*pid),
         Record::Fork(task) | Record::Exit(task) => scope.wants_process(task.pid),
-        Record::Sample(_) | Record::Lost { .. } | Record::Throttle { .. } | Record::Other(_) => true,
+        Record::Sample(_) | Record::Finish(_) | Record::Lost { .. } | Record::Throttle { .. } | Record::Other(_) => {
+            true
+        }
     }
 }

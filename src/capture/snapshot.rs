@@ -211,6 +211,7 @@ impl ThreadStack {
             }),
             stack: user.map_or(&[], |user| &user.stack),
             stack_full: false,
+            begin: None,
         }
     }
 }
@@ -368,7 +369,7 @@ impl ThreadStack {
 impl UserStack {
     fn copy(tid: Tid, registers: &ptrace::UserRegisters, bytes: u64) -> UserStack {
         let mut stack = vec![0; usize::try_from(bytes).unwrap_or(0)];
-        let copied = ptrace::read_memory(tid, registers.sp, &mut stack);
+        let copied = sys::read_memory(tid, registers.sp, &mut stack);
         stack.truncate(copied);
         UserStack {
             compat: registers.compat,
@@ -391,7 +392,7 @@ fn follow_links(tid: Tid, registers: &ptrace::UserRegisters, stack: &[u8]) -> Ve
         let copied = usize::try_from(fp.wrapping_sub(registers.sp.0)).ok();
         match copied.and_then(|at| stack.get(at..)?.first_chunk::<16>()) {
             Some(copied) => link = *copied,
-            None if ptrace::read_memory(tid, Address(fp), &mut link) == link.len() => {}
+            None if sys::read_memory(tid, Address(fp), &mut link) == link.len() => {}
             None => break,
         }
         let [next, caller] = [0, 8].map(|at| link[at..].first_chunk().map_or(0, |word| u64::from_ne_bytes(*word)));

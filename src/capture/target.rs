@@ -190,16 +190,19 @@ pub fn parse_cpus(list: &str) -> Option<BTreeSet<u32>> {
     Some(cpus)
 }
 
+fn cgroup_folder(name: &Path) -> io::Result<PathBuf> {
+    if name.is_absolute() && name.starts_with("/sys") {
+        return Ok(name.to_owned());
+    }
+    Ok(cgroup_root()?.join(name.strip_prefix("/").unwrap_or(name)))
+}
+
 /// Opens a cgroup's folder: a path, or a name below the hierarchy that perf events belong to.
 ///
 /// # Errors
 /// If there is no such folder.
 pub(super) fn open_cgroup(name: &Path) -> io::Result<File> {
-    let folder = if name.is_absolute() && name.starts_with("/sys") {
-        name.to_owned()
-    } else {
-        cgroup_root()?.join(name.strip_prefix("/").unwrap_or(name))
-    };
+    let folder = cgroup_folder(name)?;
     let file =
         File::open(&folder).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))?;
     if file.metadata()?.is_dir() {
@@ -207,6 +210,20 @@ pub(super) fn open_cgroup(name: &Path) -> io::Result<File> {
     } else {
         Err(io::Error::other(format!("{} is not a cgroup", folder.display())))
     }
+}
+
+/// The threads of a cgroup and of those below it, as they are now.
+pub(super) fn threads_of_cgroup(name: &Path) -> Vec<Tid> {
+    let Ok(folder) = cgroup_folder(name) else { return Vec::new() };
+    let (mut folders, mut threads) = (vec![folder], Vec::new());
+    while let Some(folder) = folders.pop() {
+        let list = ["cgroup.threads", "tasks"].iter().find_map(|file| fs::read_to_string(folder.join(file)).ok());
+        threads.extend(list.unwrap_or_default().lines().filter_map(|tid| tid.parse().ok().map(Tid)));
+        let below = fs::read_dir(&folder).into_iter().flatten().flatten();
+        folders
+            .extend(below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+    }
+    threads
 }
 
 /// Version 1 has a hierarchy of its own for perf events, version 2 has one for everything.

@@ -39,11 +39,11 @@ const CAPABILITIES: [(Capability, &str); 9] = [
     ),
     (Capability::CAP_SYS_NICE, "rings emptied in time on a busy host"),
     (Capability::CAP_SYS_ADMIN, "in place of CAP_PERFMON, CAP_SYSLOG and CAP_CHECKPOINT_RESTORE"),
-    (Capability::CAP_BPF, "nothing yet"),
+    (Capability::CAP_BPF, "times away from CPUs (off-cpu, wall, lock), with CAP_PERFMON"),
 ];
 
 /// Everything that rprof makes use of, in one command: each `setcap` replaces what the one before gave.
-const SETCAP: &str = "sudo setcap cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_checkpoint_restore,cap_syslog,cap_sys_nice,cap_ipc_lock+ep";
+const SETCAP: &str = "sudo setcap cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_checkpoint_restore,cap_syslog,cap_sys_nice,cap_ipc_lock,cap_bpf+ep";
 
 /// Everything that the answers follow from.
 #[derive(Clone, Debug, Default)]
@@ -199,13 +199,14 @@ impl Answer {
     }
 }
 
-fn answers(host: &Host) -> [Answer; 6] {
+fn answers(host: &Host) -> [Answer; 7] {
     [
         own_commands(host),
         any_process(host),
         whole_system(host),
         kernel_stacks(host),
         tracepoints(host),
+        times_away(host),
         kernel_functions(host),
     ]
 }
@@ -263,6 +264,18 @@ fn tracepoints(host: &Host) -> Answer {
         }
         Tracefs::Readable => Answer::by_level(what, host, -1),
     }
+}
+
+fn times_away(host: &Host) -> Answer {
+    let what = "times away from CPUs";
+    if !host.kernel_types {
+        return Answer::no(what, "this kernel does not tell its types (CONFIG_DEBUG_INFO_BTF)", &[]);
+    }
+    let may_load = host.has(Capability::CAP_BPF) || host.has(Capability::CAP_SYS_ADMIN);
+    if may_load && host.may_observe() {
+        return Answer::yes(what, "by capability");
+    }
+    Answer::no(what, "needs CAP_BPF and CAP_PERFMON, to load BPF programs", &[])
 }
 
 fn kernel_functions(host: &Host) -> Answer {
@@ -419,34 +432,41 @@ mod tests {
         }
     }
 
-    fn works(host: &Host) -> [bool; 6] {
+    fn works(host: &Host) -> [bool; 7] {
         answers(host).map(|answer| answer.works)
     }
 
     #[test]
     fn a_plain_user_records_own_commands_alone() {
-        assert_eq!(works(&debian()), [true, false, false, false, false, false]);
-        assert!(report(&debian()).contains("cap_ipc_lock+ep /usr/bin/rprof\n"));
+        assert_eq!(works(&debian()), [true, false, false, false, false, false, false]);
+        assert!(report(&debian()).contains("cap_ipc_lock,cap_bpf+ep /usr/bin/rprof\n"));
     }
 
     #[test]
     fn levels_of_distributions_refuse_even_that() {
         let host = Host { paranoid: Some(3), ..debian() };
-        assert_eq!(works(&host), [false; 6]);
+        assert_eq!(works(&host), [false; 7]);
         assert!(own_commands(&host).mend.contains(&"sudo sysctl kernel.perf_event_paranoid=2".to_owned()));
     }
 
     #[test]
     fn the_level_alone_opens_the_system_but_not_other_users_programs() {
         let host = Host { paranoid: Some(-1), tracefs: Tracefs::Readable, kernel_names: true, ..debian() };
-        assert_eq!(works(&host), [true, false, true, true, true, true]);
+        assert_eq!(works(&host), [true, false, true, true, true, false, true]);
     }
 
     #[test]
     fn capabilities_open_everything() {
-        let capabilities = vec![Capability::CAP_PERFMON, Capability::CAP_SYS_PTRACE];
-        let host = Host { capabilities, tracefs: Tracefs::Readable, kernel_names: true, paranoid: Some(4), ..debian() };
-        assert_eq!(works(&host), [true; 6]);
+        let capabilities = vec![Capability::CAP_PERFMON, Capability::CAP_SYS_PTRACE, Capability::CAP_BPF];
+        let host = Host {
+            capabilities,
+            kernel_types: true,
+            tracefs: Tracefs::Readable,
+            kernel_names: true,
+            paranoid: Some(4),
+            ..debian()
+        };
+        assert_eq!(works(&host), [true; 7]);
         assert!(!report(&host).contains("setcap"));
     }
 

@@ -68,6 +68,12 @@ pub fn run(args: &RecordArgs, line: &str) -> anyhow::Result<i32> {
     };
     writable(&path)?;
     let recording = recording(&args.what, &Defaults::ONCE, timing, format, None, line, &screen)?;
+    let events = &recording.settings.events;
+    if path == Path::new("-") && events.len() > 1 && events.iter().any(|event| event.probe.is_some()) {
+        return Err(usage(
+            "each kind goes to a file of its own, and -o - names one: ask for one kind, as with -e off-cpu, or name a file",
+        ));
+    }
     Ok(session::record(recording, &Output::File(path), &screen)?)
 }
 

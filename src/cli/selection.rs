@@ -13,6 +13,9 @@ use crate::ids::{Pid, Tid};
 use crate::session::Screen;
 use crate::sys::child::Child;
 
+/// What stands in the place of a list of CPUs where none was given.
+const ON_CPU: &str = "on-cpu";
+
 /// Whom to record, and which events.
 #[derive(Args, Debug)]
 pub struct WhatArgs {
@@ -25,9 +28,27 @@ pub struct WhatArgs {
     /// Record everything on this machine
     #[arg(short, long)]
     all_cpus: bool,
-    /// Record only on these CPUs (0,2-4)
-    #[arg(short = 'C', long, value_name = "CPUS")]
+    /// Record only on these CPUs (0,2-4). Without a list: record time on CPUs, beside other kinds
+    #[arg(short = 'C', long, value_name = "CPUS", num_args = 0..=1, default_missing_value = ON_CPU)]
     cpu: Option<String>,
+    /// Record also the time that threads spend away from a CPU: blocked, or waiting for one (label state)
+    #[arg(long)]
+    off_cpu: bool,
+    /// Record all time of threads, on a CPU and away from it, as one profile (label state)
+    #[arg(long)]
+    wall: bool,
+    /// Record the time that threads wait for locks: mutexes and conditions of programs (futex), and locks of the kernel
+    #[arg(long)]
+    lock: bool,
+    /// Record page faults: where memory grows
+    #[arg(long)]
+    page_faults: bool,
+    /// Leave out times away from a CPU that are shorter: 1ms, 20us; a number alone is of milliseconds
+    #[arg(long, value_name = "TIME", value_parser = threshold)]
+    off_cpu_thresh: Option<std::time::Duration>,
+    /// Tell which thread woke each that was blocked (label waker)
+    #[arg(long)]
+    wakers: bool,
     /// Record the tasks of these cgroups, each a path below the cgroup mount
     #[arg(short = 'G', long, value_name = "NAME,…", value_delimiter = ',')]
     cgroup: Vec<PathBuf>,
@@ -116,7 +137,7 @@ impl WhatArgs {
         screen: &Screen,
     ) -> anyhow::Result<(Settings, Option<Child>)> {
         let events = events(self, defaults)?;
-        let cpus = self.cpu.as_deref().map(|list| {
+        let cpus = self.cpu.as_deref().filter(|list| *list != ON_CPU).map(|list| {
             capture::parse_cpus(list).ok_or_else(|| usage(format!("'{list}' is no list of CPUs; write 0,2-4")))
         });
         let cpus = cpus.transpose()?;
@@ -134,6 +155,8 @@ impl WhatArgs {
             ring_bytes: self.mmap_pages.map(|RingSize(bytes)| bytes),
             enable_on_exec,
             build_ids: defaults.build_ids,
+            shortest_off_cpu: self.off_cpu_thresh.unwrap_or_default(),
+            wakers: self.wakers,
             jitter: defaults.lasting,
         };
         Ok((settings, child))
@@ -142,9 +165,14 @@ impl WhatArgs {
 
 fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
     let mut events = Vec::new();
-    let named = if args.event.is_empty() { &[defaults.event.to_owned()] } else { args.event.as_slice() };
+    let named = args.event.iter().cloned().chain(kinds(args, defaults).map(str::to_owned));
     for list in named {
-        events.extend(capture::parse_list(list).map_err(event_error)?);
+        events.extend(capture::parse_list(&list).map_err(event_error)?);
+    }
+    if (args.wakers || args.off_cpu_thresh.is_some()) && !events.iter().any(|event| event.probe.is_some()) {
+        return Err(usage(
+            "--wakers and --off-cpu-thresh tell of times away from a CPU: add --off-cpu, --lock or --wall",
+        ));
     }
     let asked = match (args.freq, args.count) {
         (Some(Frequency(hertz)), _) => Some(Rate::Frequency(hertz)),
@@ -159,6 +187,25 @@ fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
         }
     }
     if events.is_empty() { Err(usage("no event was named")) } else { Ok(events) }
+}
+
+/// The events of the kinds that were asked for; time on CPUs if none was, and beside time away from them, as with perf.
+fn kinds(args: &WhatArgs, defaults: &Defaults) -> impl Iterator<Item = &'static str> + use<> {
+    let others =
+        [(args.off_cpu, "off-cpu"), (args.lock, "lock"), (args.wall, "wall"), (args.page_faults, "page-faults")];
+    let asked = args.cpu.as_deref() == Some(ON_CPU) || args.off_cpu;
+    let on_cpu = args.event.is_empty() && (asked || !others.iter().any(|(asked, _)| *asked));
+    [(on_cpu, defaults.event)].into_iter().chain(others).filter(|(asked, _)| *asked).map(|(_, event)| event)
+}
+
+/// A time, in milliseconds where no unit stands with it, as with perf.
+fn threshold(text: &str) -> Result<std::time::Duration, String> {
+    match text.parse::<f64>() {
+        Ok(milliseconds) => {
+            std::time::Duration::try_from_secs_f64(milliseconds / 1e3).map_err(|error| error.to_string())
+        }
+        Err(_) => text.parse::<super::values::Span>().map(|span| span.0),
+    }
 }
 
 /// A name that means nothing is the user's slip; a tracepoint that may not be read is not.

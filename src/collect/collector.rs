@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::loader::{Loaded, Loader};
+use super::off_cpu::{Charge, Intervals, Open};
 use super::stack::{Frame, Marker, StackId, StackTree};
-use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, Window};
-use crate::capture::{CallGraph, Event, Rate};
+use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, WakerIndex, Window};
+use crate::capture::{CallGraph, Event, Probe, Rate};
 use crate::health::{Count, Health};
 use crate::ids::{Address, ImageId, KernelAddress, Pid, Tid, Timestamp, Unit};
 use crate::process::{Process, ProcessInfo, ProcessKey, Processes};
-use crate::record::{Flow, Record, Sample};
+use crate::record::{Begin, Finish, Flow, KernelTid, Record, Sample, State};
 use crate::sys::perf_event::abi;
 use crate::unwind::{Cfi, End, StackCopy, Unwinder, UserFrame, Why};
 
@@ -55,6 +56,12 @@ pub struct Collector {
     /// Whether the time of each sample is kept.
     times: bool,
     follows_processes: bool,
+    /// What beside samples each event takes.
+    probes: Vec<Option<Probe>>,
+    intervals: Intervals,
+    /// Since when this window counts.
+    began: Timestamp,
+    wakers: bool,
 }
 
 /// What was dropped of an event since the beginning, and how much of it earlier windows told.
@@ -85,6 +92,8 @@ struct Counts {
     processes: Vec<ProcessInfo>,
     process_index: FxHashMap<ProcessKey, ProcessIndex>,
     thread_index: FxHashMap<(ProcessKey, Tid), ThreadIndex>,
+    wakers: Vec<Arc<str>>,
+    waker_index: FxHashMap<Arc<str>, WakerIndex>,
 }
 
 /// One stack while it is put together; kept, so that no sample has to allocate.
@@ -97,9 +106,9 @@ struct Chain {
 }
 
 impl Collector {
-    /// A collector of so many events whose stacks are found like this, and its loader.
+    /// A collector of these events whose stacks are found like this, and its loader.
     #[must_use]
-    pub fn new(events: usize, graph: CallGraph) -> Collector {
+    pub fn new(events: &[Event], graph: CallGraph) -> Collector {
         Collector {
             processes: Processes::new(),
             unwinder: Unwinder::new(),
@@ -113,15 +122,46 @@ impl Collector {
             waiting: None,
             patient: true,
             patience: PATIENCE,
-            losses: vec![Losses::default(); events],
+            losses: vec![Losses::default(); events.len()],
             times: false,
             follows_processes: true,
+            probes: events.iter().map(|event| event.probe).collect(),
+            intervals: Intervals::default(),
+            began: Timestamp::default(),
+            wakers: false,
         }
     }
 
     /// Keeps the time of each sample, so that none are added up.
     pub fn keep_times(&mut self) {
         self.times = true;
+    }
+
+    /// Tells of times away from a CPU only if they are at least so long, and by whom threads were woken if that is asked for.
+    pub fn choose_intervals(&mut self, shortest: Duration, wakers: bool) {
+        self.intervals.shortest = u64::try_from(shortest.as_nanos()).unwrap_or(u64::MAX);
+        self.wakers = wakers;
+    }
+
+    /// Counts from a point in time on: what was away then is charged from there.
+    pub fn begin(&mut self, at: Timestamp) {
+        self.began = at;
+    }
+
+    /// A census found every interval that was open at an instant.
+    pub fn counted_at(&mut self, instant: Timestamp) {
+        self.intervals.counted_at(instant);
+    }
+
+    /// A thread was away for so many nanoseconds more than is told of it by samples.
+    pub fn leave_out(&mut self, task: KernelTid, nanoseconds: i64) {
+        self.intervals.leave_out(task, nanoseconds);
+    }
+
+    /// Whether some threads' time away from CPUs is known by lot only, since the last census.
+    #[must_use]
+    pub fn is_thinned(&self) -> bool {
+        self.intervals.is_thinned()
     }
 
     /// Lets samples wait so long for the images of their process, where they do not come from a ring that fills meanwhile.
@@ -222,7 +262,10 @@ impl Collector {
                     loss.recorded.throttled += 1;
                 }
             }
-            Record::Map(_) | Record::Comm { .. } | Record::Fork(_) | Record::Exit(_) | Record::Other(_) => {}
+            Record::Finish(finish) => self.finish(finish),
+            // On the host, where alone a thread that has ended may leave an interval behind, its number is the kernel's.
+            Record::Exit(task) => self.intervals.forget(KernelTid(task.tid.0 as u64)),
+            Record::Map(_) | Record::Comm { .. } | Record::Fork(_) | Record::Other(_) => {}
         }
         self.processes.follow(record);
         self.send_requests();
@@ -233,9 +276,21 @@ impl Collector {
     /// what inherited events of a task's children lost, and records may be lost themselves: the larger number is true.
     #[must_use]
     pub fn seal(&mut self, span: Span, events: &[Event], lost: Option<&[u64]>, health: Health) -> Window {
+        let end = span.began.after(span.duration);
+        let charges = self.intervals.charge_until(end);
+        charges.iter().for_each(|charge| self.charge(charge));
+        let mut health = health;
+        self.count_all_away(&mut health);
         let events = events.iter().enumerate().map(|(at, event)| event_info(event, self.losses[at].seal(lost, at)));
         let events = events.collect();
+        let mut comments = span.comments;
+        comments.extend(shares_comment(self.intervals.take_shares()));
         let counts = std::mem::take(&mut self.counts);
+        self.began = end;
+        // Who is still away takes its stack into the next window.
+        for open in self.intervals.values_mut() {
+            (open.thread, open.stack) = self.counts.adopt(&counts, open.thread, open.stack);
+        }
         let frames = counts.stacks.distinct_frames().iter();
         let images = frames.filter_map(|frame| self.processes.images().info(frame.image()?));
         Window {
@@ -248,8 +303,9 @@ impl Collector {
             stacks: counts.stacks,
             threads: counts.threads,
             processes: counts.processes,
+            wakers: counts.wakers,
             main_process: span.main_process,
-            comments: span.comments,
+            comments,
             health,
         }
     }
@@ -335,14 +391,82 @@ impl Collector {
             self.loader.open_perf_map(process);
         }
         let stack = self.chain.push(&mut self.counts.stacks, index, marker);
-        let time = if self.times { sample.time } else { Timestamp::default() };
-        let tally = self.counts.samples.entry(SampleKey { event: sample.event.0, thread, stack, time }).or_default();
-        tally.samples += 1;
-        tally.weight += sample.period;
-        self.weight += if sample.event.0 == 0 { sample.period } else { 0 };
+        match &sample.begin {
+            Some(begin) => self.begin_interval(begin, thread, stack, health),
+            None => {
+                let event = sample.event.0;
+                let wall = self.probes.get(event as usize) == Some(&Some(Probe::Wall));
+                let key = SampleKey {
+                    event,
+                    thread,
+                    stack,
+                    time: self.kept(sample.time),
+                    state: wall.then_some(State::Running),
+                    waker: None,
+                };
+                self.counts.add(key, Tally { samples: 1, weight: sample.period });
+                self.weight += if event == 0 { sample.period } else { 0 };
+            }
+        }
         health.add(Count::Samples, 1);
         self.send_requests();
         Flow::Continue
+    }
+
+    /// The time by which a sample is told from others.
+    fn kept(&self, time: Timestamp) -> Timestamp {
+        if self.times { time } else { Timestamp::default() }
+    }
+
+    fn begin_interval(&mut self, begin: &Begin, thread: ThreadIndex, stack: StackId, health: &mut Health) {
+        let open = Open {
+            thread,
+            stack,
+            out: begin.out,
+            charged: begin.out.max(self.began),
+            state: begin.state,
+            lock: begin.lock,
+            stride: begin.stride.into(),
+        };
+        let missed = self.intervals.begin(begin.task, open);
+        health.add(Count::IntervalsMissed, missed as u64);
+    }
+
+    /// An end without a beginning is of a thread that nobody asked for, or the ring had no room for its beginning and counted that.
+    fn finish(&mut self, finish: &Finish) {
+        let charges = self.intervals.finish(finish).unwrap_or_default();
+        charges.iter().for_each(|charge| self.charge(charge));
+    }
+
+    /// Takes a part of an interval into what is known of its thread.
+    fn charge(&mut self, charge: &Charge) {
+        let waker = charge.waker.as_deref().filter(|_| self.wakers).map(|name| self.counts.waker(name));
+        let time = self.kept(charge.from);
+        let (thread, stack, state) = (charge.thread, charge.stack, Some(charge.state));
+        let key = SampleKey { event: 0, thread, stack, time, state, waker };
+        self.intervals.away(charge.task).add(key, charge);
+    }
+
+    /// Counts time away for every event that tells of it.
+    fn count_away(&mut self, key: SampleKey, lock: bool, tally: Tally) {
+        let tells = |probe: &Option<Probe>| match probe {
+            None => false,
+            Some(Probe::Lock) => lock,
+            Some(Probe::OffCpu | Probe::Wall) => true,
+        };
+        for (event, _) in (0..).zip(&self.probes).filter(|(_, probe)| tells(probe)) {
+            self.counts.add(SampleKey { event, ..key }, tally);
+        }
+    }
+
+    /// Counts what is known of all threads.
+    fn count_all_away(&mut self, health: &mut Health) {
+        for away in self.intervals.take_away() {
+            match away.tallies() {
+                Ok(tallies) => tallies.for_each(|(key, lock, tally)| self.count_away(key, lock, tally)),
+                Err(nanoseconds) => health.add(Count::OffCpuUnplaced, nanoseconds),
+            }
+        }
     }
 }
 
@@ -361,6 +485,53 @@ pub struct Span {
 }
 
 impl Counts {
+    fn add(&mut self, key: SampleKey, more: Tally) {
+        self.samples.entry(key).or_default().add(more);
+    }
+
+    fn waker(&mut self, name: &str) -> WakerIndex {
+        if let Some(&index) = self.waker_index.get(name) {
+            return index;
+        }
+        let (name, index): (Arc<str>, _) = (name.into(), WakerIndex(self.wakers.len() as u32));
+        self.wakers.push(name.clone());
+        self.waker_index.insert(name, index);
+        index
+    }
+
+    /// A thread and a stack of the window before.
+    fn adopt(&mut self, before: &Counts, thread: ThreadIndex, stack: StackId) -> (ThreadIndex, StackId) {
+        let Some(row) = before.threads.get(thread.0 as usize) else { return (thread, StackTree::EMPTY) };
+        let Some(info) = before.processes.get(row.process.0 as usize) else { return (thread, StackTree::EMPTY) };
+        let process = self.process(info);
+        let key = (info.key, row.tid);
+        let thread = match self.thread_index.get(&key) {
+            Some(&known) if self.threads[known.0 as usize].comm == row.comm => known,
+            _ => self.add_thread(key, Thread { process, ..row.clone() }),
+        };
+        let frames: Vec<Frame> = before.stacks.frames(stack).collect();
+        let frames = frames.into_iter().rev().map(|frame| match frame {
+            Frame::Anonymous(_, address) => Frame::Anonymous(process, address),
+            other => other,
+        });
+        (thread, frames.fold(StackTree::EMPTY, |caller, frame| self.stacks.push(caller, frame)))
+    }
+
+    fn process(&mut self, info: &ProcessInfo) -> ProcessIndex {
+        let processes = &mut self.processes;
+        *self.process_index.entry(info.key).or_insert_with(|| {
+            processes.push(info.clone());
+            ProcessIndex(processes.len() as u32 - 1)
+        })
+    }
+
+    fn add_thread(&mut self, key: (ProcessKey, Tid), thread: Thread) -> ThreadIndex {
+        let index = ThreadIndex(self.threads.len() as u32);
+        self.threads.push(thread);
+        self.thread_index.insert(key, index);
+        index
+    }
+
     /// The row of a thread. One that takes another name, by itself or by exec, gets another row.
     fn thread(&mut self, process: &mut Process, tid: Tid) -> ThreadIndex {
         let comm = process.thread_name(tid);
@@ -370,15 +541,9 @@ impl Counts {
         {
             return index;
         }
-        let (processes, info) = (&mut self.processes, process.info());
-        let owner = *self.process_index.entry(process.key()).or_insert_with(|| {
-            processes.push(info.clone());
-            ProcessIndex(processes.len() as u32 - 1)
-        });
-        let index = ThreadIndex(self.threads.len() as u32);
-        self.threads.push(Thread { process: owner, pid: info.pid, tid, comm });
-        self.thread_index.insert(key, index);
-        index
+        let info = process.info();
+        let owner = self.process(info);
+        self.add_thread(key, Thread { process: owner, pid: info.pid, tid, comm })
     }
 }
 
@@ -492,6 +657,12 @@ fn stack_pointer(registers: &Registers) -> Address {
     Address(registers.sp)
 }
 
+/// What part of the departures from CPUs the stacks stand for, if it is not all.
+fn shares_comment((departures, taken): (u64, u64)) -> Option<String> {
+    let part = || format!("off-CPU stacks: {taken} of {departures} departures, by lot; values stand for all");
+    (departures > taken).then(part)
+}
+
 fn event_info(event: &Event, loss: Loss) -> EventInfo {
     let (frequency, period) = match event.rate {
         Rate::Frequency(hertz) => {
@@ -506,5 +677,6 @@ fn event_info(event: &Event, loss: Loss) -> EventInfo {
         period,
         frequency,
         loss,
+        apart: event.probe.is_some(),
     }
 }

@@ -2,11 +2,12 @@
 
 mod collector;
 mod loader;
+mod off_cpu;
 mod stack;
 mod window;
 
 pub use collector::{Collector, Pressure, Span};
 pub use stack::{Frame, Marker, PrefixTree, StackId, StackTree};
-pub use window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, Window};
+pub use window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, WakerIndex, Window};
 
 pub use crate::ids::Unit;

@@ -10,6 +10,7 @@ use super::stack::{StackId, StackTree};
 use crate::health::Health;
 use crate::ids::{ImageId, Pid, Tid, Timestamp, Unit};
 use crate::process::{ImageInfo, ProcessInfo};
+use crate::record::State;
 
 /// An index into [`Window::processes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +44,8 @@ pub struct EventInfo {
     pub frequency: u64,
     /// What was lost of it.
     pub loss: Loss,
+    /// Whether it is of a kind of its own, told in a profile of its own: not a count of events, but of times.
+    pub apart: bool,
 }
 
 /// A thread that was sampled.
@@ -58,6 +61,10 @@ pub struct Thread {
     pub comm: Arc<str>,
 }
 
+/// An index into [`Window::wakers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WakerIndex(pub u32);
+
 /// What samples are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SampleKey {
@@ -69,6 +76,10 @@ pub struct SampleKey {
     pub stack: StackId,
     /// When, where each sample's time is kept; 0 where samples are added up.
     pub time: Timestamp,
+    /// What the thread did, where times away from CPUs are told.
+    pub state: Option<State>,
+    /// Who woke it, where that was asked for and is known.
+    pub waker: Option<WakerIndex>,
 }
 
 /// How often and how much.
@@ -78,6 +89,14 @@ pub struct Tally {
     pub samples: u64,
     /// Sum of the samples' periods, in the event's [`Unit`].
     pub weight: u64,
+}
+
+impl Tally {
+    /// Adds others to it.
+    pub(super) fn add(&mut self, more: Tally) {
+        self.samples += more.samples;
+        self.weight = self.weight.saturating_add(more.weight);
+    }
 }
 
 /// What was counted between two points in time.
@@ -98,6 +117,8 @@ pub struct Window {
     pub threads: Vec<Thread>,
     /// The processes that were sampled.
     pub processes: Vec<ProcessInfo>,
+    /// The names of threads that woke others.
+    pub wakers: Vec<Arc<str>>,
     /// The images of its frames.
     pub images: FxHashMap<ImageId, ImageInfo>,
     /// The process whose executable is the profile's first mapping: the command, or the first PID that was asked for.
@@ -134,6 +155,7 @@ impl Window {
             stacks,
             threads: self.threads.clone(),
             processes: self.processes.clone(),
+            wakers: self.wakers.clone(),
             images: self.images.clone(),
             comments: self.comments.clone(),
             health: self.health.clone(),

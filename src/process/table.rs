@@ -156,7 +156,11 @@ impl Processes {
             Record::Exit(task) => self.exit(*task),
             // Of no event that samples: what was lost are records of processes.
             Record::Lost { event: None, .. } => self.losses = self.losses.wrapping_add(1),
-            Record::Sample(_) | Record::Lost { .. } | Record::Throttle { .. } | Record::Other(_) => {}
+            Record::Sample(_)
+            | Record::Lost { .. }
+            | Record::Throttle { .. }
+            | Record::Finish(_)
+            | Record::Other(_) => {}
         }
     }
 

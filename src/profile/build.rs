@@ -23,6 +23,10 @@ pub const KERNEL: &str = "[kernel.kallsyms]";
 const BATCH: usize = 4096;
 /// The label of a sample's own time: nanoseconds since 1970, as google's perf_data_converter names it.
 pub const TIME_LABEL: &str = "timestamp_ns";
+/// The label of what a thread did: see [`crate::record::State`].
+const STATE_LABEL: &str = "state";
+/// The label of the thread that woke another.
+const WAKER_LABEL: &str = "waker";
 /// The mapping of code that lies in no file.
 const ANONYMOUS: &str = "[anon]";
 
@@ -109,6 +113,12 @@ fn name(window: &Window, namer: &mut dyn Namer, frame: Frame) -> Symbol {
     }
 }
 
+/// Whether a function of the kernel is part of how it runs a BPF program at a tracepoint.
+fn is_machinery(symbol: &Symbol) -> bool {
+    const NAMES: [&str; 5] = ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_", "bpf_get_"];
+    NAMES.iter().any(|prefix| symbol.function.starts_with(prefix))
+}
+
 /// A name that is no function's.
 fn plain(name: &str) -> Symbol {
     let name: Arc<str> = name.into();
@@ -141,6 +151,8 @@ struct Builder {
     functions: FxHashMap<Function, FunctionId>,
     locations: FxHashMap<Location, LocationId>,
     frames: FxHashMap<Frame, LocationId>,
+    /// Frames by which the kernel runs our programs: no stack begins with them.
+    machinery: FxHashSet<LocationId>,
 }
 
 impl Builder {
@@ -212,6 +224,9 @@ impl Builder {
         let locations = &mut self.profile.locations;
         let location = Location { mapping, address, lines, folded: false };
         let id = intern(locations, &mut self.locations, location, LocationId);
+        if matches!(frame, Frame::Kernel(_)) && symbols.first().is_some_and(is_machinery) {
+            self.machinery.insert(id);
+        }
         self.frames.insert(frame, id);
     }
 
@@ -260,9 +275,10 @@ impl Builder {
     /// Threads and stacks that turned out equal share a sample.
     fn add_samples(&mut self, window: &Window) {
         let mut keys: Vec<_> = window.samples.iter().collect();
-        keys.sort_unstable_by_key(|(key, _)| (key.stack, key.thread, key.event, key.time));
+        keys.sort_unstable_by_key(|(key, _)| (key.stack, key.thread, key.event, key.time, key.state, key.waker));
         let labels = self.thread_labels(window);
-        let time_key = self.profile.strings.intern(TIME_LABEL);
+        let [time_key, state_key, waker_key] =
+            [TIME_LABEL, STATE_LABEL, WAKER_LABEL].map(|key| self.profile.strings.intern(key));
         let time_unit = self.profile.strings.intern(unit_name(Unit::Nanoseconds));
         let mut stacks: FxHashMap<Vec<LocationId>, usize> = FxHashMap::default();
         let mut of_stack: FxHashMap<StackId, usize> = FxHashMap::default();
@@ -270,6 +286,7 @@ impl Builder {
         for (key, tally) in keys {
             let stack = *of_stack.entry(key.stack).or_insert_with(|| {
                 let locations = window.stacks.frames(key.stack).filter_map(|frame| self.frames.get(&frame).copied());
+                let locations = locations.skip_while(|location| self.machinery.contains(location));
                 let next = stacks.len();
                 *stacks.entry(locations.collect()).or_insert(next)
             });
@@ -277,6 +294,14 @@ impl Builder {
             if key.time.0 > 0 {
                 let value = LabelValue::Number(civil_time(window, key.time), time_unit);
                 labels.push(Label { key: time_key, value });
+            }
+            if let Some(state) = key.state {
+                let name = self.profile.strings.intern(state.name());
+                labels.push(Label { key: state_key, value: LabelValue::Text(name) });
+            }
+            if let Some(waker) = key.waker.and_then(|waker| window.wakers.get(waker.0 as usize)) {
+                let name = self.profile.strings.intern(waker);
+                labels.push(Label { key: waker_key, value: LabelValue::Text(name) });
             }
             let samples = &mut self.profile.samples;
             let columns = window.events.len() * 2;

@@ -2,9 +2,11 @@
 
 mod order;
 mod parse;
+mod probe;
 
 pub use order::{Flow, Merge, RecordRing};
 pub use parse::{Decoder, Layout, RecordError};
+pub use probe::{Begin, Finish, KernelTid, Part, State};
 
 use std::ffi::OsStr;
 
@@ -48,6 +50,8 @@ pub enum Record<'a> {
         /// The event, where it is known.
         event: Option<EventIndex>,
     },
+    /// A thread came back to a CPU; of this event's [`Begin`].
+    Finish(Finish),
     /// A kind of record that nobody asked for.
     Other(u32),
 }
@@ -77,6 +81,8 @@ pub struct Sample<'a> {
     pub stack: &'a [u8],
     /// Whether the copy filled the whole room for it, so that the stack may go on.
     pub stack_full: bool,
+    /// If it was taken because a thread left its CPU: what is known of that.
+    pub begin: Option<Begin>,
 }
 
 /// User registers of a sample (`PERF_SAMPLE_REGS_USER`).

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustc_hash::FxHashMap;
 
+use super::probe::{Begin, Finish, Part};
 use super::{EventIndex, Identity, MapRecord, Record, Sample, TaskRecord, UserRegisters, Words};
 use crate::ids::{Address, BuildId, Pid, Tid, Timestamp};
 use crate::sys::perf_event::abi;
@@ -33,6 +34,8 @@ pub struct Layout {
     pub sample_type: u64,
     /// `perf_event_attr.sample_regs_user`.
     pub registers: u64,
+    /// What its raw data holds, if a BPF program of ours writes it.
+    pub part: Option<Part>,
 }
 
 impl Layout {
@@ -91,6 +94,13 @@ impl Decoder {
         Some((Pid(i32::from_ne_bytes(pid.try_into().ok()?)), Tid(i32::from_ne_bytes(tid.try_into().ok()?))))
     }
 
+    /// Whether a record tells of another task than of the one that ran.
+    #[must_use]
+    pub fn is_of_another(&self, bytes: &[u8]) -> bool {
+        let of = word(bytes, HEADER).and_then(|id| self.ids.get(&id));
+        of.is_some_and(|(_, layout)| layout.part == Some(Part::Finish))
+    }
+
     /// Reads a record.
     ///
     /// # Errors
@@ -126,7 +136,14 @@ impl Decoder {
         let &(event, layout) = self.ids.get(&id).ok_or(RecordError::UnknownId { id })?;
         let misc = u32::from(bytes[4]) & abi::PERF_RECORD_MISC_CPUMODE_MASK;
         let user_mode = misc == abi::PERF_RECORD_MISC_USER;
-        fields.sample(event, layout, user_mode).map(Record::Sample).ok_or(short)
+        let sample = fields.sample(event, layout, user_mode);
+        match layout.part {
+            Some(Part::Finish) => sample.and_then(|(_, raw)| Finish::read(raw)).map(Record::Finish),
+            Some(Part::Begin) => sample
+                .and_then(|(sample, raw)| Some(Record::Sample(Sample { begin: Some(Begin::read(raw)?), ..sample }))),
+            None => sample.map(|(sample, _)| Record::Sample(sample)),
+        }
+        .ok_or(short)
     }
 }
 
@@ -176,8 +193,8 @@ impl<'a> Fields<'a> {
         OsStr::from_bytes(&rest[..end])
     }
 
-    /// Behind the id.
-    fn sample(&mut self, event: EventIndex, layout: Layout, user_mode: bool) -> Option<Sample<'a>> {
+    /// Behind the id. The raw data comes beside the sample.
+    fn sample(&mut self, event: EventIndex, layout: Layout, user_mode: bool) -> Option<(Sample<'a>, &'a [u8])> {
         let ip = self.u64()?;
         let (pid, tid) = (self.pid()?, self.tid()?);
         let time = Timestamp(self.u64()?);
@@ -188,14 +205,30 @@ impl<'a> Fields<'a> {
         }
         let period = if layout.has(abi::PERF_SAMPLE_PERIOD) { self.u64()? } else { 1 };
         let callchain = self.counted(layout.has(abi::PERF_SAMPLE_CALLCHAIN))?;
-        if layout.has(abi::PERF_SAMPLE_RAW) {
+        let raw = if layout.has(abi::PERF_SAMPLE_RAW) {
             let size = self.u32()?;
-            self.bytes(size as usize)?;
-        }
+            self.bytes(size as usize)?
+        } else {
+            &[]
+        };
         let registers = if layout.has(abi::PERF_SAMPLE_REGS_USER) { self.registers(layout.registers)? } else { None };
         let (stack, stack_full) =
             if layout.has(abi::PERF_SAMPLE_STACK_USER) { self.stack()? } else { (&[][..], false) };
-        Some(Sample { event, pid, tid, time, period, user_mode, ip, callchain, registers, stack, stack_full })
+        let sample = Sample {
+            event,
+            pid,
+            tid,
+            time,
+            period,
+            user_mode,
+            ip,
+            callchain,
+            registers,
+            stack,
+            stack_full,
+            begin: None,
+        };
+        Some((sample, raw))
     }
 
     fn counted(&mut self, present: bool) -> Option<Words<'a>> {
@@ -276,6 +309,7 @@ mod tests {
             | abi::PERF_SAMPLE_REGS_USER as u64
             | abi::PERF_SAMPLE_STACK_USER as u64,
         registers: 0b11,
+        part: None,
     };
 
     fn decoder() -> Decoder {

@@ -239,6 +239,7 @@ impl Recorder<'_> {
         if self.finisher.is_gone() {
             self.screen.say("the thread that writes windows has ended: nothing is written any more");
         }
+        self.sampler.count_left_out();
         self.sampler.show();
     }
 

@@ -10,7 +10,7 @@ use super::signals::Signals;
 use crate::capture::{CaptureError, Live, Settings};
 use crate::collect::{Frame, Window};
 use crate::encode::{self, FileError, Format};
-use crate::ids::{Timestamp, Unit};
+use crate::ids::Timestamp;
 use crate::profile::{self, Profile};
 use crate::store::{self, Source, StoreError, WindowName, Writer};
 use crate::symbol::Symbolizer;
@@ -114,7 +114,9 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     let restricted = kernel_names_hidden(&window, &mut symbolizer);
     let mut summary = Summary { elapsed: window.duration, cpus: cpus_used(&window), ..Summary::default() };
     let mut naming = |done, total| screen.naming(done, total);
-    for window in if writer.is_some() { window.split() } else { vec![window] } {
+    let apart = writer.is_some() || window.events.iter().any(|event| event.apart);
+    let several = window.events.len() > 1;
+    for window in if apart { window.split() } else { vec![window] } {
         let profile = profile::build(window, &mut symbolizer, &mut naming);
         summary.files.push(match (output, &mut writer) {
             (Output::Window(_), Some(writer)) => {
@@ -122,8 +124,9 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
                 size_of(&written.path)
             }
             (Output::File(path) | Output::Window(path), _) => {
-                encode::write_file(path, format, &profile)?;
-                size_of(path)
+                let path = if apart && several { named_after(path, format, &profile) } else { path.clone() };
+                encode::write_file(&path, format, &profile)?;
+                size_of(&path)
             }
         });
         summary.profile.get_or_insert(profile);
@@ -189,8 +192,20 @@ fn run(
             if child.is_none() && sampler.live.is_over() {
                 return Ok(());
             }
+            sampler.count_left_out();
             sampler.show();
         }
+    }
+}
+
+/// The file of one kind of several: `x.off_cpu.pb.gz` of `x.pb.gz`.
+fn named_after(path: &Path, format: &Format, profile: &Profile) -> PathBuf {
+    let kind = profile.text(profile.default_sample_type);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let cut = |ending: &&str| Some((name.strip_suffix(*ending)?.strip_suffix('.')?, ending.to_string()));
+    match format.endings.iter().find_map(cut) {
+        Some((stem, ending)) => path.with_file_name(format!("{stem}.{kind}.{ending}")),
+        None => path.with_file_name(format!("{name}.{kind}")),
     }
 }
 
@@ -229,7 +244,7 @@ pub(super) fn wait(mut child: Child, signals: &Signals, screen: &Screen) -> i32 
 
 /// How many CPUs the target used, if its first event counts time.
 fn cpus_used(window: &Window) -> Option<f64> {
-    window.events.first().filter(|event| event.unit == Unit::Nanoseconds)?;
+    window.events.first().filter(|event| event.value_name == "cpu")?;
     let weight: u64 = window.samples.iter().filter(|(key, _)| key.event == 0).map(|(_, tally)| tally.weight).sum();
     Some(weight as f64 / window.duration.as_nanos().max(1) as f64)
 }

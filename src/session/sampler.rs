@@ -8,8 +8,9 @@ use super::screen::Screen;
 use crate::capture::{CallGraph, Event, Live, Rate, Settings, Sharing, Target};
 use crate::collect::{Collector, Span, Window};
 use crate::health::{Count, Health};
-use crate::ids::{ImageId, Pid, Timestamp, Unit};
+use crate::ids::{ImageId, Pid, Timestamp};
 use crate::profile;
+use crate::record::{Flow, Record};
 use crate::sys::child::Child;
 use crate::sys::{self, Priority};
 
@@ -77,9 +78,11 @@ impl<'a> Sampler<'a> {
     pub(super) fn open(settings: Settings, command: &str, screen: &'a Screen) -> Result<Sampler<'a>, RecordingError> {
         sys::survive_truncated_files();
         let target = settings.target.clone();
+        let (shortest, wakers) = (settings.shortest_off_cpu, settings.wakers);
         let live = Live::open(settings)?;
         live.notes().iter().for_each(|note| screen.say(note));
-        let collector = Collector::new(live.events().len(), live.graph());
+        let mut collector = Collector::new(live.events(), live.graph());
+        collector.choose_intervals(shortest, wakers);
         // The rings must be emptied in time on a busy host. Naming is in no hurry.
         let ordinary = Priority::current();
         Priority::FIRST.set();
@@ -136,7 +139,45 @@ impl<'a> Sampler<'a> {
     /// Starts sampling; the window begins here.
     pub(super) fn enable(&mut self) -> Result<(), RecordingError> {
         self.start = Moment::now();
-        self.live.enable().map_err(|source| RecordingError::System { what: "start the events", source })
+        self.collector.begin(self.start.clock);
+        self.live.enable().map_err(|source| RecordingError::System { what: "start the events", source })?;
+        // What ended before is not of this window.
+        self.count_asleep(false);
+        Ok(())
+    }
+
+    /// Takes a census if times away from CPUs are known by lot only: the long ones are not to be left to chance.
+    pub(super) fn count_left_out(&mut self) {
+        if self.collector.is_thinned() {
+            self.count_asleep(true);
+        }
+    }
+
+    /// Takes the stacks of the threads that are away from their CPUs without theirs having been taken: before the first event, or since the
+    /// lot fell on others. Nothing may be drained between the census and the records that it gives.
+    fn count_asleep(&mut self, ended_too: bool) {
+        let instant = sys::now();
+        let left_out = match self.live.census() {
+            Ok(left_out) => left_out,
+            Err(error) => return self.screen.say(&format!("threads that are blocked already are not told: {error}")),
+        };
+        for task in &left_out {
+            if ended_too {
+                self.collector.leave_out(task.task, task.ended);
+            }
+            if task.begin.is_none() {
+                continue;
+            }
+            let room = self.live.stack_bytes() as usize;
+            let mut stack = vec![0; room];
+            let copied = sys::read_memory(task.tid, task.stack_pointer(), &mut stack);
+            stack.truncate(copied);
+            let record = Record::Sample(task.sample(&stack, copied == room));
+            while self.collector.record(&record, &mut self.health) == Flow::Pause {
+                self.collector.load(false, &mut self.health);
+            }
+        }
+        self.collector.counted_at(instant);
     }
 
     /// When the window began.
@@ -228,7 +269,7 @@ impl<'a> Sampler<'a> {
     pub(super) fn show(&self) {
         let lost = self.live.losses().map_or(self.health.get(Count::RecordsLost), |lost| lost.iter().sum());
         let elapsed = sys::now().since(self.start.clock);
-        let time = self.live.events().first().is_some_and(|event| event.unit == Unit::Nanoseconds);
+        let time = self.live.events().first().is_some_and(|event| event.value_name == "cpu");
         let cpus = time.then(|| self.collector.weight() as f64 / elapsed.as_nanos() as f64);
         self.screen.show(elapsed, self.health.get(Count::Samples), lost, cpus);
     }
@@ -245,6 +286,7 @@ impl<'a> Sampler<'a> {
     /// Seals the window at a point up to which everything has been drained, and begins the next one there. `scale` is how often was
     /// sampled on average, in proportion to what was asked for.
     pub(super) fn seal(&mut self, end: Timestamp, scale: f64, remarks: Vec<String>) -> Window {
+        self.count_left_out();
         let lost = self.live.losses();
         let main_process = match &self.target {
             Target::Command(pid) => Some(*pid),

@@ -53,7 +53,7 @@ pub struct Thread {
 /// [`SnapshotError`] if a process is gone or may not be looked into.
 pub fn take(wanted: &Wanted, command: &str, symbolizer: &mut Symbolizer) -> Result<Stacks, SnapshotError> {
     sys::survive_truncated_files();
-    let mut collector = Collector::new(1, CallGraph::Auto);
+    let mut collector = Collector::new(&[event()], CallGraph::Auto);
     collector.wait_for_images(PATIENCE);
     // What is mapped is read while nobody can map anything.
     let snapshot = Snapshot::take(wanted, |pids| collector.know(pids))?;
@@ -86,6 +86,7 @@ fn event() -> Event {
         rate: Rate::Period(1),
         user: true,
         kernel: true,
+        probe: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The kernel's interfaces, and all of the crate's `unsafe` code.
 
+pub mod bpf;
 pub mod child;
 mod fault;
 mod open;
@@ -13,9 +14,10 @@ use std::sync::OnceLock;
 
 use memmap2::{Mmap, UncheckedAdvice};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::ids::Timestamp;
+use crate::ids::{Address, Tid, Timestamp};
 
 pub use fault::survive_truncated_files;
 pub use open::open_regular;
@@ -62,6 +64,14 @@ pub fn peak_memory() -> Option<u64> {
 #[must_use]
 pub fn resident_memory() -> Option<u64> {
     procfs::process::Process::myself().ok()?.statm().ok().map(|pages| pages.resident * page_size())
+}
+
+/// Copies memory of a thread's process from an address upwards, and answers how many bytes could be read: fewer than `buffer` has
+/// where the memory ends or may not be read.
+pub fn read_memory(tid: Tid, from: Address, buffer: &mut [u8]) -> usize {
+    let Ok(base) = usize::try_from(from.0) else { return 0 };
+    let remote = [RemoteIoVec { base, len: buffer.len() }];
+    process_vm_readv(nix::unistd::Pid::from_raw(tid.0), &mut [io::IoSliceMut::new(buffer)], &remote).unwrap_or(0)
 }
 
 /// Gives free memory of the heap back to the kernel: what a window needed, the next may not.

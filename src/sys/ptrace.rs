@@ -5,12 +5,10 @@
 //! all that it traces: nothing stays stopped.
 
 use std::ffi::c_void;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, size_of};
 use std::ptr::null_mut;
-
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 
 use crate::ids::{Address, Tid};
 
@@ -183,14 +181,6 @@ impl UserRegisters {
     }
 }
 
-/// Copies memory of a thread's process from an address upwards, and answers how many bytes could be read: fewer than `buffer` has
-/// where the memory ends or may not be read.
-pub fn read_memory(tid: Tid, from: Address, buffer: &mut [u8]) -> usize {
-    let Ok(base) = usize::try_from(from.0) else { return 0 };
-    let remote = [RemoteIoVec { base, len: buffer.len() }];
-    process_vm_readv(nix::unistd::Pid::from_raw(tid.0), &mut [IoSliceMut::new(buffer)], &remote).unwrap_or(0)
-}
-
 /// One request. Each pointer is what the request takes in its place, be it a number.
 fn request(request: libc::c_uint, tid: Tid, address: *mut c_void, data: *mut c_void) -> io::Result<()> {
     // SAFETY: of the requests that are made here, only PTRACE_GETREGSET writes to our memory: into the iovec that it gets, and as
@@ -245,8 +235,8 @@ mod tests {
         let registers = tracee.registers().unwrap();
         assert!(registers.values.contains(&registers.pc.0) && !registers.compat);
         let mut stack = [0; 64];
-        assert_eq!(read_memory(tid, registers.sp, &mut stack), 64);
-        assert_eq!(read_memory(tid, Address(8), &mut stack), 0);
+        assert_eq!(crate::sys::read_memory(tid, registers.sp, &mut stack), 64);
+        assert_eq!(crate::sys::read_memory(tid, Address(8), &mut stack), 0);
         drop(tracee);
         // It is traced by nobody, so that it can be seized again.
         drop(Tracee::seize(tid).unwrap());

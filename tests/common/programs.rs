@@ -131,6 +131,11 @@ pub fn number(printed: &str, name: &str) -> u64 {
     line.trim().parse().unwrap_or_else(|_| panic!("{name} is no number: {printed}"))
 }
 
+/// The sum of what a program printed as lines `name number`.
+pub fn sum(printed: &str, name: &str) -> u64 {
+    printed.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).sum()
+}
+
 /// The folder of the sources.
 pub fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs")

@@ -102,6 +102,7 @@ pub(crate) fn cpu_clock() -> EventInfo {
         period: 0,
         frequency: 1000,
         loss: Loss { lost: 7, throttled: 1 },
+        apart: false,
     }
 }
 
@@ -119,6 +120,7 @@ pub(crate) fn empty_window() -> Window {
         stacks: StackTree::default(),
         threads: Vec::new(),
         processes: Vec::new(),
+        wakers: Vec::new(),
         images: Default::default(),
         main_process: None,
         comments: vec!["rprof 0.1.0".into(), "command: server --port 80".into()],
@@ -137,8 +139,8 @@ pub(crate) fn push(window: &mut Window, root_first: &[Frame]) -> StackId {
 
 pub(crate) fn count(window: &mut Window, event: u32, thread: u32, stack: StackId, samples: u64) {
     let weight = if event == 0 { samples * PERIOD } else { samples };
-    let tally =
-        window.samples.entry(SampleKey { event, thread: ThreadIndex(thread), stack, time: Timestamp(0) }).or_default();
+    let key = SampleKey { event, thread: ThreadIndex(thread), stack, time: Timestamp(0), state: None, waker: None };
+    let tally = window.samples.entry(key).or_default();
     *tally = Tally { samples: tally.samples + samples, weight: tally.weight + weight };
 }
 

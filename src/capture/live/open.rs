@@ -12,9 +12,10 @@ use crate::capture::attr::{self, CallGraph, Features, MAX_STACK_BYTES};
 use crate::capture::error::CaptureError;
 use crate::capture::event::{Event, Rate};
 use crate::capture::namespace;
+use crate::capture::off_cpu::OffCpu;
 use crate::capture::target::{self, Scope, Target};
 use crate::ids::Tid;
-use crate::record::{Decoder, EventIndex, Merge, RecordRing};
+use crate::record::{Decoder, EventIndex, Merge, Part, RecordRing};
 use crate::sys;
 use crate::sys::perf_event::{EventFd, Watch, abi};
 use crate::sys::ring::Ring;
@@ -77,6 +78,7 @@ impl Live {
             rings: Vec::new(),
             merge: Merge::default(),
             decoder: Decoder::default(),
+            off_cpu: None,
             scope: Scope::new(&settings.target, settings.inherit),
             scale: 1.0,
             closed: Vec::new(),
@@ -153,11 +155,23 @@ impl Live {
         self.cpus()?;
         self.choose_features()?;
         self.choose_events()?;
+        self.load_probes()?;
         self.open_rings()
+    }
+
+    /// Loads the programs that some events take.
+    fn load_probes(&mut self) -> Result<(), CaptureError> {
+        if self.settings.events.iter().any(|event| event.probe.is_some()) {
+            let off_cpu = OffCpu::load(&self.settings, &self.cgroups)?;
+            self.notes.extend(off_cpu.notes().iter().cloned());
+            self.off_cpu = Some(off_cpu);
+        }
+        Ok(())
     }
 
     /// A task of ours alone needs no privilege to be watched, but the kernel may.
     fn open_per_task(&mut self) -> Result<(), CaptureError> {
+        self.load_probes()?;
         self.choose_features()?;
         if self.choose_events().is_err() {
             if let Some(event) = self.settings.events.iter().find(|event| !event.user) {
@@ -384,17 +398,38 @@ impl Live {
     }
 
     pub(super) fn open_samplers(&mut self, cpu: u32) -> Result<(), CaptureError> {
-        for (index, event) in self.settings.events.iter().enumerate() {
+        for (index, event) in self.settings.events.iter().enumerate().filter(|(_, event)| event.is_counted()) {
             let attr = self.sampling_attr(event);
             let opened = self.open_on_all(&attr, cpu, &event.name)?;
             let Some(anchor) = self.anchors.iter().find(|anchor| anchor.cpu == cpu) else { continue };
             redirect(opened.iter(), &anchor.fd)?;
             let event = EventIndex(index as u32);
             for fd in opened {
-                self.decoder.add(fd.id(), event, attr::layout(&attr));
+                self.decoder.add(fd.id(), event, attr::layout(&attr, None));
                 self.samplers.push(Sampler { fd, cpu, event });
             }
         }
+        self.open_probes(cpu)
+    }
+
+    /// Opens the two events into which our programs write on a CPU, for the first of the events that take them.
+    fn open_probes(&mut self, cpu: u32) -> Result<(), CaptureError> {
+        let Some(off_cpu) = &self.off_cpu else { return Ok(()) };
+        let Some(anchor) = self.anchors.iter().find(|anchor| anchor.cpu == cpu) else { return Ok(()) };
+        let probed = (0..).zip(&self.settings.events).find(|(_, event)| event.probe.is_some());
+        let Some((index, event)) = probed else { return Ok(()) };
+        let watermark = (self.ring_bytes / 4) as u32;
+        let mut opened = Vec::new();
+        for part in [Part::Begin, Part::Finish] {
+            let attr = attr::probe(part, event, self.settings.graph, self.stack_bytes, self.features, watermark);
+            let fd = EventFd::open(&attr, Watch::Cpu, Some(cpu)).map_err(|error| self.explain(error, &event.name))?;
+            self.decoder.add(fd.id(), EventIndex(index), attr::layout(&attr, Some(part)));
+            opened.push(fd);
+        }
+        redirect(opened.iter(), &anchor.fd)?;
+        let connected = off_cpu.connect(cpu, &opened[0], &opened[1]);
+        connected.map_err(|source| CaptureError::Open { name: event.name.clone(), source })?;
+        self.samplers.extend(opened.into_iter().map(|fd| Sampler { fd, cpu, event: EventIndex(index) }));
         Ok(())
     }
 

@@ -1,0 +1,212 @@
+//! Times away from CPUs: against the clocks of programs that wait in known ways. Needs root.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use common::programs::{self, c};
+use common::recording::{Recorded, Stack, attempt, record, start, wait_for};
+use nix::sys::signal::Signal;
+use rprof::encode;
+use rprof::profile::Profile;
+
+const THREADS: &[&str] = &["-O1", "-g", "-pthread"];
+
+/// Nanoseconds by thread's name and state, of the samples with a function in their stack.
+fn by_state(recorded: &Recorded, function: &str) -> BTreeMap<String, u64> {
+    let mut states = BTreeMap::new();
+    for (stack, sample) in recorded.stacks.iter().zip(&recorded.profile.samples) {
+        if stack.has(function) {
+            let state = recorded.profile.label(sample, "state").expect("a state").to_owned();
+            *states.entry(state).or_default() += stack.values[1] as u64;
+        }
+    }
+    states
+}
+
+fn away(recorded: &Recorded, wanted: impl Fn(&Stack) -> bool) -> u64 {
+    recorded.stacks.iter().filter(|stack| wanted(stack)).map(|stack| stack.values[1] as u64).sum()
+}
+
+fn near(value: u64, truth: u64, share: f64) -> bool {
+    value.abs_diff(truth) as f64 <= share * truth as f64
+}
+
+#[test]
+fn times_are_those_of_the_programs_clocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = c("off_cpu.c", THREADS);
+    let command = [program.as_os_str(), "1500".as_ref(), folder.path().as_os_str()];
+    let recorded = record(&["-e", "off-cpu"], &command);
+    let printed = &recorded.attempt.printed;
+    for function in ["nap", "hold", "want", "ping", "pong", "disk", "hog_a", "hog_b"] {
+        let truth = programs::sum(printed, function);
+        let told = away(&recorded, |stack| stack.has(function));
+        assert!(near(told, truth, 0.02), "{function}: {told} of {truth}\n{}", recorded.top());
+    }
+    // What a thread waits for is told apart.
+    let share = |function: &str, wanted: &[&str]| {
+        let states = by_state(&recorded, function);
+        let part: u64 = wanted.iter().filter_map(|state| states.get(*state)).sum();
+        part as f64 / states.values().sum::<u64>() as f64
+    };
+    for hog in ["hog_a", "hog_b"] {
+        assert!(share(hog, &["preempted", "runnable"]) > 0.98, "{:?}", by_state(&recorded, hog));
+    }
+    assert!(share("disk", &["uninterruptible"]) > 0.3, "{:?}", by_state(&recorded, "disk"));
+    for blocked in ["nap", "hold", "want"] {
+        assert!(by_state(&recorded, blocked).contains_key("interruptible"), "{:?}", by_state(&recorded, blocked));
+    }
+    // The kernel's part of a stack begins with the wait, not with how we look at it.
+    let own = |name: &&String| name.contains("bpf") || name.contains("perf");
+    assert_eq!(recorded.stacks.iter().filter_map(|stack| stack.kernel.last()).find(own), None);
+}
+
+#[test]
+fn who_is_blocked_from_before_to_after_the_recording_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = c("blocked.c", THREADS);
+    let running = programs::run(&program, &[]);
+    let pid = running.pid();
+    let directory = folder.path().to_str().unwrap();
+    let options = ["-p", &pid.to_string(), "-e", "off-cpu", "--continuous", "--window", "1s", "--duration", "5.2"];
+    let done = attempt(&[&options[..], &["-o", directory]].concat(), &[] as &[&str]);
+    assert_eq!(done.status, Some(0), "{}", done.said);
+    let windows = windows(folder.path());
+    assert!(windows.len() >= 5, "{windows:?}");
+    for profile in &windows {
+        // The main thread, and one in a read that nothing will end.
+        for function in ["blocked_for_ever", "main"] {
+            let told: i64 = profile
+                .samples
+                .iter()
+                .filter(|sample| profile.frames(sample).any(|frame| frame.name == function))
+                .map(|sample| sample.values[1])
+                .sum();
+            let share = told as f64 / profile.duration_nanos as f64;
+            assert!((0.99..1.01).contains(&share), "{function}: {share} of {} ns", profile.duration_nanos);
+        }
+    }
+}
+
+/// All windows of a directory, by their times.
+fn windows(folder: &std::path::Path) -> Vec<Profile> {
+    let pattern = format!("{}/*/*/*.pb.gz", folder.display());
+    let files = glob::glob(&pattern).unwrap().map(Result::unwrap);
+    let mut profiles: Vec<Profile> = files.map(|file| encode::read_file(&file).unwrap()).collect();
+    profiles.sort_by_key(|profile| profile.time_nanos);
+    profiles
+}
+
+#[test]
+fn wall_clock_is_a_threads_lifetime() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = c("off_cpu.c", THREADS);
+    let command = [program.as_os_str(), "2000".as_ref(), folder.path().as_os_str()];
+    let recorded = record(&["--wall", "-F", "1999"], &command);
+    for name in ["nap", "hold", "ping", "hog_a", "hog_b"] {
+        let told = away(&recorded, |stack| stack.comm == name);
+        assert!(near(told, 2_000_000_000, 0.02), "{name}: {told}\n{}", recorded.top());
+    }
+    assert!(by_state(&recorded, "hog_a").contains_key("running"), "{:?}", by_state(&recorded, "hog_a"));
+}
+
+#[test]
+fn a_storm_of_switches_is_thinned_by_lot_without_bias() {
+    let program = c("storm.c", THREADS);
+    let recorded = record(&["-e", "off-cpu"], &[program.as_os_str(), "2000".as_ref()]);
+    assert!(recorded.comments("by lot"), "{}", recorded.top());
+    let truth = programs::number(&recorded.attempt.printed, "away");
+    let told = away(&recorded, |stack| stack.has("exchange"));
+    assert!(near(told, truth, 0.02), "{told} of {truth}\n{}", recorded.top());
+    // A long wait beside the storm is not left to chance.
+    let told = away(&recorded, |stack| stack.has("long_wait"));
+    assert!(near(told, 2_000_000_000, 0.02), "{told}\n{}", recorded.top());
+}
+
+#[test]
+fn wakers_and_short_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = c("off_cpu.c", THREADS);
+    let command = [program.as_os_str(), "500".as_ref(), folder.path().as_os_str()];
+    let recorded = record(&["-e", "off-cpu", "--wakers"], &command);
+    let woken_by: Vec<&str> = recorded
+        .stacks
+        .iter()
+        .zip(&recorded.profile.samples)
+        .filter(|(stack, _)| stack.has("ping"))
+        .filter_map(|(_, sample)| recorded.profile.label(sample, "waker"))
+        .collect();
+    assert!(woken_by.contains(&"pong"), "{woken_by:?}");
+    let recorded = record(&["-e", "off-cpu", "--off-cpu-thresh", "2.5"], &command);
+    assert_eq!(away(&recorded, |stack| stack.has("ping")) / 100_000_000, 0, "{}", recorded.top());
+    assert!(away(&recorded, |stack| stack.has("nap")) > 400_000_000, "{}", recorded.top());
+}
+
+#[test]
+fn kinds_go_to_files_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.pb.gz");
+    let program = c("off_cpu.c", THREADS);
+    let command = [program.as_os_str(), "300".as_ref(), folder.path().as_os_str()];
+    let done = attempt(&["--off-cpu", "--page-faults", "-o", file.to_str().unwrap()], &command);
+    assert_eq!(done.status, Some(0), "{}", done.said);
+    for (kind, unit) in [("cpu", "nanoseconds"), ("off_cpu", "nanoseconds"), ("page_faults", "count")] {
+        let path = folder.path().join(format!("x.{kind}.pb.gz"));
+        let profile = encode::read_file(&path).unwrap_or_else(|error| panic!("{error}: {}", done.said));
+        let types: Vec<_> =
+            profile.sample_types.iter().map(|kind| (profile.text(kind.name), profile.text(kind.unit))).collect();
+        assert_eq!(types, [("samples", "count"), (kind, unit)]);
+        assert!(profile.total(1) > 0);
+        let raw = std::process::Command::new("go")
+            .args(["tool", "pprof", "-raw"])
+            .arg(&path)
+            .output()
+            .expect("run go tool pprof");
+        assert!(raw.status.success(), "{}", String::from_utf8_lossy(&raw.stderr));
+    }
+    let refused = attempt(&["--off-cpu", "-o", "-"], &command);
+    assert_eq!(refused.status, Some(129), "{}", refused.said);
+    let refused = attempt(&["--wakers", "-o", file.to_str().unwrap()], &command);
+    assert_eq!(refused.status, Some(129), "{}", refused.said);
+}
+
+#[test]
+fn threads_that_die_while_they_are_blocked_leave_nothing_behind() {
+    let program = c("blocked.c", THREADS);
+    let running = programs::run(&program, &[]);
+    let session = start(&["-e", "off-cpu", "-p", &running.pid().to_string()], &[] as &[&str]).opened();
+    thread::sleep(Duration::from_millis(300));
+    let other = programs::run(&program, &[]);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.pid()), Signal::SIGKILL).unwrap();
+    wait_for("the end of the target", || !rprof::capture::lives(rprof::ids::Pid(running.pid())));
+    let recorded = session.finish();
+    let told = away(&recorded, |stack| stack.has("blocked_for_ever"));
+    assert!((250_000_000..3_000_000_000).contains(&told), "{told}\n{}", recorded.top());
+    drop(other);
+}
+
+#[test]
+fn waits_for_locks_are_told_apart() {
+    let program = c("locks.c", THREADS);
+    let recorded = record(&["-e", "lock"], &[program.as_os_str(), "1500".as_ref()]);
+    let truth = programs::sum(&recorded.attempt.printed, "wait_for_it");
+    let told = away(&recorded, |stack| stack.has("wait_for_it"));
+    assert!(near(told, truth, 0.02), "{told} of {truth}\n{}", recorded.top());
+    // Who sleeps with the mutex in his hand waits for no lock.
+    assert_eq!(away(&recorded, |stack| stack.has("nap")), 0, "{}", recorded.top());
+    let waits = recorded.stacks.iter().filter(|stack| stack.has("wait_for_it"));
+    assert!(
+        waits.clone().count() > 0 && waits.clone().all(|stack| stack.kernel.iter().any(|name| name.contains("futex")))
+    );
+    // Of the kernel: two threads write to one file, whose inode has a lock.
+    let folder = tempfile::tempdir().unwrap();
+    let program = c("kernel_lock.c", THREADS);
+    let recorded = record(&["-e", "lock"], &[program.as_os_str(), "500".as_ref(), folder.path().as_os_str()]);
+    let told = away(&recorded, |stack| stack.has("append") && !stack.kernel.iter().any(|name| name.contains("futex")));
+    assert!(told > 1_000_000, "{told}\n{}", recorded.top());
+}
