@@ -146,9 +146,12 @@ fn wakers_and_short_waits() {
         .filter_map(|(_, sample)| recorded.profile.label(sample, "waker"))
         .collect();
     assert!(woken_by.contains(&"pong"), "{woken_by:?}");
-    let recorded = record(&["-e", "off-cpu", "--off-cpu-thresh", "2.5"], &command);
-    assert_eq!(away(&recorded, |stack| stack.has("ping")) / 100_000_000, 0, "{}", recorded.top());
-    assert!(away(&recorded, |stack| stack.has("nap")) > 400_000_000, "{}", recorded.top());
+    // Milliseconds, as with perf.
+    let program = c("storm.c", THREADS);
+    let recorded = record(&["-e", "off-cpu", "--off-cpu-thresh", "400"], &[program.as_os_str(), "1000".as_ref()]);
+    assert_eq!(away(&recorded, |stack| stack.has("exchange")), 0, "{}", recorded.top());
+    let told = away(&recorded, |stack| stack.has("long_wait"));
+    assert!(near(told, 1_000_000_000, 0.02), "{told}\n{}", recorded.top());
 }
 
 #[test]
