@@ -2,6 +2,7 @@
 
 mod order;
 mod parse;
+pub mod perf_data;
 mod probe;
 
 pub use order::{Flow, Merge, RecordRing};
