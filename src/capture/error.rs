@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::off_cpu::OffCpuError;
+use super::bpf::BpfError;
 
 /// Why nothing can be captured.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +45,9 @@ pub enum CaptureError {
         /// Its answer.
         source: io::Error,
     },
-    /// Times away from CPUs cannot be told.
+    /// The kernel does not run programs of ours.
     #[error(transparent)]
-    OffCpu(#[from] OffCpuError),
+    Bpf(#[from] BpfError),
     /// Too many files.
     #[error(
         "too many events: {needed} files are needed and {limit} allowed; raise it (ulimit -n {needed}), or run with CAP_PERFMON, which needs one a CPU"

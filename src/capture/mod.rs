@@ -2,6 +2,7 @@
 
 mod alive;
 mod attr;
+mod bpf;
 pub mod cgroup;
 mod error;
 mod event;
@@ -14,10 +15,11 @@ mod target;
 
 pub use alive::{exists, lives, thread_lives};
 pub use attr::{CallGraph, MAX_STACK_BYTES};
+pub use bpf::BpfError;
 pub use error::CaptureError;
 pub use event::{Event, EventError, Probe, Rate, parse_list};
 pub use live::{CpuChange, Live, Settings, Sharing};
 pub use namespace::{ProcError, check_proc, in_first_pid_namespace};
-pub use off_cpu::{LeftOut, OffCpuError};
+pub use off_cpu::LeftOut;
 pub use selector::{Choice, Selector, SelectorError};
 pub use target::{Scope, Target, online_cpus, parse_cpus, process_of, threads};

@@ -7,19 +7,19 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::size_of;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
-use aya::maps::{Array, HashMap, Map};
+use aya::maps::{Array, HashMap};
 use aya::programs::{BtfTracePoint, Iter};
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::attr::REGISTERS;
+use super::bpf::{self, BpfError};
 use super::event::Probe;
 use super::live::Settings;
 use super::target::Target;
 use crate::ids::{Address, Pid, Tid, Timestamp};
 use crate::record::{Begin, EventIndex, KernelTid, Sample, UserRegisters, Words};
-use crate::sys::bpf;
 use crate::sys::perf_event::{EventFd, abi};
 
 #[cfg(target_arch = "x86_64")]
@@ -34,26 +34,8 @@ const MOST_CGROUPS: usize = 16;
 /// Words of `struct left_out`: two times, two of numbers, 64 of the kernel's stack, 33 registers.
 const LEFT_OUT_WORDS: usize = 4 + 64 + 33;
 
-/// Why times away from CPUs cannot be told.
-#[derive(Debug, thiserror::Error)]
-pub enum OffCpuError {
-    /// The kernel refuses its programs.
-    #[error(
-        "the kernel does not let rprof load its BPF programs, which tell when threads leave their CPUs: {0}\n  run as root, or give the program the privileges: setcap cap_perfmon,cap_bpf,cap_sys_ptrace+ep $(which rprof)"
-    )]
-    NotAllowed(String),
-    /// The kernel does not describe its types.
-    #[error(
-        "this kernel does not describe its types ({0}): off-CPU times need /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF)"
-    )]
-    NoTypes(String),
-    /// Anything else.
-    #[error("cannot load the BPF programs that tell when threads leave their CPUs (Linux 5.18 or later): {0}")]
-    Load(String),
-    /// More cgroups than are compared.
-    #[error("off-CPU times can be told of at most {MOST_CGROUPS} cgroups at once")]
-    Cgroups,
-}
+/// What the programs tell, for errors.
+const WHAT: &str = "when threads leave their CPUs";
 
 /// The loaded programs. They end with it, and with the process, however that ends.
 pub(super) struct OffCpu {
@@ -127,8 +109,8 @@ impl LeftOut {
 
 impl OffCpu {
     /// Loads the programs for a target. They tell nothing before their events are [connected](OffCpu::connect) and counting.
-    pub(super) fn load(settings: &Settings, cgroups: &[File]) -> Result<OffCpu, OffCpuError> {
-        let types = Btf::from_sys_fs().map_err(|error| OffCpuError::NoTypes(chain(&error)))?;
+    pub(super) fn load(settings: &Settings, cgroups: &[File]) -> Result<OffCpu, BpfError> {
+        let types = Btf::from_sys_fs().map_err(|error| BpfError::NoTypes { what: WHAT, reason: bpf::chain(&error) })?;
         let (ids, by_thread) = match &settings.target {
             // In a PID namespace the kernel's numbers are not ours: then all tasks are told, and the others' passed over.
             _ if !super::in_first_pid_namespace() => (Vec::new(), false),
@@ -138,7 +120,9 @@ impl OffCpu {
             Target::System | Target::Cgroups(_) | Target::Selected(_) => (Vec::new(), false),
         };
         if cgroups.len() > MOST_CGROUPS {
-            return Err(OffCpuError::Cgroups);
+            return Err(BpfError::Limit(format!(
+                "off-CPU times can be told of at most {MOST_CGROUPS} cgroups at once"
+            )));
         }
         let flag = |set: bool| u32::from(set);
         let locks = settings.events.iter().any(|event| event.probe == Some(Probe::Lock));
@@ -163,7 +147,7 @@ impl OffCpu {
         programs.want(&ids)?;
         programs.set_scale(1.0);
         for (at, cgroup) in (0..).zip(cgroups) {
-            programs.put("cgroups", at, cgroup.as_fd()).map_err(|error| refusal(&error))?;
+            bpf::put(&programs.bpf, "cgroups", at, cgroup.as_fd()).map_err(|error| refusal(&error))?;
         }
         programs.attach(&ALWAYS)?;
         programs.load_census()?;
@@ -178,9 +162,9 @@ impl OffCpu {
         &self.notes
     }
 
-    fn attach(&mut self, tracepoints: &[(&str, &str)]) -> Result<(), OffCpuError> {
+    fn attach(&mut self, tracepoints: &[(&str, &str)]) -> Result<(), BpfError> {
         for &(name, tracepoint) in tracepoints {
-            let missing = || OffCpuError::Load(format!("there is no program {name}"));
+            let missing = || BpfError::missing(WHAT, name);
             let program = self.bpf.program_mut(name).ok_or_else(missing)?;
             let program: &mut BtfTracePoint = program.try_into().map_err(|error| refusal(&error))?;
             program.load(tracepoint, &self.types).map_err(|error| refusal(&error))?;
@@ -189,13 +173,13 @@ impl OffCpu {
         Ok(())
     }
 
-    fn load_census(&mut self) -> Result<(), OffCpuError> {
-        let program = self.bpf.program_mut("census").ok_or_else(|| OffCpuError::Load("there is no census".into()))?;
+    fn load_census(&mut self) -> Result<(), BpfError> {
+        let program = self.bpf.program_mut("census").ok_or_else(|| BpfError::missing(WHAT, "census"))?;
         let program: &mut Iter = program.try_into().map_err(|error| refusal(&error))?;
         program.load("task", &self.types).map_err(|error| refusal(&error))
     }
 
-    fn want(&mut self, ids: &[i32]) -> Result<(), OffCpuError> {
+    fn want(&mut self, ids: &[i32]) -> Result<(), BpfError> {
         let Some(map) = self.bpf.map_mut("wanted") else { return Ok(()) };
         let mut wanted: HashMap<_, u32, u32> = map.try_into().map_err(|error| refusal(&error))?;
         ids.iter().try_for_each(|&id| wanted.insert(id as u32, 1, 0)).map_err(|error| refusal(&error))
@@ -212,17 +196,8 @@ impl OffCpu {
 
     /// Tells a CPU's intervals to these events from now on.
     pub(super) fn connect(&self, cpu: u32, begins: &EventFd, ends: &EventFd) -> io::Result<()> {
-        self.put("begins", cpu, begins.as_fd())?;
-        self.put("ends", cpu, ends.as_fd())
-    }
-
-    fn put(&self, map: &str, index: u32, descriptor: BorrowedFd<'_>) -> io::Result<()> {
-        match self.bpf.map(map) {
-            Some(Map::PerfEventArray(data) | Map::Unsupported(data)) => {
-                bpf::put_descriptor(data.fd().as_fd(), index, descriptor)
-            }
-            _ => Err(io::Error::other(format!("there is no map {map} of descriptors"))),
-        }
+        bpf::put(&self.bpf, "begins", cpu, begins.as_fd())?;
+        bpf::put(&self.bpf, "ends", cpu, ends.as_fd())
     }
 
     /// What the lot left out since the last census. Of threads that are away, the ends are told from now on.
@@ -259,28 +234,6 @@ fn bytes_of<'a>(words: impl Iterator<Item = &'a u64>) -> Vec<u8> {
     words.flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-/// A refusal for want of privilege, or else what went wrong, with its causes.
-fn refusal(error: &(dyn std::error::Error + 'static)) -> OffCpuError {
-    let mut cause = Some(error);
-    while let Some(at) = cause {
-        let refused = at.downcast_ref::<io::Error>().is_some_and(|at| at.kind() == io::ErrorKind::PermissionDenied);
-        if refused {
-            return OffCpuError::NotAllowed(chain(error));
-        }
-        cause = at.source();
-    }
-    OffCpuError::Load(chain(error))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(at) = cause {
-        let more = at.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = at.source();
-    }
-    text
+fn refusal(error: &(dyn std::error::Error + 'static)) -> BpfError {
+    BpfError::new(WHAT, error)
 }
