@@ -79,6 +79,8 @@ impl From<SystemTime> for UnixNanos {
 pub enum Unit {
     /// Nanoseconds of time.
     Nanoseconds,
+    /// Bytes of memory.
+    Bytes,
     /// Occurrences.
     Count,
 }

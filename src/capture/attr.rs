@@ -96,8 +96,8 @@ pub(super) fn sampling(
     attr
 }
 
-/// An event into which a BPF program of ours writes (`bpf_perf_event_output`): where a thread's time away from a CPU begins with its
-/// stack, where it ends without.
+/// An event into which a BPF program of ours writes (`bpf_perf_event_output`): where a thread's time away from a CPU begins, or it
+/// allocates, with its stack; else without.
 pub(super) fn probe(
     part: Part,
     event: &Event,
@@ -113,7 +113,7 @@ pub(super) fn probe(
     attr.__bindgen_anon_1.sample_period = 1;
     attr.set_watermark(1);
     attr.__bindgen_anon_2.wakeup_watermark = watermark;
-    if part == Part::Begin {
+    if matches!(part, Part::Begin | Part::Allocation) {
         stacks(&mut attr, event, graph, stack_bytes);
     }
     attr

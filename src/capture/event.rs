@@ -113,6 +113,24 @@ pub enum Probe {
     Lock,
     /// All time of threads: away from a CPU as told by our programs, on a CPU by its clock, which the event itself is.
     Wall,
+    /// What programs allocate, whether it is freed or not.
+    Alloc,
+    /// What of that is in use at the end.
+    InUse,
+}
+
+impl Probe {
+    /// Whether it is told by what happens when threads leave their CPUs.
+    #[must_use]
+    pub fn is_away(self) -> bool {
+        matches!(self, Probe::OffCpu | Probe::Lock | Probe::Wall)
+    }
+
+    /// Whether it is told by calls of allocators.
+    #[must_use]
+    pub fn is_alloc(self) -> bool {
+        matches!(self, Probe::Alloc | Probe::InUse)
+    }
 }
 
 /// What is wrong with an event.
@@ -172,6 +190,16 @@ impl Event {
         matches!(self.probe, None | Some(Probe::Wall))
     }
 
+    /// What its samples are called in a profile, where they are counted.
+    #[must_use]
+    pub fn count_name(&self) -> &'static str {
+        match self.probe {
+            Some(Probe::Alloc) => "alloc_objects",
+            Some(Probe::InUse) => "inuse_objects",
+            _ => "samples",
+        }
+    }
+
     /// Whether it is a timer, whose period the kernel never varies.
     #[must_use]
     pub fn is_clock(&self) -> bool {
@@ -207,7 +235,10 @@ impl Preset {
 }
 
 /// Their names.
-const PROBES: [&str; 3] = ["off-cpu", "lock", "wall"];
+const PROBES: [&str; 5] = ["off-cpu", "lock", "wall", "alloc", "in-use"];
+
+/// Bytes between two samples of allocations: as tcmalloc and Go have it.
+pub const ALLOC_PERIOD: u64 = 512 << 10;
 
 /// The events that our programs tell: what follows here is a clock, of which some only take its name and rate.
 fn probe(name: &str) -> Option<Event> {
@@ -215,10 +246,13 @@ fn probe(name: &str) -> Option<Event> {
         "off-cpu" | "offcpu-time" => (Probe::OffCpu, "off_cpu"),
         "lock" => (Probe::Lock, "lock_wait"),
         "wall" | "wall-clock" => (Probe::Wall, "wall"),
+        "alloc" => (Probe::Alloc, "alloc_space"),
+        "in-use" => (Probe::InUse, "inuse_space"),
         _ => return None,
     };
     let clock = preset(FALLBACK)?.event(name);
-    Some(Event { value_name: value.into(), probe: Some(probe), ..clock })
+    let told = Event { value_name: value.into(), probe: Some(probe), ..clock };
+    Some(if probe.is_alloc() { Event { unit: Unit::Bytes, rate: Rate::Period(ALLOC_PERIOD), ..told } } else { told })
 }
 
 /// Reads a list as of `-e`: names with commas between them, each with modifiers behind a colon.

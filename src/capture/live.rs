@@ -10,11 +10,13 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustc_hash::FxHashSet;
 
+use super::alloc::{Alloc, AllocTotals};
 use super::attr::{CallGraph, Features, MAX_STACK_BYTES};
 use super::error::CaptureError;
 use super::event::Event;
@@ -22,7 +24,7 @@ use super::off_cpu::{LeftOut, OffCpu};
 use super::target::{self, Scope, Target};
 use crate::health::{Count, Health};
 use crate::ids::{Tid, Timestamp};
-use crate::record::{Decoder, EventIndex, Flow, Merge, Record, RecordRing};
+use crate::record::{Decoder, EventIndex, Flow, Merge, Placed, Record, RecordRing};
 use crate::sys;
 use crate::sys::perf_event::EventFd;
 
@@ -51,6 +53,8 @@ pub struct Settings {
     pub shortest_off_cpu: Duration,
     /// Whether it is told who woke threads.
     pub wakers: bool,
+    /// The program that the command executes, for probes of its allocator.
+    pub program: Option<PathBuf>,
     /// Vary the period of clocks from CPU to CPU and from one opening to the next, so that no program that does something at
     /// regular intervals runs in step with its samples.
     pub jitter: bool,
@@ -115,6 +119,8 @@ pub struct Live {
     scope: Scope,
     /// The programs that tell of times away from CPUs, if that was asked for.
     off_cpu: Option<OffCpu>,
+    /// The programs that tell of allocations, if that was asked for.
+    alloc: Option<Alloc>,
     /// How often is sampled, in proportion to what was asked for.
     scale: f64,
     /// The ids of events that were closed lately: their last records may still be in the rings.
@@ -144,6 +150,9 @@ impl Live {
         self.reopen().inspect_err(|_| self.scale = before)?;
         if let Some(off_cpu) = &mut self.off_cpu {
             off_cpu.set_scale(scale);
+        }
+        if let Some(alloc) = &mut self.alloc {
+            alloc.set_scale(scale);
         }
         Ok(())
     }
@@ -270,8 +279,28 @@ impl Live {
     ///
     /// # Errors
     /// What the kernel answers.
-    pub fn watch_processes(&self) -> io::Result<()> {
-        self.sideband.iter().try_for_each(|event| event.fd.enable())
+    pub fn watch_processes(&mut self) -> io::Result<()> {
+        self.sideband.iter().try_for_each(|event| event.fd.enable())?;
+        self.watch_allocators();
+        Ok(())
+    }
+
+    /// Probes the allocators of what runs; those of what comes later are probed as records tell of them.
+    fn watch_allocators(&mut self) {
+        let Some(alloc) = &mut self.alloc else { return };
+        match (&self.settings.target, &self.settings.program) {
+            (Target::Command(pid), Some(program)) => alloc.watch_program(*pid, program),
+            (Target::Command(pid), None) => alloc.watch([*pid]),
+            (Target::Processes(pids), _) => alloc.watch(pids.iter().copied()),
+            (Target::Threads(tids), _) => alloc.watch(tids.iter().filter_map(|&tid| target::process_of(tid))),
+            (Target::Cgroups(names), _) => {
+                let tids = names.iter().flat_map(|name| target::threads_of_cgroup(name));
+                alloc.watch(tids.filter_map(target::process_of));
+            }
+            (Target::Selected(selector), _) => alloc.watch(selector.running()),
+            (Target::System, _) => alloc.watch(target::all_processes()),
+        }
+        self.notes.extend(alloc.take_notes());
     }
 
     /// Ends them: on a host that starts processes by the thousand a second they cost more than samples do.
@@ -297,10 +326,13 @@ impl Live {
     }
 
     /// Ends sampling; what lies in the rings stays.
-    pub fn disable(&self) {
+    pub fn disable(&mut self) {
         for sampler in &self.samplers {
             // An event whose task has ended is disabled already.
             let _ = sampler.fd.disable();
+        }
+        if let Some(alloc) = &mut self.alloc {
+            alloc.leave();
         }
     }
 
@@ -341,7 +373,7 @@ impl Live {
         health: &mut Health,
         mut visit: impl FnMut(&Record<'_>, &mut Health) -> Flow,
     ) {
-        let (decoder, scope) = (&self.decoder, &mut self.scope);
+        let (decoder, scope, alloc) = (&self.decoder, &mut self.scope, &mut self.alloc);
         self.merge.drain(&mut self.rings, until, |bytes| {
             let unwanted = Decoder::sample_task(bytes).is_some_and(|(pid, tid)| !scope.wants_sample(pid, tid));
             if unwanted && !decoder.is_of_another(bytes) {
@@ -353,7 +385,13 @@ impl Live {
                     // An exit ends what was wanted, a fork begins it.
                     let before = wants(scope, &record);
                     scope.follow(&record);
-                    if before || wants(scope, &record) { visit(&record, health) } else { Flow::Continue }
+                    if !before && !wants(scope, &record) {
+                        return Flow::Continue;
+                    }
+                    if let Some(alloc) = alloc {
+                        alloc.follow(&record);
+                    }
+                    visit(&record, health)
                 }
                 Err(_) => {
                     health.add(Count::RecordsBad, 1);
@@ -362,6 +400,10 @@ impl Live {
             }
         });
         health.add(Count::RecordsUnordered, self.merge.take_unordered());
+        if let Some(alloc) = &mut self.alloc {
+            alloc.look();
+            self.notes.extend(alloc.take_notes());
+        }
     }
 
     /// What the lot left out of the target's threads since the last census; nothing if it was not asked when threads are away. Of
@@ -377,6 +419,19 @@ impl Live {
             self.scope.wants_sample(task.pid, task.tid) && members.as_ref().is_none_or(|tids| tids.contains(&task.tid))
         });
         Ok(left_out)
+    }
+
+    /// What allocators were called for since sampling began, and what it cost to look; nothing if nobody asked.
+    #[must_use]
+    pub fn alloc_totals(&self) -> Option<AllocTotals> {
+        self.alloc.as_ref().map(Alloc::totals)
+    }
+
+    /// Forgets allocations that were freed by the end of their process.
+    pub fn forget_allocations(&mut self, places: &[Placed]) {
+        if let Some(alloc) = &mut self.alloc {
+            alloc.forget(places);
+        }
     }
 
     /// The threads of the target's cgroups and of those below, if it has some.
@@ -419,8 +474,11 @@ fn wants(scope: &Scope, record: &Record<'_>) -> bool {
         Record::Map(map) => scope.wants_process(map.pid),
         Record::Comm { pid, .. } => scope.wants_process(*pid),
         Record::Fork(task) | Record::Exit(task) => scope.wants_process(task.pid),
-        Record::Sample(_) | Record::Finish(_) | Record::Lost { .. } | Record::Throttle { .. } | Record::Other(_) => {
-            true
-        }
+        Record::Sample(_)
+        | Record::Finish(_)
+        | Record::HeapChange(_)
+        | Record::Lost { .. }
+        | Record::Throttle { .. }
+        | Record::Other(_) => true,
     }
 }

@@ -1,6 +1,7 @@
 //! The live source: which events, of whom, opened how, and their rings drained.
 
 mod alive;
+mod alloc;
 mod attr;
 mod bpf;
 pub mod cgroup;
@@ -10,10 +11,12 @@ mod live;
 mod namespace;
 mod off_cpu;
 mod selector;
+mod sites;
 pub mod snapshot;
 mod target;
 
 pub use alive::{exists, lives, thread_lives};
+pub use alloc::AllocTotals;
 pub use attr::{CallGraph, MAX_STACK_BYTES};
 pub use bpf::BpfError;
 pub use error::CaptureError;

@@ -103,6 +103,7 @@ impl LeftOut {
             stack,
             stack_full: full,
             begin: self.begin,
+            allocation: None,
         }
     }
 }

@@ -111,9 +111,7 @@ impl Selector {
     /// The processes that fit now.
     #[must_use]
     pub fn running(&self) -> Vec<Pid> {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid));
-        pids.filter(|&pid| Candidate::default().decide(self, pid)).collect()
+        super::target::all_processes().into_iter().filter(|&pid| Candidate::default().decide(self, pid)).collect()
     }
 
     fn fits_comm(&self, comm: &str) -> bool {

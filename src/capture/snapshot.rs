@@ -212,6 +212,7 @@ impl ThreadStack {
             stack: user.map_or(&[], |user| &user.stack),
             stack_full: false,
             begin: None,
+            allocation: None,
         }
     }
 }

@@ -153,6 +153,12 @@ impl Scope {
     }
 }
 
+/// All processes that there are now.
+pub(super) fn all_processes() -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid)).collect()
+}
+
 /// The threads of a process, as they are now; none if it is gone.
 #[must_use]
 pub fn threads(pid: Pid) -> Vec<Tid> {

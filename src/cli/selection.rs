@@ -40,6 +40,13 @@ pub struct WhatArgs {
     /// Record the time that threads wait for locks: mutexes and conditions of programs (futex), and locks of the kernel
     #[arg(long)]
     lock: bool,
+    /// Record what is allocated by malloc and its kind, sampled by bytes, and what of it is in use at the end. Each call of an allocator
+    /// is slowed by some microseconds; with =allocated, which leaves out what is in use, by a third of that
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "in-use")]
+    alloc: Option<Alloc>,
+    /// Bytes between two samples of allocations, with B, K, M or G [default: 512K]
+    #[arg(long, value_name = "SIZE")]
+    alloc_period: Option<super::values::Size>,
     /// Record page faults: where memory grows
     #[arg(long)]
     page_faults: bool,
@@ -142,6 +149,8 @@ impl WhatArgs {
         });
         let cpus = cpus.transpose()?;
         let (target, child) = target(self, defaults.lasting, screen)?;
+        let commanded = child.as_ref().filter(|_| matches!(target, Target::Command(_)));
+        let program = commanded.map(|child| PathBuf::from(child.program()));
         if self.verbose {
             let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
             screen.say(&format!("target {target:?}, events {}", names.join(", ")));
@@ -157,10 +166,20 @@ impl WhatArgs {
             build_ids: defaults.build_ids,
             shortest_off_cpu: self.off_cpu_thresh.unwrap_or_default(),
             wakers: self.wakers,
+            program,
             jitter: defaults.lasting,
         };
         Ok((settings, child))
     }
+}
+
+/// What is told of allocations.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Alloc {
+    /// All, and what of it is in use.
+    InUse,
+    /// All, whether freed or not.
+    Allocated,
 }
 
 fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
@@ -169,7 +188,8 @@ fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
     for list in named {
         events.extend(capture::parse_list(&list).map_err(event_error)?);
     }
-    if (args.wakers || args.off_cpu_thresh.is_some()) && !events.iter().any(|event| event.probe.is_some()) {
+    let tells_away = |event: &Event| event.probe.is_some_and(capture::Probe::is_away);
+    if (args.wakers || args.off_cpu_thresh.is_some()) && !events.iter().any(tells_away) {
         return Err(usage(
             "--wakers and --off-cpu-thresh tell of times away from a CPU: add --off-cpu, --lock or --wall",
         ));
@@ -179,8 +199,14 @@ fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
         (_, Some(count)) => Some(Rate::Period(count)),
         _ => None,
     };
+    if args.alloc_period.is_some() && !events.iter().any(is_alloc) {
+        return Err(usage("--alloc-period tells how allocations are sampled: add --alloc"));
+    }
     for event in &mut events {
         match (asked, event.rate) {
+            (_, Rate::Period(usual)) if is_alloc(event) => {
+                event.rate = Rate::Period(args.alloc_period.map_or(usual, |size| size.0));
+            }
             (Some(rate), _) => event.rate = rate,
             (None, Rate::Frequency(_)) => event.rate = Rate::Frequency(defaults.frequency),
             (None, Rate::Period(_)) => {}
@@ -189,10 +215,20 @@ fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
     if events.is_empty() { Err(usage("no event was named")) } else { Ok(events) }
 }
 
+fn is_alloc(event: &Event) -> bool {
+    event.probe.is_some_and(capture::Probe::is_alloc)
+}
+
 /// The events of the kinds that were asked for; time on CPUs if none was, and beside time away from them, as with perf.
 fn kinds(args: &WhatArgs, defaults: &Defaults) -> impl Iterator<Item = &'static str> + use<> {
-    let others =
-        [(args.off_cpu, "off-cpu"), (args.lock, "lock"), (args.wall, "wall"), (args.page_faults, "page-faults")];
+    let others = [
+        (args.off_cpu, "off-cpu"),
+        (args.lock, "lock"),
+        (args.wall, "wall"),
+        (args.alloc.is_some(), "alloc"),
+        (args.alloc == Some(Alloc::InUse), "in-use"),
+        (args.page_faults, "page-faults"),
+    ];
     let asked = args.cpu.as_deref() == Some(ON_CPU) || args.off_cpu;
     let on_cpu = args.event.is_empty() && (asked || !others.iter().any(|(asked, _)| *asked));
     [(on_cpu, defaults.event)].into_iter().chain(others).filter(|(asked, _)| *asked).map(|(_, event)| event)

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::heap::{self, Heap};
 use super::loader::{Loaded, Loader};
 use super::off_cpu::{Charge, Intervals, Open};
 use super::stack::{Frame, Marker, StackId, StackTree};
@@ -14,7 +15,7 @@ use crate::capture::{CallGraph, Event, Probe, Rate};
 use crate::health::{Count, Health};
 use crate::ids::{Address, ImageId, KernelAddress, Pid, Tid, Timestamp, Unit};
 use crate::process::{Process, ProcessInfo, ProcessKey, Processes};
-use crate::record::{Begin, Finish, Flow, KernelTid, Record, Sample, State};
+use crate::record::{Allocation, Begin, Finish, Flow, KernelTid, Placed, Record, Sample, State};
 use crate::sys::perf_event::abi;
 use crate::unwind::{Cfi, End, StackCopy, Unwinder, UserFrame, Why};
 
@@ -59,6 +60,7 @@ pub struct Collector {
     /// What beside samples each event takes.
     probes: Vec<Option<Probe>>,
     intervals: Intervals,
+    heap: Heap,
     /// Since when this window counts.
     began: Timestamp,
     wakers: bool,
@@ -127,6 +129,7 @@ impl Collector {
             follows_processes: true,
             probes: events.iter().map(|event| event.probe).collect(),
             intervals: Intervals::default(),
+            heap: Heap::default(),
             began: Timestamp::default(),
             wakers: false,
         }
@@ -263,8 +266,15 @@ impl Collector {
                 }
             }
             Record::Finish(finish) => self.finish(finish),
+            Record::HeapChange(change) => self.heap.change(change),
             // On the host, where alone a thread that has ended may leave an interval behind, its number is the kernel's.
-            Record::Exit(task) => self.intervals.forget(KernelTid(task.tid.0 as u64)),
+            Record::Exit(task) => {
+                self.intervals.forget(KernelTid(task.tid.0 as u64));
+                if task.pid.0 == task.tid.0 {
+                    self.heap.end(KernelTid(task.pid.0 as u64));
+                }
+            }
+            Record::Comm { pid, exec: true, .. } => self.heap.end(KernelTid(pid.0 as u64)),
             Record::Map(_) | Record::Comm { .. } | Record::Fork(_) | Record::Other(_) => {}
         }
         self.processes.follow(record);
@@ -281,6 +291,7 @@ impl Collector {
         charges.iter().for_each(|charge| self.charge(charge));
         let mut health = health;
         self.count_all_away(&mut health);
+        self.count_in_use();
         let events = events.iter().enumerate().map(|(at, event)| event_info(event, self.losses[at].seal(lost, at)));
         let events = events.collect();
         let mut comments = span.comments;
@@ -290,6 +301,9 @@ impl Collector {
         // Who is still away takes its stack into the next window.
         for open in self.intervals.values_mut() {
             (open.thread, open.stack) = self.counts.adopt(&counts, open.thread, open.stack);
+        }
+        for held in self.heap.turn() {
+            (held.thread, held.stack) = self.counts.adopt(&counts, held.thread, held.stack);
         }
         let frames = counts.stacks.distinct_frames().iter();
         let images = frames.filter_map(|frame| self.processes.images().info(frame.image()?));
@@ -391,9 +405,10 @@ impl Collector {
             self.loader.open_perf_map(process);
         }
         let stack = self.chain.push(&mut self.counts.stacks, index, marker);
-        match &sample.begin {
-            Some(begin) => self.begin_interval(begin, thread, stack, health),
-            None => {
+        match (&sample.begin, &sample.allocation) {
+            (Some(begin), _) => self.begin_interval(begin, thread, stack, health),
+            (_, Some(allocation)) => self.allocate(allocation, sample.time, thread, stack),
+            (None, None) => {
                 let event = sample.event.0;
                 let wall = self.probes.get(event as usize) == Some(&Some(Probe::Wall));
                 let key = SampleKey {
@@ -451,12 +466,43 @@ impl Collector {
     fn count_away(&mut self, key: SampleKey, lock: bool, tally: Tally) {
         let tells = |probe: &Option<Probe>| match probe {
             None => false,
+            Some(Probe::Alloc | Probe::InUse) => false,
             Some(Probe::Lock) => lock,
             Some(Probe::OffCpu | Probe::Wall) => true,
         };
         for (event, _) in (0..).zip(&self.probes).filter(|(_, probe)| tells(probe)) {
             self.counts.add(SampleKey { event, ..key }, tally);
         }
+    }
+
+    /// The event of a kind, if it was asked for.
+    fn event_of(&self, kind: Probe) -> Option<u32> {
+        (0..).zip(&self.probes).find(|(_, probe)| **probe == Some(kind)).map(|(event, _)| event)
+    }
+
+    fn allocate(&mut self, allocation: &Allocation, at: Timestamp, thread: ThreadIndex, stack: StackId) {
+        let tally = heap::weight(allocation);
+        if let Some(event) = self.event_of(Probe::Alloc) {
+            let key = SampleKey { event, thread, stack, time: self.kept(at), state: None, waker: None };
+            self.counts.add(key, tally);
+        }
+        if self.event_of(Probe::InUse).is_some() {
+            self.heap.add(allocation, thread, stack, tally);
+        }
+    }
+
+    /// Counts what is in use now.
+    fn count_in_use(&mut self) {
+        let Some(event) = self.event_of(Probe::InUse) else { return };
+        for held in self.heap.in_use() {
+            let (thread, stack, time) = (held.thread, held.stack, Timestamp::default());
+            self.counts.add(SampleKey { event, thread, stack, time, state: None, waker: None }, held.tally);
+        }
+    }
+
+    /// Where allocations lay that were freed by the end of their process, since the last answer.
+    pub fn take_gone(&mut self) -> Vec<Placed> {
+        self.heap.take_gone()
     }
 
     /// Counts what is known of all threads.
@@ -673,6 +719,7 @@ fn event_info(event: &Event, loss: Loss) -> EventInfo {
     EventInfo {
         name: event.name.clone(),
         value_name: event.value_name.clone(),
+        count_name: event.count_name(),
         unit: event.unit,
         period,
         frequency,

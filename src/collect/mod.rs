@@ -1,6 +1,7 @@
 //! From records to windows: the one record loop, and stacks counted.
 
 mod collector;
+mod heap;
 mod loader;
 mod off_cpu;
 mod stack;

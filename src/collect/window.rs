@@ -36,6 +36,8 @@ pub struct EventInfo {
     pub name: String,
     /// The name of its value in a profile: `cpu`, `page_faults`. Never with a `-`.
     pub value_name: String,
+    /// The name under which its samples are counted in a profile of its own.
+    pub count_name: &'static str,
     /// What its weights count.
     pub unit: Unit,
     /// Weight of one sample, where it is the same for all: nanoseconds or occurrences; 0 where it varies.

@@ -160,6 +160,7 @@ impl Processes {
             | Record::Lost { .. }
             | Record::Throttle { .. }
             | Record::Finish(_)
+            | Record::HeapChange(_)
             | Record::Other(_) => {}
         }
     }

@@ -374,7 +374,10 @@ fn column_names(events: &[EventInfo]) -> Vec<(String, String)> {
             value = format!("{}_{number}", event.value_name);
             number += 1;
         }
-        let count = if index == 0 { "samples".to_owned() } else { format!("{value}_samples") };
+        let count = match event.count_name {
+            "samples" if index > 0 => format!("{value}_samples"),
+            name => name.to_owned(),
+        };
         taken.extend([count.clone(), value.clone()]);
         names.push((count, value));
     }

@@ -29,6 +29,7 @@ const INCOMPLETE: [Count; 5] =
 pub fn unit_name(unit: Unit) -> &'static str {
     match unit {
         Unit::Nanoseconds => "nanoseconds",
+        Unit::Bytes => "bytes",
         Unit::Count => "count",
     }
 }

@@ -7,7 +7,7 @@ mod probe;
 
 pub use order::{Flow, Merge, RecordRing};
 pub use parse::{Decoder, Layout, RecordError};
-pub use probe::{Begin, Finish, KernelTid, Part, State};
+pub use probe::{Allocation, Begin, Finish, HeapChange, KernelTid, Part, Placed, State};
 
 use std::ffi::OsStr;
 
@@ -53,6 +53,8 @@ pub enum Record<'a> {
     },
     /// A thread came back to a CPU; of this event's [`Begin`].
     Finish(Finish),
+    /// Something became of an [`Allocation`].
+    HeapChange(HeapChange),
     /// A kind of record that nobody asked for.
     Other(u32),
 }
@@ -84,6 +86,8 @@ pub struct Sample<'a> {
     pub stack_full: bool,
     /// If it was taken because a thread left its CPU: what is known of that.
     pub begin: Option<Begin>,
+    /// If it is of an allocation: which.
+    pub allocation: Option<Allocation>,
 }
 
 /// User registers of a sample (`PERF_SAMPLE_REGS_USER`).

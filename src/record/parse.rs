@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustc_hash::FxHashMap;
 
-use super::probe::{Begin, Finish, Part};
+use super::probe::{Allocation, Begin, Finish, HeapChange, Part};
 use super::{EventIndex, Identity, MapRecord, Record, Sample, TaskRecord, UserRegisters, Words};
 use crate::ids::{Address, BuildId, Pid, Tid, Timestamp};
 use crate::sys::perf_event::abi;
@@ -139,8 +139,12 @@ impl Decoder {
         let sample = fields.sample(event, layout, user_mode);
         match layout.part {
             Some(Part::Finish) => sample.and_then(|(_, raw)| Finish::read(raw)).map(Record::Finish),
+            Some(Part::HeapChange) => sample.and_then(|(_, raw)| HeapChange::read(raw)).map(Record::HeapChange),
             Some(Part::Begin) => sample
                 .and_then(|(sample, raw)| Some(Record::Sample(Sample { begin: Some(Begin::read(raw)?), ..sample }))),
+            Some(Part::Allocation) => sample.and_then(|(sample, raw)| {
+                Some(Record::Sample(Sample { allocation: Some(Allocation::read(raw)?), ..sample }))
+            }),
             None => sample.map(|(sample, _)| Record::Sample(sample)),
         }
         .ok_or(short)
@@ -227,6 +231,7 @@ impl<'a> Fields<'a> {
             stack,
             stack_full,
             begin: None,
+            allocation: None,
         };
         Some((sample, raw))
     }

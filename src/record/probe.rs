@@ -1,6 +1,6 @@
-//! What our BPF programs say in the raw data of samples: the times that threads spend away from a CPU.
+//! What our BPF programs say in the raw data of samples: the times that threads spend away from a CPU, and what they allocate.
 
-use crate::ids::{Pid, Timestamp};
+use crate::ids::{Address, Pid, Timestamp};
 
 /// What a thread does, or what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,13 +91,68 @@ pub struct Finish {
     pub left_out: i64,
 }
 
-/// Which of the two an event's samples carry.
+/// An allocation that was sampled (`struct allocation` of `capture/bpf/alloc.bpf.c`). The sample that carries it holds its stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// A number of its own.
+    pub id: u64,
+    /// The process.
+    pub process: KernelTid,
+    /// Bytes that were asked for.
+    pub size: u64,
+    /// Bytes between two samples, on average: one of n bytes was sampled with a chance of 1 - exp(-n / period).
+    pub period: u64,
+}
+
+/// Where an allocation lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Placed {
+    /// The process.
+    pub process: KernelTid,
+    /// Its first byte.
+    pub address: Address,
+}
+
+/// What became of an allocation that was sampled (`struct change`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapChange {
+    /// The allocation.
+    pub id: u64,
+    /// The process.
+    pub process: KernelTid,
+    /// Where it lies now; `None` once it is freed.
+    pub placed: Option<Placed>,
+}
+
+/// What an event's samples carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// [`Begin`].
     Begin,
     /// [`Finish`].
     Finish,
+    /// [`Allocation`].
+    Allocation,
+    /// [`HeapChange`].
+    HeapChange,
+}
+
+impl Allocation {
+    /// Reads the raw data; `None` if it is too short.
+    pub(super) fn read(raw: &[u8]) -> Option<Allocation> {
+        let mut words = words(raw);
+        let (id, process) = (words.next()?, KernelTid(words.next()?));
+        Some(Allocation { id, process, size: words.next()?, period: words.next()?.max(1) })
+    }
+}
+
+impl HeapChange {
+    /// Reads the raw data; `None` if it is too short.
+    pub(super) fn read(raw: &[u8]) -> Option<HeapChange> {
+        let mut words = words(raw);
+        let (id, process, address) = (words.next()?, KernelTid(words.next()?), Address(words.next()?));
+        Some(HeapChange { id, process, placed: (address.0 > 0).then_some(Placed { process, address }) })
+    }
 }
 
 impl Begin {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::sampler::{DRAIN, Sampler};
+use super::sampler::{ALLOCATIONS, DRAIN, Sampler};
 use super::screen::{Screen, Summary};
 use super::signals::Signals;
 use crate::capture::{CaptureError, Live, Settings};
@@ -111,6 +111,7 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     }
     let ended = signals.received().map(|signal| format!("ended by signal {signal}"));
     let window = sampler.seal(end, 1.0, ended.into_iter().collect());
+    window.comments.iter().filter(|line| line.starts_with(ALLOCATIONS)).for_each(|line| screen.say(line));
     let restricted = kernel_names_hidden(&window, &mut symbolizer);
     let mut summary = Summary { elapsed: window.duration, cpus: cpus_used(&window), ..Summary::default() };
     let mut naming = |done, total| screen.naming(done, total);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::RecordingError;
 use super::screen::Screen;
-use crate::capture::{CallGraph, Event, Live, Rate, Settings, Sharing, Target};
+use crate::capture::{AllocTotals, CallGraph, Event, Live, Rate, Settings, Sharing, Target};
 use crate::collect::{Collector, Span, Window};
 use crate::health::{Count, Health};
 use crate::ids::{ImageId, Pid, Timestamp};
@@ -23,6 +23,9 @@ const CUT_SHARE: f64 = 0.005;
 
 /// The end of everything that is in the rings.
 pub(super) const ALL: Timestamp = Timestamp(u64::MAX);
+
+/// How the comment begins that tells of all allocations, and of the cost of looking.
+pub(super) const ALLOCATIONS: &str = "allocations: ";
 
 /// A point in time, on both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +71,8 @@ pub(super) struct Sampler<'a> {
     target: Target,
     command: String,
     start: Moment,
+    /// What earlier windows told of allocations.
+    allocated: AllocTotals,
     ordinary: Priority,
     /// Whether a larger copy was tried and refused.
     refused: bool,
@@ -94,6 +99,7 @@ impl<'a> Sampler<'a> {
             target,
             command: command.to_owned(),
             start: Moment::now(),
+            allocated: AllocTotals::default(),
             ordinary,
             refused: false,
         };
@@ -140,6 +146,7 @@ impl<'a> Sampler<'a> {
     pub(super) fn enable(&mut self) -> Result<(), RecordingError> {
         self.start = Moment::now();
         self.collector.begin(self.start.clock);
+        self.allocated = self.live.alloc_totals().unwrap_or_default();
         self.live.enable().map_err(|source| RecordingError::System { what: "start the events", source })?;
         // What ended before is not of this window.
         self.count_asleep(false);
@@ -298,11 +305,28 @@ impl<'a> Sampler<'a> {
         comments.extend(remarks);
         let start = self.start;
         let duration = end.since(start.clock);
+        comments.extend(self.allocations(duration));
         self.start = start.after(duration);
         let span = Span { start: start.civil, began: start.clock, duration, main_process, comments };
         let health = std::mem::take(&mut self.health);
         let events: Vec<Event> = self.live.events().iter().map(|event| scaled(event, scale)).collect();
-        self.collector.seal(span, &events, lost.as_deref(), health)
+        let window = self.collector.seal(span, &events, lost.as_deref(), health);
+        self.live.forget_allocations(&self.collector.take_gone());
+        window
+    }
+
+    /// What was allocated in the window, and what it cost the target that we looked.
+    fn allocations(&mut self, duration: Duration) -> Option<String> {
+        let totals = self.live.alloc_totals()?;
+        let AllocTotals { allocations, bytes, untracked, stops, nanoseconds } = totals.since(self.allocated);
+        self.allocated = totals;
+        self.health.add(Count::AllocUntracked, untracked);
+        let seconds = nanoseconds as f64 / 1e9;
+        let share = seconds / duration.as_secs_f64().max(1e-9) * 100.0;
+        let each = nanoseconds as f64 / 1e3 / (stops.max(1) as f64);
+        Some(format!(
+            "{ALLOCATIONS}{allocations} of {bytes} bytes in all; {stops} stops in allocators, {each:.2} us each, took the target about {seconds:.3} s ({share:.1} % of one CPU)"
+        ))
     }
 
     fn comments(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ mod open;
 pub mod perf_event;
 pub mod ptrace;
 pub mod ring;
+pub mod stops;
 
 use std::fs::File;
 use std::io;

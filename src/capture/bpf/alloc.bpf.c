@@ -51,6 +51,7 @@ const volatile u32 IN_USE = 0; // follow what is sampled until it is freed
 // An allocation, with its stack. `period`: bytes that lie between two samples, on average.
 struct allocation {
     u64 id;
+    u64 process;
     u64 size;
     u64 period;
 };
@@ -58,8 +59,8 @@ struct allocation {
 // An allocation that was sampled got its place, or (`address` is 0) is freed.
 struct change {
     u64 id;
-    u64 address;
     u64 process;
+    u64 address;
 };
 
 struct thread {
@@ -188,7 +189,7 @@ static __always_inline u64 sample(void *ctx, struct thread *thread, struct count
     thread->left -= size < 1ll << 48 ? size : 1ll << 48;
     if (thread->left >= 0)
         return 0;
-    struct allocation allocation = { .size = size, .period = thread->period };
+    struct allocation allocation = { .size = size, .period = thread->period, .process = bpf_get_current_pid_tgid() >> 32 };
     draw(thread);
     allocation.id = ++counts->next << 16 | bpf_get_smp_processor_id();
     if (bpf_perf_event_output(ctx, &allocations, BPF_F_CURRENT_CPU, &allocation, sizeof(allocation)))

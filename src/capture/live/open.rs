@@ -8,9 +8,10 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 
 use super::{Anchor, Live, Sampler, Settings, Sharing};
+use crate::capture::alloc::Alloc;
 use crate::capture::attr::{self, CallGraph, Features, MAX_STACK_BYTES};
 use crate::capture::error::CaptureError;
-use crate::capture::event::{Event, Rate};
+use crate::capture::event::{Event, Probe, Rate};
 use crate::capture::namespace;
 use crate::capture::off_cpu::OffCpu;
 use crate::capture::target::{self, Scope, Target};
@@ -79,6 +80,7 @@ impl Live {
             merge: Merge::default(),
             decoder: Decoder::default(),
             off_cpu: None,
+            alloc: None,
             scope: Scope::new(&settings.target, settings.inherit),
             scale: 1.0,
             closed: Vec::new(),
@@ -161,10 +163,16 @@ impl Live {
 
     /// Loads the programs that some events take.
     fn load_probes(&mut self) -> Result<(), CaptureError> {
-        if self.settings.events.iter().any(|event| event.probe.is_some()) {
+        let asks = |of: fn(Probe) -> bool| self.settings.events.iter().any(|event| event.probe.is_some_and(of));
+        let (away, alloc) = (asks(Probe::is_away), asks(Probe::is_alloc));
+        if away {
             let off_cpu = OffCpu::load(&self.settings, &self.cgroups)?;
             self.notes.extend(off_cpu.notes().iter().cloned());
             self.off_cpu = Some(off_cpu);
+        }
+        if alloc {
+            let everybody = matches!(self.settings.target, Target::System);
+            self.alloc = Some(Alloc::load(&self.settings.events, everybody)?);
         }
         Ok(())
     }
@@ -412,25 +420,49 @@ impl Live {
         self.open_probes(cpu)
     }
 
-    /// Opens the two events into which our programs write on a CPU, for the first of the events that take them.
+    /// Opens the events into which our programs write on a CPU, each two for the first of the events that take them.
     fn open_probes(&mut self, cpu: u32) -> Result<(), CaptureError> {
-        let Some(off_cpu) = &self.off_cpu else { return Ok(()) };
-        let Some(anchor) = self.anchors.iter().find(|anchor| anchor.cpu == cpu) else { return Ok(()) };
-        let probed = (0..).zip(&self.settings.events).find(|(_, event)| event.probe.is_some());
-        let Some((index, event)) = probed else { return Ok(()) };
+        if self.off_cpu.is_some()
+            && let Some([begins, ends]) = self.open_outputs(cpu, Probe::is_away, [Part::Begin, Part::Finish])?
+            && let Some(off_cpu) = &self.off_cpu
+        {
+            let connected = off_cpu.connect(cpu, &begins.fd, &ends.fd);
+            connected.map_err(|source| CaptureError::Open { name: "off-cpu".into(), source })?;
+            self.samplers.extend([begins, ends]);
+        }
+        if self.alloc.is_some()
+            && let Some([allocations, changes]) =
+                self.open_outputs(cpu, Probe::is_alloc, [Part::Allocation, Part::HeapChange])?
+            && let Some(alloc) = &self.alloc
+        {
+            let connected = alloc.connect(cpu, &allocations.fd, &changes.fd);
+            connected.map_err(|source| CaptureError::Open { name: "alloc".into(), source })?;
+            self.samplers.extend([allocations, changes]);
+        }
+        Ok(())
+    }
+
+    fn open_outputs(
+        &mut self,
+        cpu: u32,
+        of: fn(Probe) -> bool,
+        parts: [Part; 2],
+    ) -> Result<Option<[Sampler; 2]>, CaptureError> {
+        let Some(anchor) = self.anchors.iter().find(|anchor| anchor.cpu == cpu) else { return Ok(None) };
+        let probed = (0..).zip(&self.settings.events).find(|(_, event)| event.probe.is_some_and(of));
+        let Some((index, event)) = probed else { return Ok(None) };
         let watermark = (self.ring_bytes / 4) as u32;
-        let mut opened = Vec::new();
-        for part in [Part::Begin, Part::Finish] {
+        let open = |part| -> Result<_, CaptureError> {
             let attr = attr::probe(part, event, self.settings.graph, self.stack_bytes, self.features, watermark);
             let fd = EventFd::open(&attr, Watch::Cpu, Some(cpu)).map_err(|error| self.explain(error, &event.name))?;
-            self.decoder.add(fd.id(), EventIndex(index), attr::layout(&attr, Some(part)));
-            opened.push(fd);
-        }
-        redirect(opened.iter(), &anchor.fd)?;
-        let connected = off_cpu.connect(cpu, &opened[0], &opened[1]);
-        connected.map_err(|source| CaptureError::Open { name: event.name.clone(), source })?;
-        self.samplers.extend(opened.into_iter().map(|fd| Sampler { fd, cpu, event: EventIndex(index) }));
-        Ok(())
+            let layout = attr::layout(&attr, Some(part));
+            redirect([&fd].into_iter(), &anchor.fd)?;
+            Ok((Sampler { fd, cpu, event: EventIndex(index) }, layout))
+        };
+        let [(first, first_layout), (second, second_layout)] = [open(parts[0])?, open(parts[1])?];
+        self.decoder.add(first.fd.id(), first.event, first_layout);
+        self.decoder.add(second.fd.id(), second.event, second_layout);
+        Ok(Some([first, second]))
     }
 
     fn whom(&self) -> &'static str {
