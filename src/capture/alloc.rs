@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::thread;
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::UProbe;
@@ -39,7 +40,7 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/alloc.aarch64.bpf.o");
 /// What the programs tell, for errors.
 const WHAT: &str = "what programs allocate";
 /// `GAPS` of the program, and how many parts of it are one period.
-const GAPS: u32 = 1 << 16;
+const GAPS: u32 = 1 << 12;
 const PERIOD: f64 = 65_536.0;
 /// `COOKIE_RETURNS` and `COOKIE_STEPPED` of the program.
 const RETURNS: u64 = 0x100;
@@ -121,6 +122,8 @@ pub(super) struct Alloc {
     probes: FxHashMap<Option<Pid>, FxHashMap<FileId, Vec<UProbeLink>>>,
     /// What may have an allocator, and has not been looked at.
     candidates: Vec<Candidate>,
+    /// Probes of processes that have ended, and those by which the cost was measured.
+    gone: Vec<UProbeLink>,
     cost: Cost,
     notes: Vec<String>,
 }
@@ -202,6 +205,7 @@ impl Alloc {
             allocators: FxHashMap::default(),
             probes: FxHashMap::default(),
             candidates: Vec::new(),
+            gone: Vec::new(),
             cost: Cost::default(),
             notes: Vec::new(),
         };
@@ -240,7 +244,17 @@ impl Alloc {
 
     /// Removes all probes: nobody is stopped any more.
     pub(super) fn leave(&mut self) {
-        self.probes.clear();
+        let links = std::mem::take(&mut self.probes).into_values().flat_map(FxHashMap::into_values).flatten();
+        remove(links.collect());
+    }
+
+    /// Says so if none of the files that were looked at is an allocator's.
+    pub(super) fn note_if_none(&mut self) {
+        if !self.allocators.values().any(|allocator| !allocator.is_empty()) {
+            self.notes.push(
+                "no file that the target has mapped now has the functions of an allocator (malloc, je_malloc, …): stripped programs that bring their own are not seen, nor are the heaps of Go, Java and JavaScript".into(),
+            );
+        }
     }
 
     /// Probes the allocators that processes have mapped now.
@@ -265,7 +279,8 @@ impl Alloc {
                 self.candidates.push(Candidate::Process(task.pid));
             }
             Record::Exit(task) if task.pid.0 == task.tid.0 => {
-                self.probes.remove(&Some(task.pid));
+                let links = self.probes.remove(&Some(task.pid)).into_iter().flat_map(FxHashMap::into_values).flatten();
+                self.gone.extend(links);
             }
             _ => {}
         }
@@ -273,6 +288,8 @@ impl Alloc {
 
     /// Probes what was taken note of.
     pub(super) fn look(&mut self) {
+        let gone = std::mem::take(&mut self.gone);
+        remove(gone);
         for candidate in std::mem::take(&mut self.candidates) {
             match candidate {
                 Candidate::Process(pid) => mapped_files(pid).iter().for_each(|path| self.look_at(pid, path)),
@@ -408,7 +425,17 @@ impl Alloc {
         let probe =
             |program: &&'static str| self.probe(program, Some(ourselves), Path::new("/proc/self/exe"), offset, cookie);
         let links: Result<Vec<_>, _> = programs.iter().map(probe).collect();
-        links.map_or(0, |_links| stop.cost())
+        let Ok(links) = links else { return 0 };
+        let cost = stop.cost();
+        self.gone.extend(links);
+        cost
+    }
+}
+
+/// Removes probes while others go on: the kernel waits for a tenth of a second at each.
+fn remove(links: Vec<UProbeLink>) {
+    if !links.is_empty() {
+        thread::spawn(move || drop(links));
     }
 }
 

@@ -78,6 +78,11 @@ pub(super) fn sampling(
     let mut attr = common(features);
     attr.type_ = event.kind;
     attr.config = event.config;
+    if let Some(uprobe) = &event.uprobe {
+        // The events of a session keep it until they are open.
+        attr.__bindgen_anon_3.config1 = uprobe.path.as_ptr() as u64;
+        attr.__bindgen_anon_4.config2 = uprobe.offset;
+    }
     attr.sample_type |= u64::from(abi::PERF_SAMPLE_PERIOD);
     match event.rate {
         Rate::Frequency(hertz) => {

@@ -1,10 +1,17 @@
 //! Events: the grammar of `-e`, and one table of presets that says everything of an event at once.
 
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::ids::Unit;
+use object::ReadCache;
+use procfs::process::{MMapPath, MemoryMap};
+
+use super::sites::{Code, SiteError};
+use crate::ids::{Pid, Unit};
 use crate::sys::perf_event::abi;
 
 /// One row of the table of presets.
@@ -102,6 +109,17 @@ pub struct Event {
     pub kernel: bool,
     /// What our BPF programs tell beside it, or instead of it.
     pub probe: Option<Probe>,
+    /// The function of a program that it counts the calls of.
+    pub uprobe: Option<Uprobe>,
+}
+
+/// A place in a file where the kernel stops whoever comes by (`format/` of `/sys/bus/event_source/devices/uprobe`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uprobe {
+    /// The file: `perf_event_attr.config1` points to it.
+    pub path: Arc<CStr>,
+    /// Bytes from its beginning: `config2`.
+    pub offset: u64,
 }
 
 /// Events that the kernel does not count by itself.
@@ -154,6 +172,14 @@ pub enum EventError {
         /// The letter.
         modifier: char,
     },
+    /// A function of a program that cannot be probed.
+    #[error("{name}: {reason}")]
+    Uprobe {
+        /// What was asked for.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// Tracepoints are described in tracefs.
     #[error("tracepoint '{name}': cannot read {}: {source}{}", .path.display(), mend(.source))]
     Tracefs {
@@ -174,6 +200,29 @@ fn mend(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run as root, or: mount -o remount,mode=755 /sys/kernel/tracing",
         _ => "; if tracefs is not mounted: mount -t tracefs nodev /sys/kernel/tracing",
+    }
+}
+
+impl Uprobe {
+    /// What keeps it from being met by processes that run: they have not mapped the file, or another one of its name.
+    pub(super) fn unmet(&self, pids: &[Pid]) -> Option<String> {
+        let path = self.path.to_string_lossy();
+        let inode = fs::metadata(&*path).ok()?.ino();
+        let mut namesake = None;
+        for &Pid(pid) in pids {
+            let maps = procfs::process::Process::new(pid).and_then(|process| process.maps()).ok()?;
+            if maps.iter().any(|map| map.inode == inode) {
+                return None;
+            }
+            let named = |map: &&MemoryMap| matches!(&map.pathname, MMapPath::Path(other) if other.to_string_lossy().trim_end_matches(" (deleted)") == path);
+            namesake = namesake.or(maps.iter().find(named).map(|map| (pid, map.address)));
+        }
+        Some(match namesake {
+            Some((pid, (start, end))) => format!(
+                "process {pid} has mapped another file that was {path} before: its calls are not seen; write uprobe:/proc/{pid}/map_files/{start:x}-{end:x}:…"
+            ),
+            None => format!("no process of the target has mapped {path} now: its calls are counted from when one does"),
+        })
     }
 }
 
@@ -230,6 +279,7 @@ impl Preset {
             user: true,
             kernel: true,
             probe: None,
+            uprobe: None,
         }
     }
 }
@@ -238,7 +288,7 @@ impl Preset {
 const PROBES: [&str; 5] = ["off-cpu", "lock", "wall", "alloc", "in-use"];
 
 /// Bytes between two samples of allocations: as tcmalloc and Go have it.
-pub const ALLOC_PERIOD: u64 = 512 << 10;
+const ALLOC_PERIOD: u64 = 512 << 10;
 
 /// The events that our programs tell: what follows here is a clock, of which some only take its name and rate.
 fn probe(name: &str) -> Option<Event> {
@@ -264,6 +314,9 @@ pub fn parse_list(list: &str) -> Result<Vec<Event>, EventError> {
 }
 
 fn parse(spelling: &str) -> Result<Event, EventError> {
+    if let Some(event) = uprobe(spelling) {
+        return event;
+    }
     let (name, modifiers) = match spelling.rsplit_once(':') {
         Some((name, modifiers)) if known(name).is_some() || name.contains(':') => (name, modifiers),
         _ => (spelling, ""),
@@ -320,7 +373,67 @@ fn tracepoint(spelling: &str, system: &str, name: &str) -> Result<Event, EventEr
         user: true,
         kernel: true,
         probe: None,
+        uprobe: None,
     })
+}
+
+/// Where the kernel describes its probes of programs.
+const UPROBES: &str = "/sys/bus/event_source/devices/uprobe";
+
+/// `uprobe:PATH:SYMBOL`, `uprobe:PATH:SYMBOL+OFFSET`, `uprobe:PATH:0xADDRESS`, and `uretprobe:` for returns; modifiers may follow.
+fn uprobe(spelling: &str) -> Option<Result<Event, EventError>> {
+    let (returns, place) = match spelling.split_once(':')? {
+        ("uprobe", place) => (false, place),
+        ("uretprobe", place) => (true, place),
+        _ => return None,
+    };
+    let fail = |reason: String| EventError::Uprobe { name: spelling.into(), reason };
+    let Some((path, rest)) = place.split_once(':').filter(|(path, rest)| !path.is_empty() && !rest.is_empty()) else {
+        return Some(Err(fail(
+            "write uprobe:PATH:FUNCTION, uprobe:PATH:FUNCTION+OFFSET or uprobe:PATH:0xADDRESS".into(),
+        )));
+    };
+    let (place, modifiers) = rest.split_once(':').unwrap_or((rest, ""));
+    let opened = uprobe_event(spelling, path, place, returns).map_err(fail);
+    Some(opened.and_then(|event| modified(event, modifiers)))
+}
+
+fn uprobe_event(spelling: &str, path: &str, place: &str, returns: bool) -> Result<Event, String> {
+    let number = fs::read_to_string(format!("{UPROBES}/type"));
+    let number = number.map_err(|error| format!("this kernel has no probes of programs ({UPROBES}: {error})"))?;
+    let kind = number.trim().parse().map_err(|_| format!("{UPROBES}/type is no number"))?;
+    let file = fs::File::open(path).map_err(|error| format!("cannot open {path}: {error}"))?;
+    let offset = offset_of(&file, place, returns).map_err(|error| format!("{path}: {error}"))?;
+    let path = CString::new(path).map_err(|error| error.to_string())?;
+    let function = place.split(['+', ':']).next().unwrap_or(place);
+    Ok(Event {
+        name: spelling.into(),
+        value_name: function.replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
+        unit: Unit::Count,
+        kind,
+        config: returns.into(),
+        rate: EACH,
+        user: true,
+        kernel: true,
+        probe: None,
+        uprobe: Some(Uprobe { path: path.into(), offset }),
+    })
+}
+
+fn offset_of(file: &fs::File, place: &str, returns: bool) -> Result<u64, SiteError> {
+    let cache = ReadCache::new(file);
+    let code = Code::read(&cache)?;
+    let number = |text: &str| {
+        text.strip_prefix("0x").map_or_else(|| text.parse().ok(), |digits| u64::from_str_radix(digits, 16).ok())
+    };
+    if let Some(address) = number(place) {
+        return code.offset(address);
+    }
+    let (name, within) =
+        place.rsplit_once('+').and_then(|(name, within)| Some((name, number(within)?))).unwrap_or((place, 0));
+    let address = code.function(name)?;
+    // Where it returns to is found at its very beginning.
+    if within > 0 || returns { code.offset(address.saturating_add(within)) } else { Ok(code.site(address)?.offset) }
 }
 
 fn near(name: &str) -> Vec<String> {

@@ -300,6 +300,7 @@ impl Live {
             (Target::Selected(selector), _) => alloc.watch(selector.running()),
             (Target::System, _) => alloc.watch(target::all_processes()),
         }
+        alloc.note_if_none();
         self.notes.extend(alloc.take_notes());
     }
 

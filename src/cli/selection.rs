@@ -248,7 +248,7 @@ fn threshold(text: &str) -> Result<std::time::Duration, String> {
 fn event_error(error: EventError) -> anyhow::Error {
     match error {
         EventError::Tracefs { .. } => error.into(),
-        EventError::Unknown { .. } | EventError::Modifier { .. } => usage(error),
+        EventError::Unknown { .. } | EventError::Modifier { .. } | EventError::Uprobe { .. } => usage(error),
     }
 }
 

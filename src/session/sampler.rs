@@ -76,6 +76,8 @@ pub(super) struct Sampler<'a> {
     ordinary: Priority,
     /// Whether a larger copy was tried and refused.
     refused: bool,
+    /// Notes that were said.
+    said: usize,
 }
 
 impl<'a> Sampler<'a> {
@@ -85,7 +87,6 @@ impl<'a> Sampler<'a> {
         let target = settings.target.clone();
         let (shortest, wakers) = (settings.shortest_off_cpu, settings.wakers);
         let live = Live::open(settings)?;
-        live.notes().iter().for_each(|note| screen.say(note));
         let mut collector = Collector::new(live.events(), live.graph());
         collector.choose_intervals(shortest, wakers);
         // The rings must be emptied in time on a busy host. Naming is in no hurry.
@@ -102,9 +103,19 @@ impl<'a> Sampler<'a> {
             allocated: AllocTotals::default(),
             ordinary,
             refused: false,
+            said: 0,
         };
+        sampler.say_notes();
         sampler.know()?;
+        sampler.say_notes();
         Ok(sampler)
+    }
+
+    /// Says what was met since the last time.
+    fn say_notes(&mut self) {
+        let notes = self.live.notes();
+        notes.iter().skip(self.said).for_each(|note| self.screen.say(note));
+        self.said = notes.len();
     }
 
     /// What runs already is read once its changes are being recorded, so that nothing falls in between.
@@ -204,6 +215,7 @@ impl<'a> Sampler<'a> {
 
     /// Passes the records until a point in time on, and answers whether all of them are; samples that wait for an image are waited for.
     pub(super) fn drain(&mut self, until: Timestamp) -> bool {
+        self.say_notes();
         // A sample that waits still needs its process.
         if !self.collector.is_waiting() {
             self.collector.sweep();

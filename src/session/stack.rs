@@ -87,6 +87,7 @@ fn event() -> Event {
         user: true,
         kernel: true,
         probe: None,
+        uprobe: None,
     }
 }
 

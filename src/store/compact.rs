@@ -150,6 +150,9 @@ impl Writer {
             let here = |name: &&str| FileName::parse(name).is_some_and(|old| self.directory.join(old.path()).exists());
             names.extend(profile.merged().filter(here).map(str::to_owned));
             names.insert(file.to_string());
+            if !slot.tells(file) {
+                continue;
+            }
             merger.add(&profile).map_err(|error: MergeError| refuse(error.to_string()))?;
             let of_file = sums(&profile);
             totals.resize(of_file.len(), 0);
@@ -165,6 +168,11 @@ impl Writer {
 }
 
 impl Slot {
+    /// Whether a window is part of the sum: of states only the last is.
+    fn tells(&self, file: &FileName) -> bool {
+        !self.name.is_state() || self.files.iter().max_by_key(|file| (file.name.last(), file.number)) == Some(file)
+    }
+
     fn hour(&self) -> Hour {
         Hour::of(self.name.start)
     }

@@ -148,6 +148,13 @@ impl fmt::Display for FileName {
 }
 
 impl WindowName {
+    /// Whether it tells of the state at its end (what is in use), and not of what happened within it (what was used): states are not
+    /// added up over time, but the last one counts.
+    #[must_use]
+    pub fn is_state(&self) -> bool {
+        self.kind.starts_with("inuse_")
+    }
+
     /// The name as a file can hold it: of host and kind the letters `a-z A-Z 0-9 _ -` and `_` for others, at most 64; times in
     /// whole milliseconds, rounded down, so that windows that touch still do.
     #[must_use]

@@ -63,6 +63,7 @@ impl Query {
         let hosts = chosen.iter().map(|row| row.name.host.clone()).collect();
         let gaps = self.gaps(&chosen);
         chosen.sort_by(|a, b| (a.name.start, &a.path).cmp(&(b.name.start, &b.path)));
+        keep_last_states(&mut chosen);
         Plan { rows: chosen, kind, kinds, hosts, gaps, snapshots_left_out }
     }
 
@@ -112,6 +113,19 @@ impl Plan {
 /// Nanoseconds that two spans have in common.
 fn overlap(a: &Range<UnixNanos>, b: &Range<UnixNanos>) -> i64 {
     a.end.0.min(b.end.0).saturating_sub(a.start.0.max(b.start.0)).max(0)
+}
+
+/// Of states, the last of each host is that at the end of the time. `rows` are in order.
+fn keep_last_states(rows: &mut Vec<Row>) {
+    let mut told: BTreeSet<String> = BTreeSet::new();
+    let mut last: Vec<Row> = Vec::with_capacity(rows.len());
+    for row in std::mem::take(rows).into_iter().rev() {
+        if !row.name.is_state() || told.insert(row.name.host.clone()) {
+            last.push(row);
+        }
+    }
+    last.reverse();
+    *rows = last;
 }
 
 /// A snapshot and a recorder on one host tell of the same samples twice. Answers how many snapshots went.

@@ -43,7 +43,8 @@ pub struct Series {
 pub struct Line {
     /// What it is of; empty for what has no such label.
     pub name: String,
-    /// The sum of values in each step. A window that lies in two steps counts in each by its share of time.
+    /// The sum of values in each step. A window that lies in two steps counts in each by its share of time; of windows that tell of
+    /// the state at their end, the last in each step counts.
     pub values: Vec<f64>,
     /// The same of samples.
     pub samples: Vec<f64>,
@@ -77,10 +78,24 @@ impl Series {
         let mut series = Series { start: range.start, step, covered: vec![0.0; steps], lines: Vec::new() };
         let mut index: FxHashMap<String, usize> = FxHashMap::default();
         let hosts: std::collections::BTreeSet<&str> = rows.iter().map(|row| &*row.name.host).collect();
+        let mut last: FxHashMap<(usize, &str), UnixNanos> = FxHashMap::default();
+        for row in rows.iter().filter(|row| row.name.is_state()) {
+            for (at, _) in series.shares(row, range) {
+                let end = last.entry((at, &row.name.host)).or_insert(row.name.end);
+                *end = row.name.end.max(*end);
+            }
+        }
         for row in rows {
-            let shares = series.shares(row, range);
+            let mut shares = series.shares(row, range);
             let covered = float(row.summary.covered) / float(i64::try_from(hosts.len()).unwrap_or(1).max(1));
             shares.iter().for_each(|&(at, share)| series.covered[at] += covered * share);
+            if row.name.is_state() {
+                shares = shares
+                    .iter()
+                    .filter(|(at, _)| last.get(&(*at, &*row.name.host)) == Some(&row.name.end))
+                    .map(|&(at, _)| (at, 1.0))
+                    .collect();
+            }
             for total in &row.summary.totals {
                 if !selector.matches_total(total)? {
                     continue;

@@ -119,7 +119,7 @@ struct {
 
 // Gaps between samples as shares of the period, times 2^16: the quantiles of the exponential distribution. (A program may not reckon
 // a logarithm.)
-#define GAPS 65536
+#define GAPS 4096
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, GAPS);
@@ -230,8 +230,8 @@ int on_allocate(struct pt_regs *ctx)
         return 0;
     count_entry(counter, cookie);
     u64 stack = STACK(ctx);
-    // It left the outer one in another way than by its return.
-    if (thread->inside && stack >= thread->outer)
+    // It left the outer one in another way than by its return. (At the same stack, the outer one ends with a jump into this one.)
+    if (thread->inside && stack > thread->outer)
         thread->inside = 0;
     if (thread->inside) {
         thread->inside += !!(cookie & COOKIE_RETURNS);

@@ -35,6 +35,11 @@ impl Live {
         if matches!(live.settings.target, Target::System) && !namespace::in_first_pid_namespace() {
             live.notes.push("in a PID namespace: only the processes in it are recorded".into());
         }
+        if live.stops_others() {
+            live.sharing = Sharing::PerTask;
+            live.note_unmet_probes();
+            live.notes.push("opening events per task: a probe would else stop everybody who runs that code".into());
+        }
         match live.open_everything() {
             Err(CaptureError::NotAllowed { .. }) if live.can_open_per_task() => {
                 live.notes.push(
@@ -91,6 +96,18 @@ impl Live {
         live.clamp_frequency();
         live.size_rings();
         Ok(live)
+    }
+
+    /// Whether events on CPUs would slow others than the target, who pay for probes that they run into.
+    fn stops_others(&self) -> bool {
+        self.can_open_per_task() && self.settings.events.iter().any(|event| event.uprobe.is_some())
+    }
+
+    fn note_unmet_probes(&mut self) {
+        if let Target::Processes(pids) = &self.settings.target {
+            let probes = self.settings.events.iter().filter_map(|event| event.uprobe.as_ref());
+            self.notes.extend(probes.filter_map(|uprobe| uprobe.unmet(pids)));
+        }
     }
 
     /// Whether the target is made of tasks that events can be opened on one by one.
