@@ -5,11 +5,12 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use common::programs::{self, c};
-use common::recording::{Recorded, Stack, attempt, record, start, wait_for};
+use common::recording::{Attempt, Recorded, Stack, attempt, record, start, wait_for};
 use nix::sys::signal::Signal;
 use rprof::encode;
 use rprof::profile::Profile;
@@ -96,7 +97,7 @@ fn who_is_blocked_from_before_to_after_the_recording_is_told() {
 }
 
 /// All windows of a directory, by their times.
-fn windows(folder: &std::path::Path) -> Vec<Profile> {
+fn windows(folder: &Path) -> Vec<Profile> {
     let pattern = format!("{}/*/*/*.pb.gz", folder.display());
     let files = glob::glob(&pattern).unwrap().map(Result::unwrap);
     let mut profiles: Vec<Profile> = files.map(|file| encode::read_file(&file).unwrap()).collect();
@@ -216,4 +217,65 @@ fn waits_for_locks_are_told_apart() {
     let recorded = record(&["-e", "lock"], &[program.as_os_str(), "500".as_ref(), folder.path().as_os_str()]);
     let told = away(&recorded, |stack| stack.has("append") && !stack.kernel.iter().any(|name| name.contains("futex")));
     assert!(told > 1_000_000, "{told}\n{}", recorded.top());
+}
+
+#[test]
+fn no_tracefs_is_needed() {
+    let program = c("locks.c", THREADS);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.pb.gz");
+    // Nothing is mounted there, for us alone.
+    let run = format!(
+        "umount -l /sys/kernel/tracing; umount -l /sys/kernel/debug; test ! -e /sys/kernel/tracing/events && exec {} record --off-cpu --lock --wall --alloc -o {} -- {} 300",
+        env!("CARGO_BIN_EXE_rprof"),
+        file.display(),
+        program.display()
+    );
+    let done = Attempt::of(std::process::Command::new("unshare").args(["-m", "sh", "-c", &run]));
+    assert_eq!(done.status, Some(0), "{}", done.said);
+    for kind in ["cpu", "off_cpu", "lock_wait", "wall", "alloc_space", "inuse_space"] {
+        let path = folder.path().join(format!("x.{kind}.pb.gz"));
+        let profile = encode::read_file(&path).unwrap_or_else(|error| panic!("{error}: {}", done.said));
+        assert!(profile.total(1) > 0 || kind.ends_with("space"), "{kind}: {}", done.said);
+    }
+}
+
+#[test]
+fn without_the_privilege_it_is_told_what_gives_it() {
+    let program = c("locks.c", THREADS);
+    // Where nobody may read the way to it, a copy.
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let [rprof, program] = [Path::new(env!("CARGO_BIN_EXE_rprof")), &program].map(|file| {
+        let copy = folder.path().join(file.file_name().unwrap());
+        std::fs::copy(file, &copy).unwrap();
+        copy
+    });
+    for kind in ["--off-cpu", "--lock", "--wall", "--alloc"] {
+        let mut nobody = std::process::Command::new("setpriv");
+        nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
+        let done = Attempt::of(
+            nobody.arg(&rprof).args(["record", kind, "-o", "x.pb.gz", "--"]).arg(&program).current_dir(folder.path()),
+        );
+        assert_eq!(done.status, Some(255), "{kind}: {}", done.said);
+        assert!(done.said.contains("cap_perfmon,cap_bpf"), "{kind}: {}", done.said);
+    }
+}
+
+#[test]
+fn no_program_of_ours_outlives_a_recorder_that_is_killed() {
+    let ours = |pid: i32| {
+        let names: Vec<String> = aya::programs::loaded_programs()
+            .filter_map(|program| Some(program.ok()?.name_as_str()?.to_owned()))
+            .filter(|name| ["on_switch", "on_waking", "on_allocate", "census"].contains(&name.as_str()))
+            .collect();
+        (names.len(), rprof::capture::exists(rprof::ids::Pid(pid)))
+    };
+    // Other tests load the same programs, so more or fewer are there now and then: it is waited for an instant without any.
+    let session = start(&["-e", "off-cpu", "-a"], &[] as &[&str]).opened();
+    let pid = session.pid();
+    assert!(ours(pid).0 > 0);
+    session.signal(Signal::SIGKILL);
+    session.fail();
+    wait_for("the end of all programs", || ours(pid) == (0, false));
 }

@@ -39,7 +39,7 @@ const CAPABILITIES: [(Capability, &str); 9] = [
     ),
     (Capability::CAP_SYS_NICE, "rings emptied in time on a busy host"),
     (Capability::CAP_SYS_ADMIN, "in place of CAP_PERFMON, CAP_SYSLOG and CAP_CHECKPOINT_RESTORE"),
-    (Capability::CAP_BPF, "times away from CPUs (off-cpu, wall, lock), with CAP_PERFMON"),
+    (Capability::CAP_BPF, "times away from CPUs (off-cpu, wall, lock) and allocations, with CAP_PERFMON"),
 ];
 
 /// Everything that rprof makes use of, in one command: each `setcap` replaces what the one before gave.
