@@ -35,6 +35,7 @@ health_rows! {
     SamplesSkipped "samples.skipped" "samples of other tasks on the same CPUs, passed over in the ring";
     SamplesUser "samples.user" "samples with a user stack";
     OffCpuUnplaced "off_cpu.unplaced" "nanoseconds away from a CPU of threads none of whose stacks were taken";
+    WallUnplaced "wall.unplaced" "nanoseconds on a CPU of threads of which no sample was taken";
     AllocUntracked "alloc.untracked" "sampled allocations that were not followed until they are freed, for want of room";
     IntervalsMissed "intervals.missed" "times away from a CPU whose end was lost";
     RecordsLost "records.lost" "records that the kernel dropped because a ring was full (PERF_RECORD_LOST)";

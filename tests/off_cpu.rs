@@ -110,12 +110,10 @@ fn wall_clock_is_a_threads_lifetime() {
     let folder = tempfile::tempdir().unwrap();
     let program = c("off_cpu.c", THREADS);
     let command = [program.as_os_str(), "2000".as_ref(), folder.path().as_os_str()];
-    let recorded = record(&["--wall", "-F", "1999"], &command);
+    let recorded = record(&["--wall", "-F", "199"], &command);
     for name in ["nap", "hold", "ping", "hog_a", "hog_b"] {
         let told = away(&recorded, |stack| stack.comm == name);
-        // Of one that switches a hundred thousand times a second, the half on the CPU is known by samples.
-        let share = if name == "ping" { 0.04 } else { 0.02 };
-        assert!(near(told, 2_000_000_000, share), "{name}: {told}\n{}", recorded.top());
+        assert!(near(told, 2_000_000_000, 0.01), "{name}: {told}\n{}", recorded.top());
     }
     assert!(by_state(&recorded, "hog_a").contains_key("running"), "{:?}", by_state(&recorded, "hog_a"));
 }

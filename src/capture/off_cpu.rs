@@ -31,8 +31,8 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/off_cpu.aarch64.bpf.o");
 const MOST_STACKS: f64 = 10.0;
 /// `MOST_CGROUPS` of the program.
 const MOST_CGROUPS: usize = 16;
-/// Words of `struct left_out`: two times, two of numbers, 64 of the kernel's stack, 33 registers.
-const LEFT_OUT_WORDS: usize = 4 + 64 + 33;
+/// Words of `struct left_out`: three times, two of numbers, 64 of the kernel's stack, 33 registers.
+const LEFT_OUT_WORDS: usize = 5 + 64 + 33;
 
 /// What the programs tell, for errors.
 const WHAT: &str = "when threads leave their CPUs";
@@ -66,6 +66,8 @@ pub struct LeftOut {
     pub task: KernelTid,
     /// Times away that have ended without being told, in nanoseconds ([`crate::record::Finish::left_out`]).
     pub ended: i64,
+    /// Nanoseconds that it had a CPU and that were not told, where that is asked for ([`crate::record::Finish::ran`]).
+    pub ran: u64,
     /// Since when it is away without its stack having been taken, as far as is known, and why; `None` if it is not.
     pub begin: Option<Begin>,
     /// The kernel's stack, as samples have it.
@@ -129,6 +131,7 @@ impl OffCpu {
         let locks = settings.events.iter().any(|event| event.probe == Some(Probe::Lock));
         let (only, inherit) = (flag(!ids.is_empty()), flag(settings.inherit && !by_thread));
         let (by_thread, groups, asks_locks) = (flag(by_thread), cgroups.len() as u32, flag(locks));
+        let asks_runs = flag(settings.events.iter().any(|event| event.probe == Some(Probe::Wall)));
         let mut loader = EbpfLoader::new();
         loader.allow_unsupported_maps().btf(Some(&types));
         let flags = [
@@ -137,6 +140,7 @@ impl OffCpu {
             ("INHERIT", &inherit),
             ("CGROUPS", &groups),
             ("LOCKS", &asks_locks),
+            ("RUNS", &asks_runs),
         ];
         for (name, value) in flags {
             loader.override_global(name, value, true);
@@ -218,16 +222,17 @@ impl OffCpu {
 fn left_out(bytes: &[u8]) -> LeftOut {
     let words: Vec<u64> = bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
     let halves = |word: u64| (word as u32, (word >> 32) as u32);
-    let ((tgid, tid), (state, depth)) = (halves(words[2]), halves(words[3]));
+    let ((tgid, tid), (state, depth)) = (halves(words[3]), halves(words[4]));
     let (task, out) = (KernelTid(tid.into()), Timestamp(words[0]));
     LeftOut {
         pid: Pid(tgid as i32),
         tid: Tid(tid as i32),
         task,
         ended: words[1].cast_signed(),
+        ran: words[2],
         begin: (out.0 > 0).then(|| Begin::new(task, out, 1, state)),
-        callchain: bytes_of([abi::PERF_CONTEXT_KERNEL].iter().chain(words[4..68].iter().take(depth as usize))),
-        registers: bytes_of(words[68..].iter().take(REGISTERS.count_ones() as usize)),
+        callchain: bytes_of([abi::PERF_CONTEXT_KERNEL].iter().chain(words[5..69].iter().take(depth as usize))),
+        registers: bytes_of(words[69..].iter().take(REGISTERS.count_ones() as usize)),
     }
 }
 

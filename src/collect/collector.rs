@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::heap::{self, Heap};
 use super::loader::{Loaded, Loader};
-use super::off_cpu::{Charge, Intervals, Open};
+use super::off_cpu::{self, Charge, Intervals, Open};
 use super::stack::{Frame, Marker, StackId, StackTree};
 use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, WakerIndex, Window};
 use crate::capture::{CallGraph, Event, Probe, Rate};
@@ -161,6 +161,11 @@ impl Collector {
         self.intervals.leave_out(task, nanoseconds);
     }
 
+    /// A thread had a CPU for so many nanoseconds.
+    pub fn run(&mut self, task: KernelTid, nanoseconds: u64) {
+        self.intervals.run(task, nanoseconds);
+    }
+
     /// Whether some threads' time away from CPUs is known by lot only, since the last census.
     #[must_use]
     pub fn is_thinned(&self) -> bool {
@@ -290,6 +295,7 @@ impl Collector {
         let charges = self.intervals.charge_until(end);
         charges.iter().for_each(|charge| self.charge(charge));
         let mut health = health;
+        self.scale_running(&mut health);
         self.count_all_away(&mut health);
         self.count_in_use();
         let events = events.iter().enumerate().map(|(at, event)| event_info(event, self.losses[at].seal(lost, at)));
@@ -503,6 +509,30 @@ impl Collector {
     /// Where allocations lay that were freed by the end of their process, since the last answer.
     pub fn take_gone(&mut self) -> Vec<Placed> {
         self.heap.take_gone()
+    }
+
+    /// What samples say of a thread on its CPUs is taken as shares of the time that it had them, where that is known exactly.
+    fn scale_running(&mut self, health: &mut Health) {
+        let Some(event) = self.event_of(Probe::Wall) else { return };
+        let Counts { samples, threads, .. } = &mut self.counts;
+        // Outside of the kernel's own PID namespace threads have other numbers here, and none is found.
+        let task_of = |key: &SampleKey| Some(KernelTid(threads.get(key.thread.0 as usize)?.tid.0 as u64));
+        let runs = |key: &SampleKey| key.event == event && key.state == Some(State::Running);
+        let mut sampled: FxHashMap<KernelTid, u64> = FxHashMap::default();
+        for (key, tally) in samples.iter().filter(|(key, _)| runs(key)) {
+            if let Some(task) = task_of(key) {
+                *sampled.entry(task).or_default() += tally.weight;
+            }
+        }
+        let ran: FxHashMap<KernelTid, u64> = self.intervals.runs().collect();
+        let unplaced = ran.iter().filter(|(task, _)| !sampled.contains_key(task)).map(|(_, nanoseconds)| nanoseconds);
+        health.add(Count::WallUnplaced, unplaced.sum());
+        for (key, tally) in samples.iter_mut().filter(|(key, _)| runs(key)) {
+            let exact = task_of(key).and_then(|task| Some((*ran.get(&task)?, *sampled.get(&task)?)));
+            if let Some((ran, sampled)) = exact {
+                tally.weight = off_cpu::share(tally.weight, ran, sampled);
+            }
+        }
     }
 
     /// Counts what is known of all threads.

@@ -55,6 +55,8 @@ pub(super) struct Away {
     whole: Part,
     /// Nanoseconds of the intervals whose stacks were not taken.
     left_out: i64,
+    /// Nanoseconds that it had a CPU, where that is asked for.
+    ran: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,7 +91,7 @@ impl Away {
     /// The tallies, each with whether it is of waits for locks, which add up to what is known exactly; or the nanoseconds that no stack
     /// is known of.
     pub(super) fn tallies(self) -> Result<impl Iterator<Item = (SampleKey, bool, Tally)>, u64> {
-        let Away { parts, whole, left_out } = self;
+        let Away { parts, whole, left_out, ran: _ } = self;
         let left_out = u64::try_from(left_out).unwrap_or(0);
         if whole.estimate == 0 && whole.certain == 0 {
             return Err(left_out);
@@ -107,7 +109,7 @@ impl Away {
 }
 
 /// So much of `all` as `part` is of `whole`.
-fn share(part: u64, all: u64, whole: u64) -> u64 {
+pub(super) fn share(part: u64, all: u64, whole: u64) -> u64 {
     u64::try_from(u128::from(part) * u128::from(all) / u128::from(whole.max(1))).unwrap_or(u64::MAX)
 }
 
@@ -160,6 +162,18 @@ impl Intervals {
         }
     }
 
+    /// A thread had a CPU for so many nanoseconds.
+    pub(super) fn run(&mut self, task: KernelTid, nanoseconds: u64) {
+        if nanoseconds != 0 {
+            self.away(task).ran += nanoseconds;
+        }
+    }
+
+    /// How long threads had a CPU, as far as that is known.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (KernelTid, u64)> {
+        self.away.iter().filter(|(_, away)| away.ran > 0).map(|(&task, away)| (task, away.ran))
+    }
+
     /// What is known of all threads, at the end of a window.
     pub(super) fn take_away(&mut self) -> impl Iterator<Item = Away> + use<> {
         std::mem::take(&mut self.away).into_values()
@@ -174,6 +188,7 @@ impl Intervals {
             if let Some(away) = self.away.get_mut(&task) {
                 away.left_out += finish.left_out;
             }
+            self.run(task, finish.ran);
             return None;
         };
         self.leave_out(task, finish.left_out);
@@ -287,6 +302,7 @@ mod tests {
             back: Timestamp(back),
             waker,
             left_out: 0,
+            ran: 0,
         }
     }
 

@@ -89,6 +89,8 @@ pub struct Finish {
     /// Its times away whose beginnings were not told and that have ended since this was last told, in nanoseconds. Told twice by
     /// chance, they are negative the next time.
     pub left_out: i64,
+    /// Of a thread that ends, and where it is asked for: nanoseconds that it had a CPU and that were not told before.
+    pub ran: u64,
 }
 
 /// An allocation that was sampled (`struct allocation` of `capture/bpf/alloc.bpf.c`). The sample that carries it holds its stack.
@@ -181,8 +183,9 @@ impl Finish {
         let comm = raw.get(40..56)?.split(|&byte| byte == 0).next()?;
         let waker = || (Pid(waker as i32), String::from_utf8_lossy(comm).into_owned());
         let left_out = raw.get(56..)?.first_chunk().map(|word| i64::from_ne_bytes(*word))?;
+        let ran = raw.get(64..)?.first_chunk().map(|word| u64::from_ne_bytes(*word))?;
         let waker = (woken > 0).then(waker);
-        Some(Finish { task, out, woken: (woken > 0).then_some(Timestamp(woken)), back, waker, left_out })
+        Some(Finish { task, out, woken: (woken > 0).then_some(Timestamp(woken)), back, waker, left_out, ran })
     }
 }
 

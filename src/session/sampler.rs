@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::RecordingError;
 use super::screen::Screen;
-use crate::capture::{AllocTotals, CallGraph, Event, Live, Rate, Settings, Sharing, Target};
+use crate::capture::{AllocTotals, CallGraph, Event, Live, Probe, Rate, Settings, Sharing, Target};
 use crate::collect::{Collector, Span, Window};
 use crate::health::{Count, Health};
 use crate::ids::{ImageId, Pid, Timestamp};
@@ -171,6 +171,11 @@ impl<'a> Sampler<'a> {
         }
     }
 
+    /// Whether the time of threads on their CPUs is to be known exactly at the end of each window.
+    fn counts_running(&self) -> bool {
+        self.live.events().iter().any(|event| event.probe == Some(Probe::Wall))
+    }
+
     /// Takes the stacks of the threads that are away from their CPUs without theirs having been taken: before the first event, or since the
     /// lot fell on others. Nothing may be drained between the census and the records that it gives.
     fn count_asleep(&mut self, ended_too: bool) {
@@ -182,6 +187,7 @@ impl<'a> Sampler<'a> {
         for task in &left_out {
             if ended_too {
                 self.collector.leave_out(task.task, task.ended);
+                self.collector.run(task.task, task.ran);
             }
             if task.begin.is_none() {
                 continue;
@@ -305,7 +311,11 @@ impl<'a> Sampler<'a> {
     /// Seals the window at a point up to which everything has been drained, and begins the next one there. `scale` is how often was
     /// sampled on average, in proportion to what was asked for.
     pub(super) fn seal(&mut self, end: Timestamp, scale: f64, remarks: Vec<String>) -> Window {
-        self.count_left_out();
+        if self.counts_running() {
+            self.count_asleep(true);
+        } else {
+            self.count_left_out();
+        }
         let lost = self.live.losses();
         let main_process = match &self.target {
             Target::Command(pid) => Some(*pid),

@@ -70,6 +70,7 @@ const volatile u32 INHERIT = 0;
 const volatile u32 CGROUPS = 0; // only tasks in one of so many cgroups
 const volatile u64 SHORTEST = 0; // times that are shorter do not count
 const volatile u32 LOCKS = 0;    // it is asked which of them are waits for locks
+const volatile u32 RUNS = 0;     // it is asked how long threads had a CPU
 
 // A thread has left its CPU. `stride`: it stands for so many that did. `state`: the kernel's bits, 0 if it could have run on, and
 // LOCK.
@@ -82,7 +83,7 @@ struct begin {
 
 // It is back. `woken` is 0 where nobody woke it, `out` where a thread that ends tells only what is `left`: its times away that began
 // without its stack being taken, as far as they were not told yet (in sum: a census that tells them at the same moment makes one of them
-// negative).
+// negative). `ran`, in the same way: how long the thread had a CPU.
 struct end {
     u64 task;
     u64 out;
@@ -91,6 +92,7 @@ struct end {
     u64 waker;
     char waker_comm[TASK_COMM_LEN];
     s64 left;
+    u64 ran;
 };
 
 struct away {
@@ -103,6 +105,7 @@ struct away {
     u64 waker;
     char waker_comm[TASK_COMM_LEN];
     s64 left;
+    u64 told; // of the time that the thread had a CPU
 };
 
 // Of each CPU.
@@ -339,13 +342,23 @@ int BPF_PROG(on_waking, struct task_struct *task)
     return 0;
 }
 
+// How long a thread had a CPU, as far as it was not told yet.
+static __always_inline u64 take_run(struct task_struct *task, struct away *away)
+{
+    u64 all = task->se.sum_exec_runtime, told = away->told;
+    away->told = all;
+    return RUNS && all > told ? all - told : 0;
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
-    struct away *away = bpf_task_storage_get(&tasks, task, 0, 0);
-    if (!away || !away->left)
+    struct away *away = bpf_task_storage_get(&tasks, task, 0, RUNS ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+    if (!away || (RUNS && !is_wanted(task, away)))
         return 0;
-    struct end end = { .task = task->pid, .left = away->left };
+    struct end end = { .task = task->pid, .left = away->left, .ran = take_run(task, away) };
+    if (!end.left && !end.ran)
+        return 0;
     bpf_perf_event_output(ctx, &ends, BPF_F_CURRENT_CPU, &end, sizeof(end));
     return 0;
 }
@@ -368,6 +381,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 struct left_out {
     u64 out;
     s64 left;
+    u64 ran;
     u32 tgid;
     u32 tid;
     u32 state;
@@ -414,11 +428,12 @@ int census(struct bpf_iter__task *ctx)
     room->tid = task->pid;
     room->tgid = task->tgid;
     room->left = away->left;
+    room->ran = take_run(task, away);
     if (room->left)
         __sync_fetch_and_add(&away->left, -room->left);
     // A thread that has set its state may yet go on without leaving its CPU.
     if (!task->__state || task->on_cpu || away->stride || away->in) {
-        if (room->left)
+        if (room->left || room->ran)
             bpf_seq_write(ctx->meta->seq, room, sizeof(*room));
         return 0;
     }
@@ -431,7 +446,7 @@ int census(struct bpf_iter__task *ctx)
     if (!task->__state) {
         away->stride = 0;
         room->out = 0;
-        if (room->left)
+        if (room->left || room->ran)
             bpf_seq_write(ctx->meta->seq, room, sizeof(*room));
         return 0;
     }
