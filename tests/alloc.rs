@@ -120,14 +120,14 @@ fn a_static_program_brings_its_own() {
 fn who_runs_already_is_told_of_and_so_are_children() {
     let program = c("forever.c", FLAGS);
     let running = programs::run(&program, &["3000000", "children"]);
-    let heap = heap(&["-p", &running.pid().to_string(), "--alloc-period", "64K", "--duration", "2s"], &[]);
+    let heap = heap(&["-p", &running.pid().to_string(), "--alloc-period", "256K", "--duration", "2s"], &[]);
     let (churned, hoarded) = (of(&heap.allocated, "churn").0, of(&heap.allocated, "hoard").0);
     assert!(churned > 0.0 && hoarded > 0.0, "{}", heap.attempt.said);
     // Each hundredth block, half as large again.
-    assert!((0.3..3.0).contains(&(hoarded / churned / 0.015)), "{hoarded} and {churned}");
-    assert!(of(&heap.in_use, "churn").0 <= 2.0 * 65536.0 + 4000.0, "freed: {}", of(&heap.in_use, "churn").0);
+    assert!((0.2..5.0).contains(&(hoarded / churned / 0.015)), "{hoarded} and {churned}");
+    assert!(of(&heap.in_use, "churn").0 <= 2.0 * 262_144.0, "freed: {}", of(&heap.in_use, "churn").0);
     assert!((of(&heap.in_use, "hoard").0 - hoarded).abs() < 1.0, "kept: {hoarded}");
-    assert!(of(&heap.allocated, "of_child").0 >= f64::from(4 << 20), "{}", heap.attempt.said);
+    assert!(of(&heap.allocated, "of_child").0 >= f64::from(1 << 20), "{}", heap.attempt.said);
 }
 
 #[test]

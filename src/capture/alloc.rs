@@ -24,6 +24,7 @@ use object::{Endianness, ReadCache};
 use procfs::process::{MMPermissions, MMapPath, Process};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::alive::exists;
 use super::bpf::{self, BpfError};
 use super::event::{Event, Probe, Rate};
 use super::sites::{Code, Site};
@@ -331,6 +332,8 @@ impl Alloc {
             for program in [returns.then_some("on_return"), Some(entry)].into_iter().flatten() {
                 match self.probe(program, whom, path, site.offset, cookie) {
                     Ok(link) => links.push(link),
+                    // It has ended meanwhile.
+                    Err(_) if whom.is_some_and(|pid| !exists(pid)) => return links,
                     Err(error) => {
                         let text = format!("cannot probe {function:?} in {}: {error}", path.display());
                         self.notes.push(text);
