@@ -35,9 +35,9 @@ pub(super) struct Features {
 
 /// The general-purpose registers and the instruction pointer, by the numbers of `asm/perf_regs.h`.
 #[cfg(target_arch = "x86_64")]
-pub(super) const REGISTERS: u64 = 0xff_01ff;
+pub const REGISTERS: u64 = 0xff_01ff;
 #[cfg(target_arch = "aarch64")]
-pub(super) const REGISTERS: u64 = 0x1_ffff_ffff;
+pub const REGISTERS: u64 = 0x1_ffff_ffff;
 
 /// An attr with what all of ours have in common.
 fn common(features: Features) -> abi::perf_event_attr {

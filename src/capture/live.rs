@@ -22,7 +22,7 @@ use super::off_cpu::{LeftOut, OffCpu};
 use super::target::{self, Scope, Target};
 use crate::health::{Count, Health};
 use crate::ids::{Tid, Timestamp};
-use crate::record::{Decoder, EventIndex, Flow, Merge, Record, RecordRing};
+use crate::record::{Decoder, EventIndex, Flow, Merge, Raw, Record, RecordRing};
 use crate::sys;
 use crate::sys::perf_event::EventFd;
 
@@ -339,10 +339,11 @@ impl Live {
         &mut self,
         until: Timestamp,
         health: &mut Health,
-        mut visit: impl FnMut(&Record<'_>, &mut Health) -> Flow,
+        mut visit: impl FnMut(&Record<'_>, Raw<'_>, &mut Health) -> Flow,
     ) {
         let (decoder, scope) = (&self.decoder, &mut self.scope);
-        self.merge.drain(&mut self.rings, until, |bytes| {
+        self.merge.drain(&mut self.rings, until, |raw| {
+            let bytes = raw.bytes;
             let unwanted = Decoder::sample_task(bytes).is_some_and(|(pid, tid)| !scope.wants_sample(pid, tid));
             if unwanted && !decoder.is_of_another(bytes) {
                 health.add(Count::SamplesSkipped, 1);
@@ -353,7 +354,7 @@ impl Live {
                     // An exit ends what was wanted, a fork begins it.
                     let before = wants(scope, &record);
                     scope.follow(&record);
-                    if before || wants(scope, &record) { visit(&record, health) } else { Flow::Continue }
+                    if before || wants(scope, &record) { visit(&record, raw, health) } else { Flow::Continue }
                 }
                 Err(_) => {
                     health.add(Count::RecordsBad, 1);

@@ -13,6 +13,7 @@ pub mod show;
 pub mod snapshot;
 pub mod stack;
 pub mod status;
+pub mod perf;
 mod values;
 pub mod when;
 

@@ -1,5 +1,6 @@
 //! `rprof record`: the options of `perf record`, and how they become a recording.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use anyhow::Context;
 use clap::Args;
 
 use super::continuous::ContinuousArgs;
+use super::perf::PerfArgs;
 use super::selection::{Defaults, WhatArgs};
 use super::usage;
 use crate::encode::Format;
-use crate::session::{self, Output, Recording, Screen, Timing};
+use crate::session::{self, Output, PerfData, Recording, Screen, Timing};
 use crate::symbol::{Options, Symbolizer};
 
 /// Record where a program, a process or the whole system spends its time
@@ -33,11 +35,46 @@ pub struct RecordArgs {
     #[arg(long, value_name = "NAME")]
     format: Option<String>,
     #[command(flatten)]
+    perf: PerfArgs,
+    #[command(flatten)]
     continuous: ContinuousArgs,
 }
 
+impl RecordArgs {
+    /// Whether samples are written one by one as perf does; else they are counted, and a profile is written.
+    fn is_perf_data(&self, path: &Path) -> bool {
+        match &self.format {
+            Some(name) => PERF_DATA.contains(&name.as_str()),
+            None if path == Path::new("-") => true,
+            None if path.is_dir() => false,
+            // A device or a FIFO has no ending that was meant.
+            None => path.exists() && !path.is_file() || has_perf_ending(path),
+        }
+    }
+
+    fn perf_data(&self) -> anyhow::Result<PerfData> {
+        let piped = std::fs::metadata("/dev/stdout").is_ok_and(|meta| meta.file_type().is_fifo());
+        let path = match &self.output {
+            Some(path) => Some(path.clone()).filter(|path| path != Path::new("-")),
+            // As with perf: `rprof record … | perf script`.
+            None => (!piped).then(|| DEFAULT_FILE.into()),
+        };
+        self.perf.perf_data(path)
+    }
+}
+
+/// Whether a file's name is one that perf's files have: `perf.data`, `x.data`, `x.data.old`, or one without an ending.
+fn has_perf_ending(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.strip_suffix(".old").unwrap_or(&name);
+    name.ends_with(".data") || name.ends_with(".perf") || !name.contains('.')
+}
+
+/// The names of the format.
+const PERF_DATA: [&str; 3] = ["perf.data", "perf", "data"];
+
 /// The file where the command line names none.
-const DEFAULT_FILE: &str = "profile.pb.gz";
+const DEFAULT_FILE: &str = "perf.data";
 
 /// Records, and answers the exit status. `line` is the whole command line.
 ///
@@ -49,7 +86,8 @@ pub fn run(args: &RecordArgs, line: &str) -> anyhow::Result<i32> {
     })?;
     let timing = Timing { delay: Duration::from_millis(delay), duration: args.what.duration.map(|span| span.0) };
     let screen = Screen::new(args.what.quiet);
-    let format = args.format.as_deref().map(Format::by_name).transpose().map_err(usage)?;
+    let named = args.format.as_deref().filter(|name| !PERF_DATA.contains(name));
+    let format = named.map(Format::by_name).transpose().map_err(usage)?;
     if let Some(window) = args.continuous.window()? {
         let continuous = args.continuous.settings(args.output.clone(), window)?;
         let format = format.map_or_else(|| Format::by_name("pprof"), Ok).map_err(usage)?;
@@ -60,10 +98,16 @@ pub fn run(args: &RecordArgs, line: &str) -> anyhow::Result<i32> {
     }
     args.continuous.refuse()?;
     let path = args.output.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+    if args.is_perf_data(&path) {
+        let data = args.perf_data()?;
+        data.path.as_deref().map_or(Ok(()), writable)?;
+        // The format of the summary, which goes to no file.
+        let format = Format::by_name("pprof").map_err(usage)?;
+        let recording = recording(&args.what, &Defaults::ONCE, timing, format, None, line, &screen)?;
+        return Ok(session::record(recording, &Output::PerfData(data), &screen)?);
+    }
     let format = match format {
         Some(format) => format,
-        // A device or a FIFO has no ending that was meant.
-        None if path.exists() && !path.is_file() && !path.is_dir() => Format::by_name("pprof").map_err(usage)?,
         None => Format::for_path(&path).map_err(usage)?,
     };
     writable(&path)?;

@@ -20,6 +20,23 @@ pub enum Flow {
     Pause,
 }
 
+/// A record as it lies in its ring.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    /// All of it, header and trailer included.
+    pub bytes: &'a [u8],
+    /// The CPU that wrote it.
+    pub cpu: u32,
+}
+
+impl Raw<'_> {
+    /// When it was written; the beginning of time if it does not tell.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        Decoder::time(self.bytes).unwrap_or_default()
+    }
+}
+
 /// A ring of a CPU's records.
 pub struct RecordRing {
     ring: Ring,
@@ -71,7 +88,7 @@ impl Merge {
     }
 
     /// Passes the records of all rings that are not younger than `until` to `visit`, oldest first.
-    pub fn drain(&mut self, rings: &mut [RecordRing], until: Timestamp, mut visit: impl FnMut(&[u8]) -> Flow) {
+    pub fn drain(&mut self, rings: &mut [RecordRing], until: Timestamp, mut visit: impl FnMut(Raw<'_>) -> Flow) {
         self.next.clear();
         for (at, ring) in rings.iter_mut().enumerate() {
             ring.ring.refresh();
@@ -82,9 +99,10 @@ impl Merge {
                 break;
             }
             let ring = &mut rings[at];
+            let cpu = ring.cpu;
             let Some(bytes) = ring.ring.peek() else { continue };
             let size = bytes.len();
-            if visit(bytes) == Flow::Pause {
+            if visit(Raw { bytes, cpu }) == Flow::Pause {
                 break;
             }
             self.unordered += u64::from(time < self.youngest);

@@ -61,7 +61,7 @@ pub fn record_continuously(
         Rate::Frequency(hertz) => Some(hertz as f64),
         Rate::Period(_) => None,
     });
-    let mut sampler = Sampler::open(settings, &command, screen)?;
+    let mut sampler = Sampler::open(settings, &command, None, screen)?;
     if times {
         sampler.keep_times();
     }

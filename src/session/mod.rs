@@ -3,6 +3,7 @@
 mod budget;
 mod continuous;
 mod finisher;
+mod perf_data;
 mod record;
 mod sampler;
 mod screen;
@@ -11,5 +12,6 @@ pub mod stack;
 pub mod status;
 
 pub use continuous::{Continuous, record_continuously};
+pub use perf_data::{PerfData, PerfDataError, Switch};
 pub use record::{Output, Recording, RecordingError, Timing, record};
 pub use screen::Screen;

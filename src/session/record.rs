@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::perf_data::{Closing, PerfData, PerfDataError};
 use super::sampler::{DRAIN, Sampler};
 use super::screen::{Screen, Summary};
 use super::signals::Signals;
@@ -33,6 +34,8 @@ pub struct Timing {
 pub enum Output {
     /// Into one file; `-` is the standard output.
     File(PathBuf),
+    /// Sample by sample into perf.data.
+    PerfData(PerfData),
     /// As a window into a directory of them: a snapshot.
     Window(PathBuf),
 }
@@ -74,6 +77,9 @@ pub enum RecordingError {
     /// The profile could not be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Samples could not be written.
+    #[error(transparent)]
+    PerfData(#[from] PerfDataError),
     /// The directory of windows cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -96,19 +102,22 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     let signals = Signals::listen().map_err(|source| RecordingError::System { what: "listen for signals", source })?;
     let mut writer = match output {
         Output::Window(directory) => Some(Writer::open(directory, Source::Snapshot)?),
-        Output::File(_) => None,
+        Output::File(_) | Output::PerfData(_) => None,
     };
-    let mut sampler = Sampler::open(settings, &command, screen)?;
+    let perf_data = if let Output::PerfData(data) = output { Some(data) } else { None };
+    let mut sampler = Sampler::open(settings, &command, perf_data, screen)?;
     if times {
         sampler.keep_times();
     }
     sampler.begin(!timing.delay.is_zero(), child.as_mut())?;
-    run(&mut sampler, timing, child.as_mut(), &signals)?;
+    let ran = run(&mut sampler, timing, child.as_mut(), &signals);
     let end = sampler.stop();
     signals.let_kill();
     if let Some(child) = &mut child {
         child.terminate();
     }
+    ran?;
+    let closing = sampler.finish_files(end)?;
     let ended = signals.received().map(|signal| format!("ended by signal {signal}"));
     let window = sampler.seal(end, 1.0, ended.into_iter().collect());
     let restricted = kernel_names_hidden(&window, &mut symbolizer);
@@ -116,17 +125,20 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     let mut naming = |done, total| screen.naming(done, total);
     let apart = writer.is_some() || window.events.iter().any(|event| event.apart);
     let several = window.events.len() > 1;
-    for window in if apart { window.split() } else { vec![window] } {
+    let windows = if apart && closing.is_none() { window.split() } else { vec![window] };
+    for window in windows {
         let profile = profile::build(window, &mut symbolizer, &mut naming);
-        summary.files.push(match (output, &mut writer) {
+        summary.files.extend(match (output, &mut writer) {
+            // They are written already.
+            (Output::PerfData(_), _) => None,
             (Output::Window(_), Some(writer)) => {
                 let written = writer.write(&window_name(&profile, Source::Snapshot), &profile, format)?;
-                size_of(&written.path)
+                Some(size_of(&written.path))
             }
             (Output::File(path) | Output::Window(path), _) => {
                 let path = if apart && several { named_after(path, format, &profile) } else { path.clone() };
                 encode::write_file(&path, format, &profile)?;
-                size_of(&path)
+                Some(size_of(&path))
             }
         });
         summary.profile.get_or_insert(profile);
@@ -137,6 +149,7 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     summary.own_cpu = Duration::from_nanos(sys::cpu_time());
     summary.own_memory = sys::peak_memory();
     screen.sum_up(&summary, verbose);
+    closing.iter().flat_map(Closing::lines).for_each(|line| screen.say_plainly(&line));
     Ok(match child {
         Some(child) => wait(child, &signals, screen),
         None => signals.received().map_or(0, |signal| 128 + signal),
@@ -193,6 +206,9 @@ fn run(
                 return Ok(());
             }
             sampler.count_left_out();
+            if !sampler.flush(false)? {
+                return Ok(());
+            }
             sampler.show();
         }
     }

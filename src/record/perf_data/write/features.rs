@@ -6,7 +6,7 @@ use super::host::{self, KernelClock, KernelMap};
 use super::records::Builder;
 use super::{Binary, EventSpec, SpecRate, WriteOptions};
 use crate::ids::{BuildId, Timestamp};
-use crate::record::perf_data::format::{ATTR_BYTES, COMPRESSED_ROOM, Feature, user_record};
+use crate::record::perf_data::format::{ATTR_BYTES, COMPRESSED_ROOM, Feature};
 use crate::sys::perf_event::abi;
 
 /// Bits of an attr, by their place in its word of bits.
