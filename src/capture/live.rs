@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustc_hash::FxHashSet;
 
-use super::attr::{CallGraph, Features, MAX_STACK_BYTES};
+use super::attr::{AlsoRecords, CallGraph, Features, MAX_STACK_BYTES};
 use super::error::CaptureError;
 use super::event::Event;
 use super::off_cpu::{LeftOut, OffCpu};
@@ -47,6 +47,8 @@ pub struct Settings {
     /// announces one in the records of all listeners, and some versions of perf die of that: so not for long. Without it, files
     /// are told apart by their inodes, which are not given to others while we hold them open.
     pub build_ids: bool,
+    /// Records beside those that tell of stacks.
+    pub also: AlsoRecords,
     /// Times away from a CPU that are shorter are left out.
     pub shortest_off_cpu: Duration,
     /// Whether it is told who woke threads.
@@ -350,6 +352,7 @@ impl Live {
                 return Flow::Continue;
             }
             match decoder.decode(bytes) {
+                Ok(Record::Other(_)) if raw.task().is_none_or(|(pid, tid)| !scope.wants_sample(pid, tid)) => Flow::Continue,
                 Ok(record) => {
                     // An exit ends what was wanted, a fork begins it.
                     let before = wants(scope, &record);

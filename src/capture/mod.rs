@@ -13,7 +13,7 @@ pub mod snapshot;
 mod target;
 
 pub use alive::{exists, lives, thread_lives};
-pub use attr::{CallGraph, MAX_STACK_BYTES, REGISTERS};
+pub use attr::{AlsoRecords, CallGraph, MAX_STACK_BYTES, REGISTERS};
 pub use error::CaptureError;
 pub use event::{Event, EventError, Probe, Rate, parse_list};
 pub use live::{CpuChange, Live, Settings, Sharing};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::capture::{AlsoRecords, Settings};
 use crate::session::PerfData;
 
 /// How perf.data is written.
@@ -20,6 +21,11 @@ pub struct PerfArgs {
 }
 
 impl PerfArgs {
+    /// What else is captured for the file.
+    pub(super) fn complete(&self, settings: &mut Settings) {
+        settings.also = AlsoRecords { data_maps: self.raw_stacks, namespaces: true, switches: false };
+    }
+
     /// What is written, to a file or to the standard output.
     ///
     /// # Errors

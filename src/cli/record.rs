@@ -103,7 +103,11 @@ pub fn run(args: &RecordArgs, line: &str) -> anyhow::Result<i32> {
         data.path.as_deref().map_or(Ok(()), writable)?;
         // The format of the summary, which goes to no file.
         let format = Format::by_name("pprof").map_err(usage)?;
-        let recording = recording(&args.what, &Defaults::ONCE, timing, format, None, line, &screen)?;
+        let mut recording = recording(&args.what, &Defaults::ONCE, timing, format, None, line, &screen)?;
+        args.perf.complete(&mut recording.settings);
+        if let Some(child) = recording.child.as_mut().filter(|_| data.path.is_none()) {
+            child.divert_stdout();
+        }
         return Ok(session::record(recording, &Output::PerfData(data), &screen)?);
     }
     let format = match format {

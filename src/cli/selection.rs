@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::usage;
 use super::values::{Frequency, Graph, RingSize};
-use crate::capture::{self, Event, EventError, Rate, Selector, Settings, Target};
+use crate::capture::{self, AlsoRecords, Event, EventError, Rate, Selector, Settings, Target};
 use crate::ids::{Pid, Tid};
 use crate::session::Screen;
 use crate::sys::child::Child;
@@ -158,6 +158,7 @@ impl WhatArgs {
             shortest_off_cpu: self.off_cpu_thresh.unwrap_or_default(),
             wakers: self.wakers,
             jitter: defaults.lasting,
+            also: AlsoRecords::default(),
         };
         Ok((settings, child))
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::table::{comm_of, executable_maps, map_name, map_record};
+use super::table::{comm_of, is_executable, map_name, map_record, maps};
 use crate::capture;
 use crate::ids::{Pid, Tid};
 use crate::record::{MapRecord, TaskRecord};
@@ -19,14 +19,26 @@ pub enum Present<'a> {
     Namespaces(&'a [(u64, u64)]),
     /// It has mapped this to execute.
     Map(MapRecord<'a>),
+    /// It has mapped this file, but not to execute.
+    DataMap(MapRecord<'a>),
+}
+
+/// What is told of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// No mappings: its program is about to change.
+    Threads,
+    /// What is mapped to execute.
+    Code,
+    /// All files that are mapped.
+    Files,
 }
 
 /// The links of `/proc/PID/ns`, in the order of `enum` `NET_NS_INDEX` … of the kernel's `include/uapi/linux/perf_event.h`.
 const NAMESPACES: [&str; 7] = ["net", "uts", "ipc", "pid", "user", "mnt", "cgroup"];
 
-/// Tells what a process is; nothing of one that has ended, and no more than its threads of one that may not be looked into. Its
-/// mappings are left out of one whose program is `about_to_change`.
-pub fn describe(pid: Pid, about_to_change: bool, visit: &mut dyn FnMut(Present<'_>)) {
+/// Tells what a process is; nothing of one that has ended, and no more than its threads of one that may not be looked into.
+pub fn describe(pid: Pid, extent: Extent, visit: &mut dyn FnMut(Present<'_>)) {
     let parent = procfs::process::Process::new(pid.0).and_then(|process| process.stat());
     let Ok(parent) = parent.map(|stat| Pid(stat.ppid)) else { return };
     for tid in capture::threads(pid) {
@@ -39,12 +51,14 @@ pub fn describe(pid: Pid, about_to_change: bool, visit: &mut dyn FnMut(Present<'
     if namespaces.iter().any(|&(_, inode)| inode > 0) {
         visit(Present::Namespaces(&namespaces));
     }
-    if about_to_change {
-        return;
-    }
-    for map in executable_maps(pid) {
+    let maps = if extent == Extent::Threads { Vec::new() } else { maps(pid) };
+    for map in maps {
         let name = map_name(&map.pathname);
-        visit(Present::Map(map_record(pid, &map, &name)));
+        if is_executable(&map) {
+            visit(Present::Map(map_record(pid, &map, &name)));
+        } else if extent == Extent::Files && name.starts_with('/') && !name.starts_with("//") {
+            visit(Present::DataMap(map_record(pid, &map, &name)));
+        }
     }
 }
 
@@ -61,9 +75,10 @@ mod tests {
     fn we_are_present_ourselves() {
         let pid = Pid(std::process::id() as i32);
         let (mut threads, mut maps, mut namespaces) = (Vec::new(), Vec::new(), 0);
-        describe(pid, false, &mut |present| match present {
+        describe(pid, Extent::Code, &mut |present| match present {
             Present::Thread(task, comm) => threads.push((task, comm.to_owned())),
             Present::Namespaces(links) => namespaces = links.len(),
+            Present::DataMap(_) => unreachable!("only code was asked for"),
             Present::Map(map) => maps.push(map.name.to_string_lossy().into_owned()),
         });
         let first = threads.iter().find(|(task, _)| task.tid.0 == pid.0).unwrap();

@@ -541,10 +541,20 @@ pub(super) fn map_record<'a>(pid: Pid, map: &MemoryMap, name: &'a str) -> MapRec
 }
 
 /// What a process has mapped to execute; nothing if it has ended or may not be looked into.
-pub(super) fn executable_maps(pid: Pid) -> Vec<MemoryMap> {
+fn executable_maps(pid: Pid) -> Vec<MemoryMap> {
+    let mut maps = maps(pid);
+    maps.retain(is_executable);
+    maps
+}
+
+/// What a process has mapped; nothing if it has ended or may not be looked into.
+pub(super) fn maps(pid: Pid) -> Vec<MemoryMap> {
     let maps = procfs::process::Process::new(pid.0).and_then(|process| process.maps());
-    let executable = |map: &MemoryMap| map.perms.contains(MMPermissions::EXECUTE);
-    maps.map_or_else(|_| Vec::new(), |maps| maps.into_iter().filter(executable).collect())
+    maps.map_or_else(|_| Vec::new(), |maps| maps.into_iter().collect())
+}
+
+pub(super) fn is_executable(map: &MemoryMap) -> bool {
+    map.perms.contains(MMPermissions::EXECUTE)
 }
 
 fn next_key(keys: &mut u64) -> ProcessKey {

@@ -10,7 +10,7 @@ use super::screen::Screen;
 use crate::capture::{self, CallGraph, Event, Live, Probe, Rate};
 use crate::collect::{Collector, TimeAway};
 use crate::ids::{Pid, Timestamp};
-use crate::process::{Present, describe};
+use crate::process::{Extent, Present, describe};
 use crate::record::perf_data::write::{
     self, Binary, EventSpec, KernelClock, SampleFields, SpecRate, Stamp, WriteOptions, Writer, Written, callchain,
 };
@@ -164,10 +164,16 @@ impl Recorder {
     pub(super) fn tell_present(&mut self, pids: &[Pid], stamp: Stamp) {
         let Some(writer) = &mut self.writer else { return };
         for &pid in pids {
-            describe(pid, self.waiting == Some(pid), &mut |present| match present {
+            let extent = match self.waiting {
+                Some(waiting) if waiting == pid => Extent::Threads,
+                _ if self.spec.raw_stacks.is_some() => Extent::Files,
+                _ => Extent::Code,
+            };
+            describe(pid, extent, &mut |present| match present {
                 Present::Thread(task, comm) => writer.thread(task, comm.as_encoded_bytes(), stamp),
                 Present::Namespaces(links) => writer.namespaces(pid, links, stamp),
-                Present::Map(map) => writer.map(&map, stamp),
+                Present::Map(map) => writer.map(&map, false, stamp),
+                Present::DataMap(map) => writer.map(&map, true, stamp),
             });
         }
     }
@@ -330,7 +336,7 @@ fn spec(event: &Event) -> EventSpec {
         // As perf tells it.
         Some(Probe::OffCpu) => software(abi::PERF_COUNT_SW_BPF_OUTPUT),
         Some(Probe::Lock | Probe::Wall) => software(abi::PERF_COUNT_SW_CPU_CLOCK),
-        None if event.kind == abi::PERF_TYPE_TRACEPOINT => software(abi::PERF_COUNT_SW_DUMMY),
+        None if event.kind == abi::PERF_TYPE_TRACEPOINT => software(abi::PERF_COUNT_SW_BPF_OUTPUT),
         None => (event.kind, event.config),
     };
     let name = match event.probe {

@@ -121,7 +121,7 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     let ended = signals.received().map(|signal| format!("ended by signal {signal}"));
     let window = sampler.seal(end, 1.0, ended.into_iter().collect());
     let restricted = kernel_names_hidden(&window, &mut symbolizer);
-    let mut summary = Summary { elapsed: window.duration, cpus: cpus_used(&window), ..Summary::default() };
+    let mut summary = Summary { elapsed: window.duration, cpus: cpus_used(&window, sampler.weight()), ..Summary::default() };
     let mut naming = |done, total| screen.naming(done, total);
     let apart = writer.is_some() || window.events.iter().any(|event| event.apart);
     let several = window.events.len() > 1;
@@ -258,9 +258,8 @@ pub(super) fn wait(mut child: Child, signals: &Signals, screen: &Screen) -> i32 
     }
 }
 
-/// How many CPUs the target used, if its first event counts time.
-fn cpus_used(window: &Window) -> Option<f64> {
+/// How many CPUs the target used, if its first event counts time: the event's weight.
+fn cpus_used(window: &Window, weight: u64) -> Option<f64> {
     window.events.first().filter(|event| event.value_name == "cpu")?;
-    let weight: u64 = window.samples.iter().filter(|(key, _)| key.event == 0).map(|(_, tally)| tally.weight).sum();
     Some(weight as f64 / window.duration.as_nanos().max(1) as f64)
 }

@@ -200,6 +200,11 @@ impl<'a> Sampler<'a> {
         self.collector.counted_at(instant);
     }
 
+    /// Weight of the first event's samples so far.
+    pub(super) fn weight(&self) -> u64 {
+        self.collector.weight()
+    }
+
     /// When the window began.
     pub(super) fn start(&self) -> Moment {
         self.start
@@ -227,7 +232,8 @@ impl<'a> Sampler<'a> {
             let (collector, recorder) = (&mut self.collector, &mut self.recorder);
             self.live.drain(until, &mut self.health, |record, raw, health| {
                 collector.on_cpu(raw.cpu);
-                let flow = collector.record(record, health);
+                // Where no code lies, nobody samples.
+                let flow = if raw.is_data_map() { Flow::Continue } else { collector.record(record, health) };
                 if let Some(recorder) = recorder.as_mut().filter(|_| flow == Flow::Continue) {
                     recorder.take(record, raw, collector);
                 }

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 
 use super::{Anchor, Live, Sampler, Settings, Sharing};
-use crate::capture::attr::{self, CallGraph, Features, MAX_STACK_BYTES};
+use crate::capture::attr::{self, AlsoRecords, CallGraph, Features, MAX_STACK_BYTES};
 use crate::capture::error::CaptureError;
 use crate::capture::event::{Event, Rate};
 use crate::capture::namespace;
@@ -193,7 +193,7 @@ impl Live {
         let all = [(true, true), (true, false), (false, true), (false, false)];
         for (lost, build_id) in all.into_iter().filter(|(_, build_id)| self.settings.build_ids || !build_id) {
             self.features = Features { lost, build_id };
-            match self.probe(&attr::sideband(self.features)) {
+            match self.probe(&attr::sideband(self.features, self.settings.also)) {
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
                 Err(error) => return Err(self.explain(error, "dummy")),
                 Ok(()) => return Ok(()),
@@ -241,6 +241,9 @@ impl Live {
         let mut attr = attr::sampling(&event, self.settings.graph, self.stack_bytes, self.features, watermark);
         self.inherit(&mut attr);
         attr.set_enable_on_exec(self.enables_on_exec().into());
+        // In the large ring: there are as many of these as of samples.
+        let first = self.settings.events.iter().find(|event| event.is_counted());
+        attr.set_context_switch((self.settings.also.switches && first.is_some_and(|first| first.name == event.name)).into());
         attr
     }
 
@@ -366,7 +369,7 @@ impl Live {
         // A host that starts processes by the thousand a second writes megabytes of these, whatever the rate of samples.
         const LEAST: u64 = 256 << 10;
         let bytes = (self.ring_bytes / 8).max(LEAST.min(self.ring_bytes));
-        let mut attr = attr::sideband(self.features);
+        let mut attr = attr::sideband(self.features, self.settings.also);
         attr.set_watermark(1);
         attr.__bindgen_anon_2.wakeup_watermark = (bytes / 2) as u32;
         self.inherit(&mut attr);
@@ -380,7 +383,7 @@ impl Live {
     }
 
     fn open_anchor(&mut self, cpu: u32) -> Result<(), CaptureError> {
-        let mut attr = attr::sideband(self.features);
+        let mut attr = attr::sideband(self.features, AlsoRecords::default());
         for off in [abi::perf_event_attr::set_mmap, abi::perf_event_attr::set_mmap2, abi::perf_event_attr::set_task] {
             off(&mut attr, 0);
         }

@@ -256,13 +256,14 @@ impl Writer {
         self.sink.pass();
     }
 
-    /// What a process that runs already has mapped to execute.
-    pub fn map(&mut self, map: &MapRecord<'_>, stamp: Stamp) {
+    /// What a process that runs already has mapped: to execute, or only as `data`.
+    pub fn map(&mut self, map: &MapRecord<'_>, data: bool, stamp: Stamp) {
+        let (extra, exec) = if data { (records::DATA, 0) } else { (0, libc::PROT_EXEC as u32) };
         let trailer = self.trailer(map.pid.0, map.pid.0, stamp);
         let (misc, identity) = records::identity(&map.identity);
-        let record = Builder::begin(self.sink.room(), abi::PERF_RECORD_MMAP2, records::USER | misc);
+        let record = Builder::begin(self.sink.room(), abi::PERF_RECORD_MMAP2, records::USER | misc | extra);
         let record = record.u32(map.pid.0 as u32).u32(map.pid.0 as u32).u64(map.start.0).u64(map.size).u64(map.offset);
-        let record = record.bytes(&identity).u32(libc::PROT_READ as u32 | libc::PROT_EXEC as u32);
+        let record = record.bytes(&identity).u32(libc::PROT_READ as u32 | exec);
         let record = record.u32(libc::MAP_PRIVATE as u32);
         record.string(map.name.as_bytes()).trailer(trailer).end();
         self.sink.pass();

@@ -8,6 +8,8 @@ use crate::sys::perf_event::abi;
 /// `PERF_RECORD_MISC_*` of code of the kernel, and of user code.
 pub(super) const KERNEL: u16 = abi::PERF_RECORD_MISC_KERNEL as u16;
 pub(super) const USER: u16 = abi::PERF_RECORD_MISC_USER as u16;
+/// Of a mapping that is not executable.
+pub(super) const DATA: u16 = abi::PERF_RECORD_MISC_MMAP_DATA as u16;
 /// What stands before each part of a callchain.
 pub(super) const CONTEXT_KERNEL: u64 = abi::PERF_CONTEXT_KERNEL;
 pub(super) const CONTEXT_USER: u64 = abi::PERF_CONTEXT_USER;
