@@ -226,7 +226,7 @@ fn two_events() {
 #[test]
 fn a_tracepoint() {
     let recording = record(&["-e", "sched:sched_process_exit"], &["sh", "-c", "true; /bin/true; /bin/true"]);
-    every_reader(&recording, "do_exit");
+    every_reader(&recording, "__traceiter_sched_process_exit");
     assert_eq!(recording.samples(), 3);
     assert!(share(&stacks(&recording.path(), "sched:sched_process_exit"), &["do_exit"]) > 0.9);
 }
@@ -302,7 +302,10 @@ fn killed() {
         rprof.kill().unwrap();
         rprof.wait().unwrap();
         command.iter().for_each(|&pid| kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap());
-        assert!(counted(&file) > 300);
+        // How records are compressed is told by the first of them, which statistics pass over.
+        assert!(options.len() > 2 || counted(&file) > 300);
+        let found: u64 = stacks(&file, "cpu-clock").values().sum();
+        assert!(found > 300, "{found}");
         assert!(share(&stacks(&file, "cpu-clock"), &CHAIN) > 0.95);
         for arguments in [&["report", "--stdio"][..], &["annotate", "--stdio", "-s", "leaf"], &["evlist", "-v"]] {
             assert!(!perf(arguments, &file).trim().is_empty(), "{arguments:?}");

@@ -45,6 +45,16 @@ pub enum CaptureError {
         /// Its answer.
         source: io::Error,
     },
+    /// The kernel does not take the filter of an event.
+    #[error("event '{name}' cannot be filtered by '{filter}': {source}; a filter compares the fields of a tracepoint, as in --filter 'prev_pid > 0' behind -e sched:sched_switch")]
+    Filter {
+        /// The event.
+        name: String,
+        /// The filter.
+        filter: String,
+        /// Its answer.
+        source: io::Error,
+    },
     /// Times away from CPUs cannot be told.
     #[error(transparent)]
     OffCpu(#[from] OffCpuError),

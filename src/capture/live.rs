@@ -298,6 +298,23 @@ impl Live {
         self.samplers.iter().try_for_each(|sampler| sampler.fd.enable())
     }
 
+    /// Starts or stops the events of a name, or all; answers whether there are any.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn turn(&self, on: bool, name: Option<&str>) -> io::Result<bool> {
+        let named = |sampler: &&Sampler| {
+            let event = self.settings.events.get(sampler.event.0 as usize);
+            name.is_none_or(|name| event.is_some_and(|event| event.name == name))
+        };
+        let mut any = false;
+        for sampler in self.samplers.iter().filter(named) {
+            any = true;
+            if on { sampler.fd.enable()? } else { sampler.fd.disable()? }
+        }
+        Ok(any)
+    }
+
     /// Ends sampling; what lies in the rings stays.
     pub fn disable(&self) {
         for sampler in &self.samplers {

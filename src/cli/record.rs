@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgMatches, Args};
 
 use super::continuous::ContinuousArgs;
-use super::perf::PerfArgs;
+use super::perf::{self, Delay, PerfArgs};
 use super::selection::{Defaults, WhatArgs};
 use super::usage;
 use crate::encode::Format;
-use crate::session::{self, Output, PerfData, Recording, Screen, Timing};
+use crate::session::{self, Output, Recording, Screen, Timing};
 use crate::symbol::{Options, Symbolizer};
 
 /// Record where a program, a process or the whole system spends its time
@@ -24,14 +24,16 @@ use crate::symbol::{Options, Symbolizer};
 pub struct RecordArgs {
     #[command(flatten)]
     what: WhatArgs,
-    /// Begin to sample so many milliseconds after the start
-    #[arg(short = 'D', long, value_name = "MS", default_value_t = 0, allow_negative_numbers = true)]
-    delay: i64,
-    /// File to write; the ending chooses the format, - is the standard output [default: profile.pb.gz]. With
+    /// Begin to sample so many milliseconds after the start; -1: when a command of --control says so; or sample in
+    /// windows only: 100-200,400-500
+    #[arg(short = 'D', long, value_name = "MS|-1|MS-MS,…", allow_hyphen_values = true, value_parser = perf::delay)]
+    delay: Option<Delay>,
+    /// File to write: perf.data, or what the ending says (.pb.gz pprof, .svg flame graph, .folded); - is the standard output [default: perf.data, or the
+    /// standard output if that is a pipe]. With
     /// --continuous, the directory [default: /var/lib/rprof, or ~/.local/state/rprof for ordinary users]
     #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<PathBuf>,
-    /// Format to write, whatever the file's ending: pprof, folded, flamegraph
+    /// Format to write, whatever the file's ending: perf.data, pprof, folded, flamegraph
     #[arg(long, value_name = "NAME")]
     format: Option<String>,
     #[command(flatten)]
@@ -41,6 +43,11 @@ pub struct RecordArgs {
 }
 
 impl RecordArgs {
+    /// Notes what the order on the command line says.
+    pub(super) fn place_filters(&mut self, matches: &ArgMatches) {
+        self.what.place_filters(matches);
+    }
+
     /// Whether samples are written one by one as perf does; else they are counted, and a profile is written.
     fn is_perf_data(&self, path: &Path) -> bool {
         match &self.format {
@@ -52,14 +59,24 @@ impl RecordArgs {
         }
     }
 
-    fn perf_data(&self) -> anyhow::Result<PerfData> {
+    /// When to sample.
+    fn timing(&self) -> anyhow::Result<Timing> {
+        let delay = self.delay.clone().unwrap_or(Delay { disabled: false, begin: Duration::ZERO, turns: Vec::new() });
+        if delay.disabled && self.perf.control.is_none() {
+            return Err(usage("events that begin disabled (-D -1) need a way to enable them: add --control fifo:PATH"));
+        }
+        let duration = self.what.duration.map(|span| span.0);
+        Ok(Timing { delay: delay.begin, duration, turns: delay.turns, disabled: delay.disabled })
+    }
+
+    /// The file; `None` for the standard output.
+    fn perf_data_path(&self) -> Option<PathBuf> {
         let piped = std::fs::metadata("/dev/stdout").is_ok_and(|meta| meta.file_type().is_fifo());
-        let path = match &self.output {
+        match &self.output {
             Some(path) => Some(path.clone()).filter(|path| path != Path::new("-")),
             // As with perf: `rprof record … | perf script`.
             None => (!piped).then(|| DEFAULT_FILE.into()),
-        };
-        self.perf.perf_data(path)
+        }
     }
 }
 
@@ -80,15 +97,14 @@ const DEFAULT_FILE: &str = "perf.data";
 ///
 /// # Errors
 /// What went wrong, and what mends it.
-pub fn run(args: &RecordArgs, line: &str) -> anyhow::Result<i32> {
-    let delay = u64::try_from(args.delay).map_err(|_| {
-        usage("events that begin disabled (-D -1) need a way to enable them, which is not there yet; use -D MS")
-    })?;
-    let timing = Timing { delay: Duration::from_millis(delay), duration: args.what.duration.map(|span| span.0) };
+pub fn run(args: &RecordArgs, matches: &ArgMatches, line: &str) -> anyhow::Result<i32> {
+    let timing = args.timing()?;
     let screen = Screen::new(args.what.quiet);
+    perf::answer(matches, &screen)?;
     let named = args.format.as_deref().filter(|name| !PERF_DATA.contains(name));
     let format = named.map(Format::by_name).transpose().map_err(usage)?;
     if let Some(window) = args.continuous.window()? {
+        args.perf.refuse_for_windows()?;
         let continuous = args.continuous.settings(args.output.clone(), window)?;
         let format = format.map_or_else(|| Format::by_name("pprof"), Ok).map_err(usage)?;
         super::snapshot::may_be_a_window(format)?;
@@ -96,26 +112,34 @@ pub fn run(args: &RecordArgs, line: &str) -> anyhow::Result<i32> {
         let recording = recording(&args.what, &Defaults::CONTINUOUS, timing, format, memory, line, &screen)?;
         return Ok(session::record_continuously(recording, continuous, &screen)?);
     }
-    args.continuous.refuse()?;
     let path = args.output.clone().unwrap_or_else(|| DEFAULT_FILE.into());
     if args.is_perf_data(&path) {
-        let data = args.perf_data()?;
+        let data = args.perf.perf_data(args.perf_data_path(), args.continuous.rotation()?);
         data.path.as_deref().map_or(Ok(()), writable)?;
         // The format of the summary, which goes to no file.
         let format = Format::by_name("pprof").map_err(usage)?;
         let mut recording = recording(&args.what, &Defaults::ONCE, timing, format, None, line, &screen)?;
-        args.perf.complete(&mut recording.settings);
+        args.perf.complete(&mut recording)?;
+        if args.perf.dry_run {
+            return Ok(0);
+        }
         if let Some(child) = recording.child.as_mut().filter(|_| data.path.is_none()) {
             child.divert_stdout();
         }
         return Ok(session::record(recording, &Output::PerfData(data), &screen)?);
     }
+    args.continuous.refuse()?;
+    args.perf.refuse()?;
     let format = match format {
         Some(format) => format,
         None => Format::for_path(&path).map_err(usage)?,
     };
     writable(&path)?;
-    let recording = recording(&args.what, &Defaults::ONCE, timing, format, None, line, &screen)?;
+    let mut recording = recording(&args.what, &Defaults::ONCE, timing, format, None, line, &screen)?;
+    args.perf.complete(&mut recording)?;
+    if args.perf.dry_run {
+        return Ok(0);
+    }
     let events = &recording.settings.events;
     if path == Path::new("-") && events.len() > 1 && events.iter().any(|event| event.probe.is_some()) {
         return Err(usage(
@@ -135,7 +159,7 @@ pub(super) fn recording(
     line: &str,
     screen: &Screen,
 ) -> anyhow::Result<Recording> {
-    let (settings, child) = what.settings(defaults, timing.delay.is_zero(), screen)?;
+    let (settings, child) = what.settings(defaults, timing.delay.is_zero() && !timing.disabled, screen)?;
     let mut options = Options::default();
     if let Some(bytes) = memory {
         options.memory = options.memory.min(usize::try_from(bytes / 5).unwrap_or(usize::MAX));
@@ -143,6 +167,7 @@ pub(super) fn recording(
     Ok(Recording {
         settings,
         timing,
+        control: None,
         child,
         command: line.to_owned(),
         format,

@@ -39,7 +39,7 @@ pub fn run(args: &SnapshotArgs, line: &str) -> anyhow::Result<i32> {
     let format = Format::by_name(&args.format).map_err(usage)?;
     may_be_a_window(format)?;
     let duration = args.what.duration.map_or(DEFAULT_DURATION, |span| span.0);
-    let timing = Timing { delay: Duration::ZERO, duration: Some(duration) };
+    let timing = Timing { duration: Some(duration), ..Timing::default() };
     let recording = recording(&args.what, &Defaults::SNAPSHOT, timing, format, None, line, &screen)?;
     let directory = args.output.clone().unwrap_or_else(store::default_directory);
     Ok(session::record(recording, &Output::Window(directory), &screen)?)

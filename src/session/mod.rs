@@ -2,6 +2,7 @@
 
 mod budget;
 mod continuous;
+mod control;
 mod finisher;
 mod perf_data;
 mod record;
@@ -11,6 +12,7 @@ mod signals;
 pub mod stack;
 pub mod status;
 
+pub use control::ControlPlace;
 pub use continuous::{Continuous, record_continuously};
 pub use perf_data::{PerfData, PerfDataError, Switch};
 pub use record::{Output, Recording, RecordingError, Timing, record};

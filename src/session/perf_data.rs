@@ -26,6 +26,8 @@ pub struct PerfData {
     pub arguments: Vec<String>,
     /// Whether samples hold registers and the copied stack instead of the walked one.
     pub raw_stacks: bool,
+    /// Whether stacks have the kernel's part, and the user's.
+    pub parts: (bool, bool),
     /// The level of zstd, if records are compressed.
     pub compression: Option<i32>,
     /// The clock of the times.
@@ -40,6 +42,13 @@ pub struct PerfData {
     pub max_size: Option<u64>,
     /// Whether the file's name ends with the time of its end.
     pub timestamp_name: bool,
+}
+
+impl PerfData {
+    /// Whether there may be several files.
+    pub(super) fn switches(&self) -> bool {
+        self.switch != Switch::Never
+    }
 }
 
 /// When another file is begun.
@@ -145,7 +154,9 @@ impl Recorder {
             Record::Sample(sample) if sample.begin.is_some() => {}
             Record::Sample(sample) => {
                 let walked = collector.walked();
-                writer.sample(&fields(sample, stamp), callchain(walked.kernel, walked.user()));
+                let (kernel, user) = self.data.parts;
+                let kernel = if kernel { walked.kernel } else { &[] };
+                writer.sample(&fields(sample, stamp), callchain(kernel, walked.user().filter(|_| user)));
             }
             Record::Lost { event, lost } => writer.lost(*event, *lost, stamp),
             // Its body names an event by the kernel's number.
@@ -199,7 +210,9 @@ impl Recorder {
                 ip: time.kernel.first().or(time.user.first()).copied().unwrap_or(0),
                 raw_stack: None,
             };
-            writer.sample(&sample, callchain(&time.kernel, time.user.iter().copied()));
+            let (kernel, user) = self.data.parts;
+            let kernel: &[u64] = if kernel { &time.kernel } else { &[] };
+            writer.sample(&sample, callchain(kernel, time.user.iter().copied().filter(|_| user)));
         }
     }
 
@@ -348,7 +361,7 @@ fn spec(event: &Event) -> EventSpec {
         (_, Rate::Frequency(hertz)) => SpecRate::Frequency(hertz),
         (_, Rate::Period(period)) => SpecRate::Period(period),
     };
-    EventSpec { name, kind, config, rate, user: event.user, kernel: event.kernel, group: None }
+    EventSpec { name, kind, config, rate, user: event.user, kernel: event.kernel, group: event.terms.group }
 }
 
 fn fields<'a>(sample: &Sample<'a>, stamp: Stamp) -> SampleFields<'a> {

@@ -1,5 +1,6 @@
 //! One recording: open, sample until the end, name, write.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::perf_data::{Closing, PerfData, PerfDataError};
 use super::sampler::{DRAIN, Sampler};
 use super::screen::{Screen, Summary};
+use super::control::{Command, Control, ControlPlace};
 use super::signals::Signals;
 use crate::capture::{CaptureError, Live, Settings};
 use crate::collect::{Frame, Window};
@@ -22,12 +24,16 @@ use crate::sys::child::Child;
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// When to sample.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Timing {
     /// How long to wait before sampling begins.
     pub delay: Duration,
     /// How long to sample; until the target ends, or a signal comes, where `None`.
     pub duration: Option<Duration>,
+    /// When to stop sampling and when to go on, by turns, each since the start.
+    pub turns: Vec<Duration>,
+    /// Whether sampling begins only when somebody asks for it, by a line of commands.
+    pub disabled: bool,
 }
 
 /// Where the profile goes.
@@ -46,6 +52,8 @@ pub struct Recording {
     pub settings: Settings,
     /// When.
     pub timing: Timing,
+    /// Where commands come from while it runs.
+    pub control: Option<ControlPlace>,
     /// A command to run meanwhile: the target itself, or a timer (`-p PID -- sleep 10`).
     pub child: Option<Child>,
     /// The command line, as the profile tells it.
@@ -98,19 +106,24 @@ pub enum RecordingError {
 /// # Errors
 /// [`RecordingError`]; nothing is written then.
 pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<i32, RecordingError> {
-    let Recording { settings, timing, mut child, command, format, times, mut symbolizer, verbose } = recording;
-    let signals = Signals::listen().map_err(|source| RecordingError::System { what: "listen for signals", source })?;
+    let Recording { settings, timing, control, mut child, command, format, times, mut symbolizer, verbose } = recording;
+    let perf_data = if let Output::PerfData(data) = output { Some(data) } else { None };
+    let switches = perf_data.is_some_and(PerfData::switches);
+    let signals = if switches { Signals::listen_for_cuts() } else { Signals::listen() };
+    let signals = signals.map_err(|source| RecordingError::System { what: "listen for signals", source })?;
     let mut writer = match output {
         Output::Window(directory) => Some(Writer::open(directory, Source::Snapshot)?),
         Output::File(_) | Output::PerfData(_) => None,
     };
-    let perf_data = if let Output::PerfData(data) = output { Some(data) } else { None };
+    let control = control.as_ref().map(Control::open).transpose();
+    let control = control.map_err(|source| RecordingError::System { what: "open the line of commands", source })?;
     let mut sampler = Sampler::open(settings, &command, perf_data, screen)?;
     if times {
         sampler.keep_times();
     }
-    sampler.begin(!timing.delay.is_zero(), child.as_mut())?;
-    let ran = run(&mut sampler, timing, child.as_mut(), &signals);
+    sampler.begin(timing.disabled || !timing.delay.is_zero(), child.as_mut())?;
+    let mut run = Run::new(&mut sampler, &timing, child.as_mut(), &signals, control, screen);
+    let ran = run.until_the_end();
     let end = sampler.stop();
     signals.let_kill();
     if let Some(child) = &mut child {
@@ -174,43 +187,133 @@ pub(super) fn window_name(profile: &Profile, source: Source) -> WindowName {
     }
 }
 
-/// Samples until the end of the time, the command or the target, or until a signal comes.
-fn run(
-    sampler: &mut Sampler<'_>,
-    timing: Timing,
-    mut child: Option<&mut Child>,
-    signals: &Signals,
-) -> Result<(), RecordingError> {
-    let mut begins = (!timing.delay.is_zero()).then(|| sampler.start().clock.after(timing.delay));
-    let mut looked = Instant::now();
-    loop {
-        let end = timing.duration.map(|duration| begins.unwrap_or(sampler.start().clock).after(duration));
-        let next = [begins, end].into_iter().flatten().min();
-        let timeout = next.map_or(DRAIN, |next: Timestamp| next.since(sys::now()));
-        let fds: Vec<_> =
-            [Some(signals.fd()), child.as_ref().and_then(|child| child.pidfd())].into_iter().flatten().collect();
-        sampler.wait(&fds, timeout);
-        sampler.drain(Live::settled());
-        sampler.adapt();
-        if begins.take_if(|begins| *begins <= sys::now()).is_some() {
-            sampler.enable()?;
+/// A recording between its beginning and its end.
+struct Run<'a, 'b> {
+    sampler: &'a mut Sampler<'b>,
+    child: Option<&'a mut Child>,
+    signals: &'a Signals,
+    control: Option<Control>,
+    screen: &'a Screen,
+    /// When sampling begins, until it has.
+    begins: Option<Timestamp>,
+    duration: Option<Duration>,
+    /// When to stop and when to go on, by turns.
+    turns: VecDeque<Timestamp>,
+    samples: bool,
+    looked: Instant,
+}
+
+impl<'a, 'b> Run<'a, 'b> {
+    fn new(
+        sampler: &'a mut Sampler<'b>,
+        timing: &Timing,
+        child: Option<&'a mut Child>,
+        signals: &'a Signals,
+        control: Option<Control>,
+        screen: &'a Screen,
+    ) -> Run<'a, 'b> {
+        let start = sampler.start().clock;
+        Run {
+            begins: (!timing.disabled && !timing.delay.is_zero()).then(|| start.after(timing.delay)),
+            duration: timing.duration,
+            turns: timing.turns.iter().map(|&turn| start.after(turn)).collect(),
+            samples: true,
+            looked: Instant::now(),
+            sampler,
+            child,
+            signals,
+            control,
+            screen,
         }
-        let ended = child.as_mut().is_some_and(|child| child.try_wait().is_some());
-        let over = begins.is_none() && end.is_some_and(|end| end <= sys::now());
-        if ended || over || signals.received().is_some() {
-            return Ok(());
-        }
-        if looked.elapsed() >= LOOK {
-            looked = Instant::now();
-            if child.is_none() && sampler.live.is_over() {
+    }
+
+    /// Samples until the end of the time, the command or the target, or until a signal or a command comes.
+    fn until_the_end(&mut self) -> Result<(), RecordingError> {
+        loop {
+            let start = self.begins.unwrap_or(self.sampler.start().clock);
+            let end = self.duration.map(|duration| start.after(duration));
+            let next = [self.begins, end, self.turns.front().copied()].into_iter().flatten().min();
+            self.wait(next.map_or(DRAIN, |next: Timestamp| next.since(sys::now())));
+            self.sampler.drain(Live::settled());
+            self.sampler.adapt();
+            self.keep_time()?;
+            let stopped = self.obey()?;
+            let ended = self.child.as_mut().is_some_and(|child| child.try_wait().is_some());
+            let over = self.begins.is_none() && end.is_some_and(|end| end <= sys::now());
+            if stopped || ended || over || self.signals.received().is_some() {
                 return Ok(());
             }
-            sampler.count_left_out();
-            if !sampler.flush(false)? {
-                return Ok(());
+            let cut = self.signals.take_cut();
+            if cut || self.looked.elapsed() >= LOOK {
+                if self.child.is_none() && self.sampler.live.is_over() {
+                    return Ok(());
+                }
+                self.sampler.count_left_out();
+                if !self.flush(cut)? {
+                    return Ok(());
+                }
             }
-            sampler.show();
         }
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        let child = self.child.as_ref().and_then(|child| child.pidfd());
+        let control = self.control.as_ref().and_then(Control::fd);
+        let fds: Vec<_> = [Some(self.signals.fd()), child, control].into_iter().flatten().collect();
+        self.sampler.wait(&fds, timeout);
+    }
+
+    /// Answers whether there is room for more.
+    fn flush(&mut self, asked: bool) -> Result<bool, RecordingError> {
+        self.looked = Instant::now();
+        let room = self.sampler.flush(asked)?;
+        self.sampler.show();
+        Ok(room)
+    }
+
+    /// Begins, stops and goes on when it is time to.
+    fn keep_time(&mut self) -> Result<(), RecordingError> {
+        let now = sys::now();
+        if self.begins.take_if(|begins| *begins <= now).is_some() {
+            self.sampler.enable()?;
+            self.screen.say("events enabled");
+        }
+        while self.turns.pop_front_if(|turn| *turn <= now).is_some() {
+            self.samples = !self.samples;
+            self.sampler.turn(self.samples, None)?;
+            self.screen.say(if self.samples { "events enabled" } else { "events disabled" });
+        }
+        Ok(())
+    }
+
+    /// Does what is asked for by commands; answers whether it is to end.
+    fn obey(&mut self) -> Result<bool, RecordingError> {
+        let mut stops = false;
+        for command in self.control.as_mut().map(Control::take).unwrap_or_default() {
+            match command {
+                Command::Enable(name) => self.turn(true, name.as_deref())?,
+                Command::Disable(name) => self.turn(false, name.as_deref())?,
+                Command::Events => self.sampler.event_names().iter().for_each(|name| self.screen.say(name)),
+                Command::Ping => {}
+                Command::Snapshot => drop(self.flush(true)?),
+                Command::Stop => stops = true,
+                Command::Unknown(text) => self.screen.say(&format!(
+                    "--control: unknown command '{text}' (enable, disable, evlist, ping, snapshot, stop)"
+                )),
+            }
+            self.control.iter_mut().for_each(Control::answer);
+        }
+        Ok(stops)
+    }
+
+    fn turn(&mut self, on: bool, name: Option<&str>) -> Result<(), RecordingError> {
+        if !self.sampler.turn(on, name)? {
+            let names = self.sampler.event_names().join(", ");
+            self.screen.say(&format!("--control: no event '{}' (there is {names})", name.unwrap_or_default()));
+        } else if name.is_none() {
+            self.screen.say(if on { "events enabled" } else { "events disabled" });
+        }
+        Ok(())
     }
 }
 

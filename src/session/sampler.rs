@@ -166,6 +166,17 @@ impl<'a> Sampler<'a> {
         Ok(())
     }
 
+    /// Starts or stops sampling in the midst of a recording: all events, or those of a name; answers whether there are any.
+    pub(super) fn turn(&mut self, on: bool, name: Option<&str>) -> Result<bool, RecordingError> {
+        let what = if on { "start the events" } else { "stop the events" };
+        self.live.turn(on, name).map_err(|source| RecordingError::System { what, source })
+    }
+
+    /// The names of the events.
+    pub(super) fn event_names(&self) -> Vec<String> {
+        self.live.events().iter().map(|event| event.name.clone()).collect()
+    }
+
     /// Takes a census if times away from CPUs are known by lot only: the long ones are not to be left to chance.
     pub(super) fn count_left_out(&mut self) {
         if self.collector.is_thinned() {

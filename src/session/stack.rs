@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::sampler::origin;
 use crate::capture::snapshot::{KernelLine, NoStack, Snapshot, SnapshotError, Task, ThreadStack, Wanted};
-use crate::capture::{CallGraph, Event, Rate};
+use crate::capture::{CallGraph, Event, Rate, Terms};
 use crate::collect::{Collector, Span};
 use crate::health::{Count, Health};
 use crate::ids::{Pid, Tid, Unit};
@@ -87,6 +87,7 @@ fn event() -> Event {
         user: true,
         kernel: true,
         probe: None,
+        terms: Terms::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Opening events: on CPUs where that is allowed, else on tasks; with what this kernel knows; in rings that may be locked.
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -406,6 +407,7 @@ impl Live {
             let opened = self.open_on_all(&attr, cpu, &event.name)?;
             let Some(anchor) = self.anchors.iter().find(|anchor| anchor.cpu == cpu) else { continue };
             redirect(opened.iter(), &anchor.fd)?;
+            filter(&opened, event)?;
             let event = EventIndex(index as u32);
             for fd in opened {
                 self.decoder.add(fd.id(), event, attr::layout(&attr, None));
@@ -482,6 +484,14 @@ fn map_ring(owner: &EventFd, bytes: u64) -> Result<Ring, CaptureError> {
 
 fn redirect<'a>(mut events: impl Iterator<Item = &'a EventFd>, owner: &EventFd) -> Result<(), CaptureError> {
     events.try_for_each(|event| event.set_output(owner)).map_err(CaptureError::Rings)
+}
+
+/// Lets a tracepoint be sampled only where its fields are as its filter says.
+fn filter(events: &[EventFd], event: &Event) -> Result<(), CaptureError> {
+    let Some(filter) = &event.terms.filter else { return Ok(()) };
+    let refused = |source| CaptureError::Filter { name: event.name.clone(), filter: filter.clone(), source };
+    let text = CString::new(filter.as_str()).map_err(|error| refused(error.into()))?;
+    events.iter().try_for_each(|fd| fd.set_filter(&text)).map_err(refused)
 }
 
 fn sysctl(name: &str) -> String {
