@@ -134,7 +134,9 @@ pub(super) fn probe(
 
 fn stacks(attr: &mut abi::perf_event_attr, event: &Event, graph: CallGraph, stack_bytes: u32) {
     let (graph, stack_bytes) = match event.terms.graph {
-        Some(CallGraph::Dwarf { stack_bytes: own }) => (CallGraph::Dwarf { stack_bytes: own }, own.min(MAX_STACK_BYTES)),
+        Some(CallGraph::Dwarf { stack_bytes: own }) => {
+            (CallGraph::Dwarf { stack_bytes: own }, own.min(MAX_STACK_BYTES))
+        }
         Some(graph) => (graph, stack_bytes),
         None => (graph, stack_bytes),
     };

@@ -46,7 +46,9 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// The kernel does not take the filter of an event.
-    #[error("event '{name}' cannot be filtered by '{filter}': {source}; a filter compares the fields of a tracepoint, as in --filter 'prev_pid > 0' behind -e sched:sched_switch")]
+    #[error(
+        "event '{name}' cannot be filtered by '{filter}': {source}; a filter compares the fields of a tracepoint, as in --filter 'prev_pid > 0' behind -e sched:sched_switch"
+    )]
     Filter {
         /// The event.
         name: String,

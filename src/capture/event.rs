@@ -286,8 +286,9 @@ pub(super) fn raw(name: &str) -> Option<Event> {
 fn cache(name: &str) -> Option<Event> {
     const CACHES: [&str; 7] = ["L1-dcache", "L1-icache", "LLC", "dTLB", "iTLB", "branch", "node"];
     const OPERATIONS: [&str; 3] = ["load", "store", "prefetch"];
-    let (cache, rest) =
-        (0_u64..).zip(CACHES).find_map(|(number, cache)| Some((number, name.strip_prefix(cache)?.strip_prefix('-')?)))?;
+    let (cache, rest) = (0_u64..)
+        .zip(CACHES)
+        .find_map(|(number, cache)| Some((number, name.strip_prefix(cache)?.strip_prefix('-')?)))?;
     let (rest, missed) = rest.strip_suffix("-misses").map_or((rest, 0), |rest| (rest, 1));
     let (operation, plural) =
         (0_u64..).zip(OPERATIONS).find_map(|(number, operation)| Some((number, rest.strip_prefix(operation)?)))?;

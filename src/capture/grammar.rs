@@ -66,7 +66,8 @@ fn parse_item(item: &str, groups: &mut u32) -> Result<Vec<Event>, EventError> {
     let syntax = |why| EventError::Syntax { text: item.into(), why };
     let (members, modifiers) = inside.rsplit_once('}').ok_or_else(|| syntax("a group ends with }"))?;
     let modifiers = modifiers.strip_prefix(':').unwrap_or(modifiers);
-    let members: Vec<Vec<Event>> = split(members).into_iter().map(|name| parse_event(name.trim())).collect::<Result<_, _>>()?;
+    let members: Vec<Vec<Event>> =
+        split(members).into_iter().map(|name| parse_event(name.trim())).collect::<Result<_, _>>()?;
     let members = members.into_iter().flatten();
     let group = Some(*groups);
     *groups += 1;
@@ -110,13 +111,21 @@ fn terms_of(mut event: Event, terms: &str, text: &str) -> Result<Event, EventErr
     let mut stack_bytes = None;
     for term in terms.split(',').map(str::trim).filter(|term| !term.is_empty()) {
         let (key, value) = term.split_once('=').unwrap_or((term, ""));
-        let number = || value.parse::<u64>().ok().filter(|&number| number > 0).ok_or_else(|| syntax("period, freq and stack-size are numbers above 0"));
+        let number = || {
+            value
+                .parse::<u64>()
+                .ok()
+                .filter(|&number| number > 0)
+                .ok_or_else(|| syntax("period, freq and stack-size are numbers above 0"))
+        };
         match key {
             "name" => event.name = value.trim_matches('\'').into(),
             "period" => (event.rate, event.terms.rate) = (Rate::Period(number()?), true),
             "freq" => (event.rate, event.terms.rate) = (Rate::Frequency(number()?), true),
             "stack-size" => stack_bytes = u32::try_from(number()?).ok().map(|bytes| bytes.next_multiple_of(8)),
-            "call-graph" => event.terms.graph = Some(graph(value).ok_or_else(|| syntax("call-graph is fp, dwarf, auto or no"))?),
+            "call-graph" => {
+                event.terms.graph = Some(graph(value).ok_or_else(|| syntax("call-graph is fp, dwarf, auto or no"))?)
+            }
             _ => return Err(syntax("known terms are name, period, freq, call-graph and stack-size")),
         }
     }
@@ -143,7 +152,8 @@ mod tests {
     #[test]
     fn lists_groups_and_terms() {
         let items = parse_items("cpu-clock:u,{cycles,page-faults}:k,cs/name=foo,period=100000/u").unwrap();
-        let names: Vec<Vec<_>> = items.iter().map(|item| item.iter().map(|event| event.name.as_str()).collect()).collect();
+        let names: Vec<Vec<_>> =
+            items.iter().map(|item| item.iter().map(|event| event.name.as_str()).collect()).collect();
         assert_eq!(names, [vec!["cpu-clock:u"], vec!["cycles", "page-faults"], vec!["foo"]]);
         assert_eq!(items[1][0].terms.group, items[1][1].terms.group);
         assert!(items[1].iter().all(|event| event.kernel && !event.user));
@@ -152,7 +162,8 @@ mod tests {
 
     #[test]
     fn an_event_has_stacks_of_its_own() {
-        let events = parse_list("cpu-clock/freq=50,call-graph=dwarf,stack-size=4096/,task-clock/call-graph=no/").unwrap();
+        let events =
+            parse_list("cpu-clock/freq=50,call-graph=dwarf,stack-size=4096/,task-clock/call-graph=no/").unwrap();
         assert_eq!(events[0].terms.graph, Some(CallGraph::Dwarf { stack_bytes: 4096 }));
         assert_eq!((events[0].rate, events[1].terms.graph), (Rate::Frequency(50), Some(CallGraph::No)));
     }

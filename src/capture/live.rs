@@ -369,7 +369,9 @@ impl Live {
                 return Flow::Continue;
             }
             match decoder.decode(bytes) {
-                Ok(Record::Other(_)) if raw.task().is_none_or(|(pid, tid)| !scope.wants_sample(pid, tid)) => Flow::Continue,
+                Ok(Record::Other(_)) if raw.task().is_none_or(|(pid, tid)| !scope.wants_sample(pid, tid)) => {
+                    Flow::Continue
+                }
                 Ok(record) => {
                     // An exit ends what was wanted, a fork begins it.
                     let before = wants(scope, &record);

@@ -4,6 +4,7 @@ pub mod compact;
 pub mod continuous;
 pub mod doctor;
 pub mod ls;
+pub mod perf;
 pub mod pin;
 pub mod query;
 pub mod record;
@@ -13,7 +14,6 @@ pub mod show;
 pub mod snapshot;
 pub mod stack;
 pub mod status;
-pub mod perf;
 mod values;
 pub mod when;
 
@@ -70,7 +70,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             args.place_filters(matches);
             record::run(args, matches, &line)
         }
-        Command::Snapshot(args) => snapshot::run(args, &line),
+        Command::Snapshot(args) => {
+            args.place_filters(matches.subcommand_matches("snapshot").unwrap_or(&matches));
+            snapshot::run(args, &line)
+        }
         Command::Stack(args) => stack::run(args, &line).map(|()| 0),
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),

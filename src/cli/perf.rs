@@ -98,10 +98,12 @@ pub struct PerfOption {
 }
 
 const MEMORY: Answer = Answer::Refuse("samples of memory accesses are not supported; use perf mem");
-const BRANCHES: Answer = Answer::Refuse("branch records are not supported; stacks need none: leave it away, or use perf");
+const BRANCHES: Answer =
+    Answer::Refuse("branch records are not supported; stacks need none: leave it away, or use perf");
 const HARDWARE: Answer = Answer::Refuse("hardware tracing is not supported; use perf");
 const REGISTERS: Answer = Answer::Refuse("registers come with --raw-stacks, the user's alone; use that, or perf");
-const BPF: Answer = Answer::Refuse("BPF programs and filters are no part of rprof; use --filter behind a tracepoint, or perf");
+const BPF: Answer =
+    Answer::Refuse("BPF programs and filters are no part of rprof; use --filter behind a tracepoint, or perf");
 
 macro_rules! options {
     ($($long:literal $short:expr, $value:ident, $answer:expr;)*) => {
@@ -186,7 +188,8 @@ pub fn perf_arguments() -> Vec<Arg> {
 /// # Errors
 /// The first that is refused, with what to use.
 pub fn answer(matches: &ArgMatches, screen: &Screen) -> anyhow::Result<()> {
-    let given = |option: &&PerfOption| matches.value_source(option.long) == Some(clap::parser::ValueSource::CommandLine);
+    let given =
+        |option: &&PerfOption| matches.value_source(option.long) == Some(clap::parser::ValueSource::CommandLine);
     for option in PERF_OPTIONS.iter().filter(given) {
         match option.answer {
             Answer::Quiet => {}
@@ -230,7 +233,9 @@ impl PerfArgs {
         let limit = limit.ok().and_then(|limit| limit.trim().parse().ok()).unwrap_or(u64::MAX);
         let above = |rate| matches!(rate, Rate::Frequency(hertz) if hertz > limit && hertz != u64::MAX);
         if self.strict_freq && settings.events.iter().any(|event| above(event.rate)) {
-            anyhow::bail!("the kernel allows {limit} Hz at most (sysctl kernel.perf_event_max_sample_rate), and --strict-freq forbids to lower the frequency");
+            anyhow::bail!(
+                "the kernel allows {limit} Hz at most (sysctl kernel.perf_event_max_sample_rate), and --strict-freq forbids to lower the frequency"
+            );
         }
         Ok(())
     }
@@ -335,9 +340,13 @@ fn clock(text: &str) -> Result<KernelClock, String> {
         "boottime" | "boot" => libc::CLOCK_BOOTTIME,
         "tai" | "international_atomic_time" => libc::CLOCK_TAI,
         "monotonic_raw" | "raw" => libc::CLOCK_MONOTONIC_RAW,
-        number => number.parse().map_err(|_| format!("no clock '{text}'; write monotonic, realtime, boottime or tai"))?,
+        number => {
+            number.parse().map_err(|_| format!("no clock '{text}'; write monotonic, realtime, boottime or tai"))?
+        }
     };
-    let other = || format!("'{text}' does not keep step with the clock of our events; write monotonic, realtime, boottime or tai");
+    let other = || {
+        format!("'{text}' does not keep step with the clock of our events; write monotonic, realtime, boottime or tai")
+    };
     KernelClock::new(id).ok_or_else(other)
 }
 

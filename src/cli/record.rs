@@ -112,7 +112,8 @@ pub fn run(args: &RecordArgs, matches: &ArgMatches, line: &str) -> anyhow::Resul
         let recording = recording(&args.what, &Defaults::CONTINUOUS, timing, format, memory, line, &screen)?;
         return Ok(session::record_continuously(recording, continuous, &screen)?);
     }
-    let path = args.output.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+    let default = || format.map_or(DEFAULT_FILE.into(), |format| format!("profile.{}", format.endings[0]).into());
+    let path = args.output.clone().unwrap_or_else(default);
     if args.is_perf_data(&path) {
         let data = args.perf.perf_data(args.perf_data_path(), args.continuous.rotation()?);
         data.path.as_deref().map_or(Ok(()), writable)?;

@@ -95,7 +95,7 @@ pub struct WhatArgs {
     #[arg(long, value_name = "MODE", default_value = "auto")]
     call_graph: Graph,
     /// Do not record threads and processes that the target starts later
-    #[arg(short = 'i', long)]
+    #[arg(short = 'i', long, alias = "per-thread")]
     no_inherit: bool,
     /// End after so long: 10s, 500ms, 2m
     #[arg(long, value_name = "TIME")]
@@ -142,7 +142,8 @@ impl WhatArgs {
     pub(super) fn place_filters(&mut self, matches: &ArgMatches) {
         let indices = |id| matches.indices_of(id).map(Iterator::collect).unwrap_or_default();
         let (events, filters): (Vec<usize>, Vec<usize>) = (indices("event"), indices("filter"));
-        self.filter_places = filters.iter().map(|filter| events.iter().filter(|event| *event < filter).count()).collect();
+        self.filter_places =
+            filters.iter().map(|filter| events.iter().filter(|event| *event < filter).count()).collect();
     }
 
     /// The settings, and the command to run meanwhile, which waits to be released.
@@ -311,7 +312,8 @@ fn processes_of(user: &str) -> anyhow::Result<Vec<Pid>> {
     let all = procfs::process::all_processes().context("cannot read /proc")?;
     let of_user = |process: &procfs::process::Process| process.uid().is_ok_and(|owner| owner == uid);
     let own = std::process::id() as i32;
-    let pids: Vec<Pid> = all.flatten().filter(of_user).map(|process| Pid(process.pid)).filter(|pid| pid.0 != own).collect();
+    let pids: Vec<Pid> =
+        all.flatten().filter(of_user).map(|process| Pid(process.pid)).filter(|pid| pid.0 != own).collect();
     if pids.is_empty() {
         anyhow::bail!("user {user} runs no process now");
     }

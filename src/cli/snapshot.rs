@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgMatches, Args};
 
 use super::record::recording;
 use super::selection::{Defaults, WhatArgs};
@@ -26,6 +26,13 @@ pub struct SnapshotArgs {
     /// Format to write: pprof, folded
     #[arg(long, value_name = "NAME", default_value = "pprof")]
     format: String,
+}
+
+impl SnapshotArgs {
+    /// Notes what the order on the command line says.
+    pub(super) fn place_filters(&mut self, matches: &ArgMatches) {
+        self.what.place_filters(matches);
+    }
 }
 
 const DEFAULT_DURATION: Duration = Duration::from_secs(30);

@@ -526,8 +526,7 @@ impl Collector {
         let waker = charge.waker.as_deref().filter(|_| self.wakers).map(|name| self.counts.waker(name));
         let (thread, stack) = (charge.thread, charge.stack);
         // Handed on, an interval is one, whatever the thread waited for in its parts.
-        let (time, state) =
-            if self.passes_on { (back, None) } else { (self.kept(charge.from), Some(charge.state)) };
+        let (time, state) = if self.passes_on { (back, None) } else { (self.kept(charge.from), Some(charge.state)) };
         let sample = SampleKey { event: 0, thread, stack, time, state, waker };
         let key = PartKey { sample, lock: charge.lock, cpu: self.passes_on.then_some(charge.cpu) };
         self.intervals.away(charge.task).add(key, charge);
@@ -711,13 +710,7 @@ impl Chain {
     }
 
     /// Adds the stack to the tree, from the root to the leaf; where it is kept `by_address`, user frames are what they are in the process.
-    fn push(
-        &self,
-        stacks: &mut StackTree,
-        process: ProcessIndex,
-        marker: Option<Marker>,
-        by_address: bool,
-    ) -> StackId {
+    fn push(&self, stacks: &mut StackTree, process: ProcessIndex, marker: Option<Marker>, by_address: bool) -> StackId {
         let root = marker.map_or(StackTree::EMPTY, |marker| stacks.push(StackTree::EMPTY, Frame::Marker(marker)));
         let user = self.frames.iter().rev().map(|frame| match frame.place {
             Some(place) if !by_address => Frame::Image(place),

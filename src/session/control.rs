@@ -86,7 +86,8 @@ impl Control {
         let (commands, answers) = match place {
             ControlPlace::Fifo(commands, answers) => {
                 // Open for both, so that it does not end with the first who writes to it.
-                let open = |path: &PathBuf| File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
+                let open =
+                    |path: &PathBuf| File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
                 (open(commands)?, answers.as_ref().map(open).transpose()?)
             }
             ControlPlace::Descriptor(commands, answers) => {

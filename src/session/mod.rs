@@ -12,8 +12,8 @@ mod signals;
 pub mod stack;
 pub mod status;
 
-pub use control::ControlPlace;
 pub use continuous::{Continuous, record_continuously};
+pub use control::ControlPlace;
 pub use perf_data::{PerfData, PerfDataError, Switch};
 pub use record::{Output, Recording, RecordingError, Timing, record};
 pub use screen::Screen;

@@ -44,13 +44,6 @@ pub struct PerfData {
     pub timestamp_name: bool,
 }
 
-impl PerfData {
-    /// Whether there may be several files.
-    pub(super) fn switches(&self) -> bool {
-        self.switch != Switch::Never
-    }
-}
-
 /// When another file is begun.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Switch {
@@ -99,7 +92,12 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// Begins the first file.
-    pub(super) fn begin(data: &PerfData, live: &Live, inherit: bool, waiting: Option<Pid>) -> Result<Recorder, PerfDataError> {
+    pub(super) fn begin(
+        data: &PerfData,
+        live: &Live,
+        inherit: bool,
+        waiting: Option<Pid>,
+    ) -> Result<Recorder, PerfDataError> {
         let raw_stacks = data.raw_stacks && matches!(live.graph(), CallGraph::Auto | CallGraph::Dwarf { .. });
         let spec = WriteOptions {
             events: live.events().iter().map(spec).collect(),
@@ -225,10 +223,21 @@ impl Recorder {
         }
     }
 
-    /// Whether the files are as large as they may become.
-    pub(super) fn is_full(&self) -> bool {
-        let bytes = self.total.bytes + self.writer.as_ref().map_or(0, Writer::bytes);
-        self.data.max_size.is_some_and(|most| bytes >= most)
+    /// Bytes of all files.
+    fn bytes(&self) -> u64 {
+        self.total.bytes + self.writer.as_ref().map_or(0, Writer::bytes)
+    }
+
+    /// What is said once the files are as large as they may become.
+    pub(super) fn full(&self) -> Option<String> {
+        let full = self.data.max_size.is_some_and(|most| self.bytes() >= most);
+        full.then(|| format!("size limit reached ({} KB), stopping session", self.bytes() >> 10))
+    }
+
+    /// Whether a file, or all of them, are as large as they may become.
+    pub(super) fn reached_a_size(&self) -> bool {
+        let switch = matches!(self.data.switch, Switch::Size(_)) && self.wants_switch(false);
+        switch || self.data.max_size.is_some_and(|most| self.bytes() >= most)
     }
 
     /// Whether another file is to be begun.

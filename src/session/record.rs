@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::control::{Command, Control, ControlPlace};
 use super::perf_data::{Closing, PerfData, PerfDataError};
 use super::sampler::{DRAIN, Sampler};
 use super::screen::{Screen, Summary};
-use super::control::{Command, Control, ControlPlace};
 use super::signals::Signals;
 use crate::capture::{CaptureError, Live, Settings};
 use crate::collect::{Frame, Window};
@@ -108,8 +108,7 @@ pub enum RecordingError {
 pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<i32, RecordingError> {
     let Recording { settings, timing, control, mut child, command, format, times, mut symbolizer, verbose } = recording;
     let perf_data = if let Output::PerfData(data) = output { Some(data) } else { None };
-    let switches = perf_data.is_some_and(PerfData::switches);
-    let signals = if switches { Signals::listen_for_cuts() } else { Signals::listen() };
+    let signals = if perf_data.is_some() { Signals::listen_for_files() } else { Signals::listen() };
     let signals = signals.map_err(|source| RecordingError::System { what: "listen for signals", source })?;
     let mut writer = match output {
         Output::Window(directory) => Some(Writer::open(directory, Source::Snapshot)?),
@@ -134,7 +133,8 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     let ended = signals.received().map(|signal| format!("ended by signal {signal}"));
     let window = sampler.seal(end, 1.0, ended.into_iter().collect());
     let restricted = kernel_names_hidden(&window, &mut symbolizer);
-    let mut summary = Summary { elapsed: window.duration, cpus: cpus_used(&window, sampler.weight()), ..Summary::default() };
+    let mut summary =
+        Summary { elapsed: window.duration, cpus: cpus_used(&window, sampler.weight()), ..Summary::default() };
     let mut naming = |done, total| screen.naming(done, total);
     let apart = writer.is_some() || window.events.iter().any(|event| event.apart);
     let several = window.events.len() > 1;
@@ -243,7 +243,7 @@ impl<'a, 'b> Run<'a, 'b> {
             if stopped || ended || over || self.signals.received().is_some() {
                 return Ok(());
             }
-            let cut = self.signals.take_cut();
+            let cut = self.signals.take_cut() || self.sampler.reached_a_size();
             if cut || self.looked.elapsed() >= LOOK {
                 if self.child.is_none() && self.sampler.live.is_over() {
                     return Ok(());

@@ -326,7 +326,14 @@ impl<'a> Sampler<'a> {
         if recorder.wants_switch(asked) {
             recorder.switch(&self.collector, self.live.losses().as_deref(), Live::settled(), self.screen)?;
         }
-        Ok(!recorder.is_full())
+        let full = recorder.full();
+        full.iter().for_each(|line| self.screen.say(line));
+        Ok(full.is_none())
+    }
+
+    /// Whether the files are due to be looked after, because of their size.
+    pub(super) fn reached_a_size(&self) -> bool {
+        self.recorder.as_ref().is_some_and(Recorder::reached_a_size)
     }
 
     /// Ends the files of a recording that was stopped at a point; `None` if it has none.

@@ -244,7 +244,9 @@ impl Live {
         attr.set_enable_on_exec(self.enables_on_exec().into());
         // In the large ring: there are as many of these as of samples.
         let first = self.settings.events.iter().find(|event| event.is_counted());
-        attr.set_context_switch((self.settings.also.switches && first.is_some_and(|first| first.name == event.name)).into());
+        attr.set_context_switch(
+            (self.settings.also.switches && first.is_some_and(|first| first.name == event.name)).into(),
+        );
         attr
     }
 

@@ -189,7 +189,7 @@ impl Writer {
         }
     }
 
-    /// Bytes that lie in the file, or went into the pipe.
+    /// Bytes that lie in the file, or went into the pipe, and those that wait to.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.sink.bytes()

@@ -98,13 +98,13 @@ impl Sink {
         &mut self.pending
     }
 
-    /// Bytes of the file so far.
+    /// Bytes of the file, when all is written that waits.
     pub(super) fn bytes(&self) -> u64 {
         let data = match &self.place {
             Place::File { data, .. } => *data,
             Place::Pipe(_) => PIPE_HEADER_BYTES,
         };
-        data + self.written
+        data + self.written + self.pending.len() as u64
     }
 
     /// How many times smaller the records became.
