@@ -232,9 +232,10 @@ fn two_events() {
 
 #[test]
 fn a_tracepoint() {
-    let recording = record(&["-e", "sched:sched_process_exit"], &["sh", "-c", "true; /bin/true; /bin/true"]);
+    let forty = "i=0; while [ $i -lt 40 ]; do /bin/true; i=$((i + 1)); done";
+    let recording = record(&["-e", "sched:sched_process_exit"], &["sh", "-c", forty]);
     every_reader(&recording, None);
-    assert_eq!(recording.samples(), 3);
+    assert_eq!(recording.samples(), 41);
     assert!(share(&stacks(&recording.path(), "sched:sched_process_exit"), &["do_exit"]) > 0.9);
 }
 
