@@ -377,7 +377,7 @@ fn the_status_tells_how_it_does() {
 fn options_that_contradict_are_refused() {
     for (options, why) in [
         (&["--window", "5s", "true"][..], "needs --continuous"),
-        (&["--max-size", "1G", "true"], "needs --continuous"),
+        (&["--max-size", "1G", "-o", "x.pb.gz", "true"], "needs --continuous"),
         (&["--continuous", "--window", "10ms", "true"], "at least 1s"),
         (&["--continuous", "--switch-output=5M", "true"], "by time or signal"),
         (&["--continuous", "--format", "svg", "true"], "cannot be read"),

@@ -356,6 +356,121 @@ fn a_full_disk() {
     perf(&["report", "--stdio"], &file);
 }
 
+/// Times of samples in seconds, in the order of the file.
+fn times(file: &Path) -> Vec<f64> {
+    let printed = perf(&["script", "-F", "time"], file);
+    printed.lines().filter_map(|line| line.trim().trim_end_matches(':').parse().ok()).collect()
+}
+
+#[test]
+fn windows_of_time() {
+    let recording = record(&["-F", "999", "-D", "100-300,600-800"], &[&chain(), "1"]);
+    let times = times(&recording.path());
+    let gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap > 0.1).collect();
+    assert!(gaps.len() == 1 && gaps[0] > 0.15 && gaps[0] < 0.5, "{gaps:?}");
+    assert!((30..=600).contains(&times.len()), "{} samples", times.len());
+}
+
+#[test]
+fn files_that_follow_each_other() {
+    let recording = record(&["-F", "499", "--switch-output=1s", "--switch-max-files=2"], &[&chain(), "2.6"]);
+    let entries = fs::read_dir(&recording.folder).unwrap();
+    let files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    for file in &files {
+        assert!(text(file).contains("perf.data.2"), "{files:?}");
+        assert!(counted(file) > 50 && share(&stacks(file, "cpu-clock"), &CHAIN) > 0.95);
+        assert!(perf(&["buildid-list"], file).contains(&chain()));
+        assert!(recording.said.contains(&format!("Dump {}", file.file_name().unwrap().to_string_lossy())));
+    }
+}
+
+#[test]
+fn a_size_ends_a_recording() {
+    let recording = record(&["-F", "4999", "--max-size=100K"], &[&chain(), "20"]);
+    assert!(recording.said.contains("size limit reached"), "{}", recording.said);
+    let size = fs::metadata(recording.path()).unwrap().len();
+    assert!((100 << 10..300 << 10).contains(&size), "{size} bytes");
+    assert_eq!(counted(&recording.path()), recording.samples());
+}
+
+#[test]
+fn commands_begin_and_end_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [commands, answers] = ["commands", "answers"].map(|name| folder.path().join(name));
+    for fifo in [&commands, &answers] {
+        nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    let control = format!("fifo:{},{}", text(&commands), text(&answers));
+    let rprof = lasting(folder.path(), &["-F", "999", "-D", "-1", "--control", &control]);
+    let mut answers = File::options().read(true).write(true).open(&answers).unwrap();
+    let mut commands = File::options().read(true).write(true).open(&commands).unwrap();
+    let mut ask = |command: &str, wait: u64| {
+        std::io::Write::write_all(&mut commands, format!("{command}\n").as_bytes()).unwrap();
+        let mut answer = [0; 5];
+        std::io::Read::read_exact(&mut answers, &mut answer).unwrap();
+        assert_eq!(&answer, b"ack\n\0", "{command}");
+        sleep(Duration::from_millis(wait));
+    };
+    ask("ping", 300);
+    ask("enable", 300);
+    ask("disable cpu-clock", 300);
+    ask("enable nosuch", 0);
+    ask("nonsense", 0);
+    ask("stop", 0);
+    let output = rprof.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(143), "{said}");
+    assert!(said.contains("no event 'nosuch'") && said.contains("unknown command 'nonsense'"), "{said}");
+    let samples = counted(&folder.path().join("perf.data"));
+    assert!((30..600).contains(&samples), "{samples} samples: {said}");
+}
+
+#[test]
+fn groups_and_filters() {
+    let grouped = record(&["-e", "{cpu-clock,page-faults}", "-F", "999"], &[&chain(), "0.2"]);
+    assert_eq!(perf(&["evlist", "-g"], &grouped.path()).trim(), "{cpu-clock,page-faults}");
+    let forty = "i=0; while [ $i -lt 40 ]; do /bin/true; i=$((i + 1)); done";
+    let event = "sched:sched_process_exit";
+    let filtered = record(&["-e", event, "--filter", "comm == \"true\""], &["sh", "-c", forty]);
+    assert_eq!(filtered.samples(), 40, "{}", filtered.said);
+    let named = record(&["-e", "cpu-clock/name=mine,freq=199/u,cs"], &[&chain(), "0.2"]);
+    assert_eq!(perf(&["evlist"], &named.path()).lines().collect::<Vec<_>>(), ["mine", "cs"]);
+}
+
+#[test]
+fn options_that_were_quoted() {
+    let chain = chain();
+    for options in [
+        &["-agF99"][..],
+        &["-F", "997", "--call-graph", "dwarf,16384", "-g", "-o", "perf.data"],
+        &["-F", "9999", "-g", "-k1", "--call-graph", "dwarf,65528"],
+        &["-F", "9999", "-g", "-k", "mono", "--call-graph", "dwarf,65528"],
+        &[
+            "-e",
+            "cycles",
+            "-e",
+            "sched:sched_switch",
+            "--switch-events",
+            "--sample-cpu",
+            "-m",
+            "8M",
+            "--aio",
+            "-z",
+            "--call-graph",
+            "dwarf",
+        ],
+        &["-g", "-e", "sched:sched_switch", "-e", "sched:sched_stat_runtime"],
+        &["--freq=997", "-a", "-g", "-o", "perf.data"],
+        &["-F", "99", "--raw-stacks", "--switch-events", "--off-cpu", "-z"],
+    ] {
+        let recording = record(options, &[&chain, "0.2"]);
+        assert_eq!(recording.status, Some(0), "{options:?}: {}", recording.said);
+        assert_eq!(counted(&recording.path()), recording.samples(), "{options:?}");
+        assert_eq!(parsed(&recording.path()), recording.samples(), "{options:?}");
+    }
+}
+
 /// A small file system in memory.
 struct Mount(PathBuf);
 
