@@ -278,7 +278,8 @@ impl<'a, 'b> Run<'a, 'b> {
             self.sampler.enable()?;
             self.screen.say("events enabled");
         }
-        while self.turns.pop_front_if(|turn| *turn <= now).is_some() {
+        while self.turns.front().is_some_and(|turn| *turn <= now) {
+            self.turns.pop_front();
             self.samples = !self.samples;
             self.sampler.turn(self.samples, None)?;
             self.screen.say(if self.samples { "events enabled" } else { "events disabled" });

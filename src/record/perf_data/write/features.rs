@@ -243,6 +243,7 @@ fn clock_data(clock: KernelClock) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::perf_data::format::user_record;
 
     #[test]
     fn attrs_have_the_size_that_every_reader_takes() {
