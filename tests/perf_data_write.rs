@@ -471,6 +471,26 @@ fn options_that_were_quoted() {
     }
 }
 
+#[test]
+fn without_privileges() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    // Where nobody may look, nobody can execute.
+    let [program, recorder] = ["chain", "rprof"].map(|name| folder.path().join(name));
+    fs::copy(chain(), &program).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_rprof"), &recorder).unwrap();
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]);
+    setpriv.arg(recorder).args(["record", "-F", "499", "-g", "-o", "mine.data", "--"]).arg(program).arg("0.4");
+    let output = setpriv.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    // perf reads only files of its own user.
+    let file = folder.path().join("mine.data");
+    std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
+    assert!(counted(&file) > 50 && share(&stacks(&file, "cpu-clock"), &CHAIN) > 0.9, "{said}");
+}
+
 /// A small file system in memory.
 struct Mount(PathBuf);
 

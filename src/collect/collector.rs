@@ -185,7 +185,9 @@ impl Collector {
         let charges = over.map(|end| self.intervals.charge_until(end)).unwrap_or_default();
         charges.iter().for_each(|charge| self.charge(charge, over.unwrap_or_default()));
         let mut times = Vec::new();
-        for away in self.intervals.take_placed() {
+        let (placed, unplaced) = self.intervals.take_placed();
+        health.add(Count::OffCpuUnplaced, unplaced);
+        for away in placed {
             let tallies = away.tallies().into_iter().flatten();
             tallies.for_each(|(key, tally)| self.tell_away(&key, tally, &mut times));
         }

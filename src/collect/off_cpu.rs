@@ -58,7 +58,12 @@ pub(super) struct Away {
     whole: Part,
     /// Nanoseconds of the intervals whose stacks were not taken.
     left_out: i64,
+    /// How often it was asked for what is known, and nothing was.
+    rounds: u32,
 }
+
+/// How many rounds a thread of which nothing is heard stays known.
+const REMEMBERED: u32 = 60;
 
 /// What times away are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,7 +113,7 @@ impl Away {
     /// The tallies, which add up to what is known exactly; or the nanoseconds that no stack is known of.
     pub(super) fn tallies(self) -> Result<impl Iterator<Item = (PartKey, Tally)>, u64> {
         let placed = self.is_placed();
-        let Away { parts, whole, left_out } = self;
+        let Away { parts, whole, left_out, rounds: _ } = self;
         let left_out = u64::try_from(left_out).unwrap_or(0);
         if !placed {
             return Err(left_out);
@@ -136,6 +141,9 @@ pub(super) struct Intervals {
     /// By thread, and by when they began: a census may know of a later one than the records that are still to come.
     open: BTreeMap<(KernelTid, Timestamp), Open>,
     away: FxHashMap<KernelTid, Away>,
+    /// Threads that have ended since the last answer, and those that had before it.
+    ended: Vec<KernelTid>,
+    ended_before: Vec<KernelTid>,
     /// When a census was taken, the latest last.
     censuses: VecDeque<Timestamp>,
     /// Departures since the last answer, and those of them whose stacks were taken.
@@ -181,15 +189,27 @@ impl Intervals {
 
     /// What is known of all threads, at the end of a window.
     pub(super) fn take_away(&mut self) -> impl Iterator<Item = Away> + use<> {
+        self.ended.clear();
         std::mem::take(&mut self.away).into_values()
     }
 
-    /// What is known of all threads of whose times away some have a stack; that of the others waits until one has.
-    pub(super) fn take_placed(&mut self) -> impl Iterator<Item = Away> + use<> {
-        let (placed, others) = std::mem::take(&mut self.away).into_iter().partition(|(_, away)| away.is_placed());
-        self.away = others;
-        let placed: FxHashMap<KernelTid, Away> = placed;
-        placed.into_values()
+    /// What is known of all threads of whose times away some have a stack; that of the others waits until one has. Also answers the
+    /// nanoseconds of threads that ended before the last call and never had one: what is kept does not grow with the threads that were.
+    pub(super) fn take_placed(&mut self) -> (Vec<Away>, u64) {
+        let mut unplaced = 0;
+        for task in std::mem::replace(&mut self.ended_before, std::mem::take(&mut self.ended)) {
+            if let Some(away) = self.away.get(&task).filter(|away| !away.is_placed()) {
+                unplaced += u64::try_from(away.left_out).unwrap_or(0);
+                self.away.remove(&task);
+            }
+        }
+        // Who was asked for stays known for a while: the end of a thread tells of it once more.
+        let taken = self.away.values_mut().filter(|away| away.is_placed()).map(std::mem::take).collect();
+        self.away.retain(|_, away| {
+            away.rounds += 1;
+            away.left_out != 0 || away.rounds <= REMEMBERED
+        });
+        (taken, unplaced)
     }
 
     /// Ends an interval: at most two charges, for the time until the thread was woken and for that until it got a CPU. `None` if nothing
@@ -258,8 +278,11 @@ impl Intervals {
         if held { 1 } else { open.stride }
     }
 
-    /// Forgets a thread that has ended.
+    /// Forgets a thread that has ended. What was left out of it is told a moment later.
     pub(super) fn forget(&mut self, task: KernelTid) {
+        if self.away.contains_key(&task) {
+            self.ended.push(task);
+        }
         self.forget_before(task, Timestamp(u64::MAX));
     }
 

@@ -189,8 +189,17 @@ impl Live {
         self.open_rings()
     }
 
-    /// Leaves away what this kernel does not know.
+    /// Leaves away what this kernel does not know, or does not tell who has no privilege.
     fn choose_features(&mut self) -> Result<(), CaptureError> {
+        let chosen = self.choose_known_features();
+        if matches!(chosen, Err(CaptureError::NotAllowed { .. })) && std::mem::take(&mut self.settings.also.namespaces)
+        {
+            return self.choose_known_features();
+        }
+        chosen
+    }
+
+    fn choose_known_features(&mut self) -> Result<(), CaptureError> {
         let all = [(true, true), (true, false), (false, true), (false, false)];
         for (lost, build_id) in all.into_iter().filter(|(_, build_id)| self.settings.build_ids || !build_id) {
             self.features = Features { lost, build_id };
