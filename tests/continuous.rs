@@ -378,9 +378,9 @@ fn the_status_tells_how_it_does() {
 fn options_that_contradict_are_refused() {
     for (options, why) in [
         (&["--window", "5s", "true"][..], "needs --continuous"),
-        (&["--max-size", "1G", "true"], "needs --continuous"),
+        (&["--max-size", "1G", "-o", "x.pb.gz", "true"], "needs --continuous"),
         (&["--continuous", "--window", "10ms", "true"], "at least 1s"),
-        (&["--switch-output=5M", "true"], "by time or signal"),
+        (&["--continuous", "--switch-output=5M", "true"], "by time or signal"),
         (&["--continuous", "--format", "svg", "true"], "cannot be read"),
         (&["--continuous", "--max-overhead", "200%", "true"], "no share"),
         (&["--comm", "x", "-p", "1"], "one or the other"),
@@ -390,7 +390,7 @@ fn options_that_contradict_are_refused() {
         assert!(attempt.said.contains(why), "{options:?}: {}", attempt.said);
     }
     let folder = tempfile::tempdir().unwrap();
-    let options = ["--switch-output=1s", "--switch-max-files", "2", "-o", text(folder.path())];
+    let options = ["--continuous", "--switch-output=1s", "--switch-max-files", "2", "-o", text(folder.path())];
     let switched = attempt(&options, &["sleep", "3.5"]);
     assert_eq!(switched.status, Some(0), "{}", switched.said);
     assert!(rows(folder.path()).len() <= 3 && !rows(folder.path()).is_empty());

@@ -175,7 +175,7 @@ fn kinds_go_to_files_of_their_own() {
             .expect("run go tool pprof");
         assert!(raw.status.success(), "{}", String::from_utf8_lossy(&raw.stderr));
     }
-    let refused = attempt(&["--off-cpu", "-o", "-"], &command);
+    let refused = attempt(&["--off-cpu", "--format", "pprof", "-o", "-"], &command);
     assert_eq!(refused.status, Some(129), "{}", refused.said);
     let refused = attempt(&["--wakers", "-o", file.to_str().unwrap()], &command);
     assert_eq!(refused.status, Some(129), "{}", refused.said);

@@ -157,7 +157,7 @@ fn the_ending_or_the_option_chooses_the_format() {
     let mut default = rprof();
     default.current_dir(folder.path()).args(["record", "-p", &pid, "--duration", "0.1"]);
     assert_eq!(Attempt::of(&mut default).status, Some(0));
-    assert!(folder.path().join("profile.pb.gz").exists());
+    assert!(fs::read(folder.path().join("perf.data")).unwrap().starts_with(b"PERFILE2"));
     for options in [&["-o", "x.unknown"][..], &["-o", "x", "--format", "unknown"]] {
         let failed = attempt(options, &["true"]);
         assert_eq!(failed.status, Some(129), "{}", failed.said);

@@ -24,6 +24,17 @@ pub enum CallGraph {
 /// The most that the kernel copies: a record's size is a u16, and a multiple of eight.
 pub const MAX_STACK_BYTES: u32 = 65_528;
 
+/// Records that who only counts stacks has no use for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlsoRecords {
+    /// Mappings that are not executable: where readers look for unwind information.
+    pub data_maps: bool,
+    /// Namespaces that processes enter.
+    pub namespaces: bool,
+    /// Each time that a thread gets a CPU or leaves it.
+    pub switches: bool,
+}
+
 /// What this kernel knows and older ones do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Features {
@@ -35,9 +46,9 @@ pub(super) struct Features {
 
 /// The general-purpose registers and the instruction pointer, by the numbers of `asm/perf_regs.h`.
 #[cfg(target_arch = "x86_64")]
-pub(super) const REGISTERS: u64 = 0xff_01ff;
+pub const REGISTERS: u64 = 0xff_01ff;
 #[cfg(target_arch = "aarch64")]
-pub(super) const REGISTERS: u64 = 0x1_ffff_ffff;
+pub const REGISTERS: u64 = 0x1_ffff_ffff;
 
 /// An attr with what all of ours have in common.
 fn common(features: Features) -> abi::perf_event_attr {
@@ -53,8 +64,10 @@ fn common(features: Features) -> abi::perf_event_attr {
 }
 
 /// The event that never happens and carries the records of mappings, names, forks and exits.
-pub(super) fn sideband(features: Features) -> abi::perf_event_attr {
+pub(super) fn sideband(features: Features, also: AlsoRecords) -> abi::perf_event_attr {
     let mut attr = common(features);
+    attr.set_mmap_data(also.data_maps.into());
+    attr.set_namespaces(also.namespaces.into());
     attr.type_ = abi::PERF_TYPE_SOFTWARE;
     attr.config = abi::PERF_COUNT_SW_DUMMY.into();
     attr.set_mmap(1);
@@ -125,6 +138,13 @@ pub(super) fn probe(
 }
 
 fn stacks(attr: &mut abi::perf_event_attr, event: &Event, graph: CallGraph, stack_bytes: u32) {
+    let (graph, stack_bytes) = match event.terms.graph {
+        Some(CallGraph::Dwarf { stack_bytes: own }) => {
+            (CallGraph::Dwarf { stack_bytes: own }, own.min(MAX_STACK_BYTES))
+        }
+        Some(graph) => (graph, stack_bytes),
+        None => (graph, stack_bytes),
+    };
     if graph == CallGraph::No {
         return;
     }

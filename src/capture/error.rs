@@ -45,6 +45,18 @@ pub enum CaptureError {
         /// Its answer.
         source: io::Error,
     },
+    /// The kernel does not take the filter of an event.
+    #[error(
+        "event '{name}' cannot be filtered by '{filter}': {source}; a filter compares the fields of a tracepoint, as in --filter 'prev_pid > 0' behind -e sched:sched_switch"
+    )]
+    Filter {
+        /// The event.
+        name: String,
+        /// The filter.
+        filter: String,
+        /// Its answer.
+        source: io::Error,
+    },
     /// The kernel does not run programs of ours.
     #[error(transparent)]
     Bpf(#[from] BpfError),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use object::ReadCache;
 use procfs::process::{MMapPath, MemoryMap};
 
+use super::grammar::Terms;
 use super::sites::{Code, SiteError};
 use crate::ids::{Pid, Unit};
 use crate::sys::perf_event::abi;
@@ -73,6 +74,8 @@ presets! {
     ["cpu-migrations", "migrations"] SOFTWARE PERF_COUNT_SW_CPU_MIGRATIONS "cpu_migrations" Count EACH;
     ["alignment-faults"] SOFTWARE PERF_COUNT_SW_ALIGNMENT_FAULTS "alignment_faults" Count DEFAULT;
     ["emulation-faults"] SOFTWARE PERF_COUNT_SW_EMULATION_FAULTS "emulation_faults" Count DEFAULT;
+    ["cgroup-switches"] SOFTWARE PERF_COUNT_SW_CGROUP_SWITCHES "cgroup_switches" Count EACH;
+    ["dummy"] SOFTWARE PERF_COUNT_SW_DUMMY "dummy" Count EACH;
     ["cycles", "cpu-cycles"] HARDWARE PERF_COUNT_HW_CPU_CYCLES "cycles" Count DEFAULT;
     ["instructions"] HARDWARE PERF_COUNT_HW_INSTRUCTIONS "instructions" Count DEFAULT;
     ["cache-references"] HARDWARE PERF_COUNT_HW_CACHE_REFERENCES "cache_references" Count DEFAULT;
@@ -111,6 +114,8 @@ pub struct Event {
     pub probe: Option<Probe>,
     /// The function of a program that it counts the calls of.
     pub uprobe: Option<Uprobe>,
+    /// What was said of it alone.
+    pub terms: Terms,
 }
 
 /// A place in a file where the kernel stops whoever comes by (`format/` of `/sys/bus/event_source/devices/uprobe`).
@@ -180,6 +185,14 @@ pub enum EventError {
         /// Why.
         reason: String,
     },
+    /// What stands around the names.
+    #[error("event '{text}': {why}")]
+    Syntax {
+        /// What was asked for.
+        text: String,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// Tracepoints are described in tracefs.
     #[error("tracepoint '{name}': cannot read {}: {source}{}", .path.display(), mend(.source))]
     Tracefs {
@@ -233,6 +246,12 @@ impl Event {
         (self.kind, self.config) == (abi::PERF_TYPE_HARDWARE, u64::from(abi::PERF_COUNT_HW_CPU_CYCLES))
     }
 
+    /// Whether it is a place in the kernel's code, with fields.
+    #[must_use]
+    pub fn is_tracepoint(&self) -> bool {
+        self.kind == abi::PERF_TYPE_TRACEPOINT
+    }
+
     /// Whether the kernel counts it, beside what programs of ours tell.
     #[must_use]
     pub fn is_counted(&self) -> bool {
@@ -263,7 +282,7 @@ impl Event {
         let modifiers = self.name.split_once(':').map_or(String::new(), |(_, modifiers)| format!(":{modifiers}"));
         let clock = clock.event(&format!("{FALLBACK}{modifiers}"));
         // A number of cycles is no number of nanoseconds, but near enough to keep the rate.
-        Event { rate: self.rate, user: self.user, kernel: self.kernel, ..clock }
+        Event { rate: self.rate, user: self.user, kernel: self.kernel, terms: self.terms.clone(), ..clock }
     }
 }
 
@@ -280,6 +299,7 @@ impl Preset {
             kernel: true,
             probe: None,
             uprobe: None,
+            terms: Terms::default(),
         }
     }
 }
@@ -305,18 +325,8 @@ fn probe(name: &str) -> Option<Event> {
     Some(if probe.is_alloc() { Event { unit: Unit::Bytes, rate: Rate::Period(ALLOC_PERIOD), ..told } } else { told })
 }
 
-/// Reads a list as of `-e`: names with commas between them, each with modifiers behind a colon.
-///
-/// # Errors
-/// [`EventError`], for the first that is wrong.
-pub fn parse_list(list: &str) -> Result<Vec<Event>, EventError> {
-    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(parse).collect()
-}
-
-fn parse(spelling: &str) -> Result<Event, EventError> {
-    if let Some(event) = uprobe(spelling) {
-        return event;
-    }
+/// Reads a name with modifiers behind a colon.
+pub(super) fn parse(spelling: &str) -> Result<Event, EventError> {
     let (name, modifiers) = match spelling.rsplit_once(':') {
         Some((name, modifiers)) if known(name).is_some() || name.contains(':') => (name, modifiers),
         _ => (spelling, ""),
@@ -330,8 +340,46 @@ fn parse(spelling: &str) -> Result<Event, EventError> {
 }
 
 /// An event that has a name of its own.
-fn known(name: &str) -> Option<Event> {
-    preset(name).map(|preset| preset.event(name)).or_else(|| probe(name))
+pub(super) fn known(name: &str) -> Option<Event> {
+    preset(name).map(|preset| preset.event(name)).or_else(|| probe(name)).or_else(|| raw(name)).or_else(|| cache(name))
+}
+
+/// An event that has a number and no preset.
+fn numbered(name: &str, value: &str, kind: u32, config: u64) -> Event {
+    Event {
+        name: name.into(),
+        value_name: value.into(),
+        unit: Unit::Count,
+        kind,
+        config,
+        rate: DEFAULT,
+        user: true,
+        kernel: true,
+        probe: None,
+        uprobe: None,
+        terms: Terms::default(),
+    }
+}
+
+/// `rHEX`: an event of the CPU by its code.
+pub(super) fn raw(name: &str) -> Option<Event> {
+    let code = u64::from_str_radix(name.strip_prefix('r')?, 16).ok()?;
+    Some(numbered(name, &format!("raw_{code:x}"), abi::PERF_TYPE_RAW, code))
+}
+
+/// `CACHE-OPERATIONs[-misses]`, or `CACHE-OPERATION-misses` (`PERF_TYPE_HW_CACHE`).
+fn cache(name: &str) -> Option<Event> {
+    const CACHES: [&str; 7] = ["L1-dcache", "L1-icache", "LLC", "dTLB", "iTLB", "branch", "node"];
+    const OPERATIONS: [&str; 3] = ["load", "store", "prefetch"];
+    let (cache, rest) = (0_u64..)
+        .zip(CACHES)
+        .find_map(|(number, cache)| Some((number, name.strip_prefix(cache)?.strip_prefix('-')?)))?;
+    let (rest, missed) = rest.strip_suffix("-misses").map_or((rest, 0), |rest| (rest, 1));
+    let (operation, plural) =
+        (0_u64..).zip(OPERATIONS).find_map(|(number, operation)| Some((number, rest.strip_prefix(operation)?)))?;
+    let config = cache | operation << 8 | missed << 16;
+    matches!(plural, "" | "s" | "es")
+        .then(|| numbered(name, &name.to_lowercase().replace('-', "_"), abi::PERF_TYPE_HW_CACHE, config))
 }
 
 fn preset(name: &str) -> Option<&'static Preset> {
@@ -339,7 +387,7 @@ fn preset(name: &str) -> Option<&'static Preset> {
 }
 
 /// A modifier names what is sampled, so one alone excludes the other.
-fn modified(mut event: Event, modifiers: &str) -> Result<Event, EventError> {
+pub(super) fn modified(mut event: Event, modifiers: &str) -> Result<Event, EventError> {
     if modifiers.contains(['u', 'k']) {
         (event.user, event.kernel) = (modifiers.contains('u'), modifiers.contains('k'));
     }
@@ -374,6 +422,7 @@ fn tracepoint(spelling: &str, system: &str, name: &str) -> Result<Event, EventEr
         kernel: true,
         probe: None,
         uprobe: None,
+        terms: Terms::default(),
     })
 }
 
@@ -381,7 +430,7 @@ fn tracepoint(spelling: &str, system: &str, name: &str) -> Result<Event, EventEr
 const UPROBES: &str = "/sys/bus/event_source/devices/uprobe";
 
 /// `uprobe:PATH:SYMBOL`, `uprobe:PATH:SYMBOL+OFFSET`, `uprobe:PATH:0xADDRESS`, and `uretprobe:` for returns; modifiers may follow.
-fn uprobe(spelling: &str) -> Option<Result<Event, EventError>> {
+pub(super) fn uprobe(spelling: &str) -> Option<Result<Event, EventError>> {
     let (returns, place) = match spelling.split_once(':')? {
         ("uprobe", place) => (false, place),
         ("uretprobe", place) => (true, place),
@@ -417,6 +466,7 @@ fn uprobe_event(spelling: &str, path: &str, place: &str, returns: bool) -> Resul
         kernel: true,
         probe: None,
         uprobe: Some(Uprobe { path: path.into(), offset }),
+        terms: Terms::default(),
     })
 }
 
@@ -434,6 +484,20 @@ fn offset_of(file: &fs::File, place: &str, returns: bool) -> Result<u64, SiteErr
     let address = code.function(name)?;
     // Where it returns to is found at its very beginning.
     if within > 0 || returns { code.offset(address.saturating_add(within)) } else { Ok(code.site(address)?.offset) }
+}
+
+/// The tracepoints whose system and name are like these patterns, sorted.
+pub(super) fn tracepoints_like(system: &str, name: &str) -> Vec<String> {
+    let path = format!("/sys/kernel/tracing/events/{system}/{name}/id");
+    let found = glob::glob(&path).into_iter().flatten().flatten();
+    let spelled = |path: PathBuf| {
+        let mut parts = path.parent()?.components().rev();
+        let name = parts.next()?.as_os_str().to_str()?.to_owned();
+        Some(format!("{}:{name}", parts.next()?.as_os_str().to_str()?))
+    };
+    let mut names: Vec<String> = found.filter_map(spelled).collect();
+    names.sort();
+    names
 }
 
 fn near(name: &str) -> Vec<String> {
@@ -465,6 +529,7 @@ fn nearest_of(name: &str, known: impl Iterator<Item = String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::grammar::parse_list;
     use super::*;
 
     #[test]

@@ -17,14 +17,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustc_hash::FxHashSet;
 
 use super::alloc::{Alloc, AllocTotals};
-use super::attr::{CallGraph, Features, MAX_STACK_BYTES};
+use super::attr::{AlsoRecords, CallGraph, Features, MAX_STACK_BYTES};
 use super::error::CaptureError;
 use super::event::Event;
 use super::off_cpu::{LeftOut, OffCpu};
 use super::target::{self, Scope, Target};
 use crate::health::{Count, Health};
 use crate::ids::{Tid, Timestamp};
-use crate::record::{Decoder, EventIndex, Flow, Merge, Placed, Record, RecordRing};
+use crate::record::{Decoder, EventIndex, Flow, Merge, Placed, Raw, Record, RecordRing};
 use crate::sys;
 use crate::sys::perf_event::EventFd;
 
@@ -49,6 +49,8 @@ pub struct Settings {
     /// announces one in the records of all listeners, and some versions of perf die of that: so not for long. Without it, files
     /// are told apart by their inodes, which are not given to others while we hold them open.
     pub build_ids: bool,
+    /// Records beside those that tell of stacks.
+    pub also: AlsoRecords,
     /// Times away from a CPU that are shorter are left out.
     pub shortest_off_cpu: Duration,
     /// Whether it is told who woke threads.
@@ -326,6 +328,23 @@ impl Live {
         self.samplers.iter().try_for_each(|sampler| sampler.fd.enable())
     }
 
+    /// Starts or stops the events of a name, or all; answers whether there are any.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn turn(&self, on: bool, name: Option<&str>) -> io::Result<bool> {
+        let named = |sampler: &&Sampler| {
+            let event = self.settings.events.get(sampler.event.0 as usize);
+            name.is_none_or(|name| event.is_some_and(|event| event.name == name))
+        };
+        let mut any = false;
+        for sampler in self.samplers.iter().filter(named) {
+            any = true;
+            if on { sampler.fd.enable()? } else { sampler.fd.disable()? }
+        }
+        Ok(any)
+    }
+
     /// Ends sampling; what lies in the rings stays.
     pub fn disable(&mut self) {
         for sampler in &self.samplers {
@@ -372,16 +391,20 @@ impl Live {
         &mut self,
         until: Timestamp,
         health: &mut Health,
-        mut visit: impl FnMut(&Record<'_>, &mut Health) -> Flow,
+        mut visit: impl FnMut(&Record<'_>, Raw<'_>, &mut Health) -> Flow,
     ) {
         let (decoder, scope, alloc) = (&self.decoder, &mut self.scope, &mut self.alloc);
-        self.merge.drain(&mut self.rings, until, |bytes| {
+        self.merge.drain(&mut self.rings, until, |raw| {
+            let bytes = raw.bytes;
             let unwanted = Decoder::sample_task(bytes).is_some_and(|(pid, tid)| !scope.wants_sample(pid, tid));
             if unwanted && !decoder.is_of_another(bytes) {
                 health.add(Count::SamplesSkipped, 1);
                 return Flow::Continue;
             }
             match decoder.decode(bytes) {
+                Ok(Record::Other(_)) if raw.task().is_none_or(|(pid, tid)| !scope.wants_sample(pid, tid)) => {
+                    Flow::Continue
+                }
                 Ok(record) => {
                     // An exit ends what was wanted, a fork begins it.
                     let before = wants(scope, &record);
@@ -392,7 +415,7 @@ impl Live {
                     if let Some(alloc) = alloc {
                         alloc.follow(&record);
                     }
-                    visit(&record, health)
+                    visit(&record, raw, health)
                 }
                 Err(_) => {
                     health.add(Count::RecordsBad, 1);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::perf::{self, Rotation};
 use super::usage;
 use super::values::{Amount, Share, Size, Span};
 use crate::session::Continuous;
@@ -20,8 +21,8 @@ pub struct ContinuousArgs {
     /// How long a window is, at least 1s [default: 60s]
     #[arg(long, value_name = "TIME")]
     window: Option<Span>,
-    /// As perf: a new file after so long (as --continuous --window TIME), or on each SIGUSR2
-    #[arg(long, value_name = "TIME|signal", num_args = 0..=1, require_equals = true, default_missing_value = "signal")]
+    /// As perf: another perf.data after so long or so much, or on each SIGUSR2. With --continuous: how long a window is
+    #[arg(long, value_name = "TIME|SIZE|signal", num_args = 0..=1, require_equals = true, default_missing_value = "signal")]
     switch_output: Option<String>,
     /// Keep at most so many files, the newest
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -63,7 +64,8 @@ impl ContinuousArgs {
     /// If options contradict each other.
     pub(super) fn window(&self) -> anyhow::Result<Option<Option<Duration>>> {
         let window = match (self.switch_output.as_deref(), self.window) {
-            (None, None) if !self.continuous => return Ok(None),
+            // Files of samples follow each other then.
+            (_, None) if !self.continuous => return Ok(None),
             (None, None) => Some(Duration::from_secs(60)),
             (None, Some(_)) if !self.continuous => return Err(usage("--window needs --continuous")),
             (None, Some(Span(window))) => Some(window),
@@ -91,8 +93,35 @@ impl ContinuousArgs {
     /// If there is one.
     pub(super) fn refuse(&self) -> anyhow::Result<()> {
         let given = [
+            (self.switch_output.is_some(), "--switch-output"),
             (self.switch_max_files.is_some(), "--switch-max-files"),
             (self.max_size.is_some(), "--max-size"),
+        ];
+        match given.iter().find(|(given, _)| *given) {
+            Some((_, option)) => Err(usage(format!("{option} needs --continuous, or perf.data (-o FILE.data)"))),
+            None => self.refuse_windows(),
+        }
+    }
+
+    /// When one perf.data follows the other; other options of windows mean nothing there.
+    ///
+    /// # Errors
+    /// What is wrong with the options.
+    pub(super) fn rotation(&self) -> anyhow::Result<Rotation> {
+        self.refuse_windows()?;
+        if self.switch_output.is_none() && self.switch_max_files.is_some() {
+            return Err(usage("--switch-max-files needs --switch-output"));
+        }
+        let switch = self.switch_output.as_deref().map(perf::switch).transpose().map_err(usage)?;
+        Ok(Rotation {
+            switch: switch.unwrap_or_default(),
+            max_files: self.switch_max_files.and_then(|files| usize::try_from(files).ok()),
+            max_size: self.max_size.map(|size| size.0),
+        })
+    }
+
+    fn refuse_windows(&self) -> anyhow::Result<()> {
+        let given = [
             (self.max_age.is_some(), "--max-age"),
             (self.min_free.is_some(), "--min-free"),
             (self.merge_after.is_some(), "--merge-after"),

@@ -4,6 +4,7 @@ pub mod compact;
 pub mod continuous;
 pub mod doctor;
 pub mod ls;
+pub mod perf;
 pub mod pin;
 pub mod query;
 pub mod record;
@@ -19,7 +20,7 @@ pub mod when;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Exit status for a command line that means nothing, as perf's.
 const USAGE: u8 = 129;
@@ -53,7 +54,9 @@ enum Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let line = arguments.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let parsed = match Arguments::try_parse_from(spelled(arguments)) {
+    let matches = command().try_get_matches_from(spelled(arguments));
+    let parsed = matches.and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
+    let (mut parsed, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help goes to the standard output, and a closed one is no error of ours.
@@ -61,9 +64,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    let result = match &parsed.command {
-        Command::Record(args) => record::run(args, &line),
-        Command::Snapshot(args) => snapshot::run(args, &line),
+    let result = match &mut parsed.command {
+        Command::Record(args) => {
+            let matches = matches.subcommand_matches("record").unwrap_or(&matches);
+            args.place_filters(matches);
+            record::run(args, matches, &line)
+        }
+        Command::Snapshot(args) => {
+            args.place_filters(matches.subcommand_matches("snapshot").unwrap_or(&matches));
+            snapshot::run(args, &line)
+        }
         Command::Stack(args) => stack::run(args, &line).map(|()| 0),
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),
@@ -80,6 +90,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(if error.is::<UsageError>() { USAGE } else { FAILURE })
         }
     }
+}
+
+/// What can be said on the command line.
+fn command() -> clap::Command {
+    // As with perf, the last of several counts.
+    let record = |record: clap::Command| record.args(perf::perf_arguments()).args_override_self(true);
+    Arguments::command().mut_subcommand("record", record)
 }
 
 /// The command line as clap reads it: `report` and `query` take pprof's options with one dash too.

@@ -1,12 +1,14 @@
 //! `rprof record`: the options of `perf record`, and how they become a recording.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgMatches, Args};
 
 use super::continuous::ContinuousArgs;
+use super::perf::{self, Delay, PerfArgs};
 use super::selection::{Defaults, WhatArgs};
 use super::usage;
 use crate::encode::Format;
@@ -22,35 +24,87 @@ use crate::symbol::{Options, Symbolizer};
 pub struct RecordArgs {
     #[command(flatten)]
     what: WhatArgs,
-    /// Begin to sample so many milliseconds after the start
-    #[arg(short = 'D', long, value_name = "MS", default_value_t = 0, allow_negative_numbers = true)]
-    delay: i64,
-    /// File to write; the ending chooses the format, - is the standard output [default: profile.pb.gz]. With
+    /// Begin to sample so many milliseconds after the start; -1: when a command of --control says so; or sample in
+    /// windows only: 100-200,400-500
+    #[arg(short = 'D', long, value_name = "MS|-1|MS-MS,…", allow_hyphen_values = true, value_parser = perf::delay)]
+    delay: Option<Delay>,
+    /// File to write: perf.data, or what the ending says (.pb.gz pprof, .svg flame graph, .folded); - is the standard output [default: perf.data, or the
+    /// standard output if that is a pipe]. With
     /// --continuous, the directory [default: /var/lib/rprof, or ~/.local/state/rprof for ordinary users]
     #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<PathBuf>,
-    /// Format to write, whatever the file's ending: pprof, folded, flamegraph
+    /// Format to write, whatever the file's ending: perf.data, pprof, folded, flamegraph
     #[arg(long, value_name = "NAME")]
     format: Option<String>,
+    #[command(flatten)]
+    perf: PerfArgs,
     #[command(flatten)]
     continuous: ContinuousArgs,
 }
 
+impl RecordArgs {
+    /// Notes what the order on the command line says.
+    pub(super) fn place_filters(&mut self, matches: &ArgMatches) {
+        self.what.place_filters(matches);
+    }
+
+    /// Whether samples are written one by one as perf does; else they are counted, and a profile is written.
+    fn is_perf_data(&self, path: &Path) -> bool {
+        match &self.format {
+            Some(name) => PERF_DATA.contains(&name.as_str()),
+            None if path == Path::new("-") => true,
+            None if path.is_dir() => false,
+            // A device or a FIFO has no ending that was meant.
+            None => path.exists() && !path.is_file() || has_perf_ending(path),
+        }
+    }
+
+    /// When to sample.
+    fn timing(&self) -> anyhow::Result<Timing> {
+        let delay = self.delay.clone().unwrap_or(Delay { disabled: false, begin: Duration::ZERO, turns: Vec::new() });
+        if delay.disabled && self.perf.control.is_none() {
+            return Err(usage("events that begin disabled (-D -1) need a way to enable them: add --control fifo:PATH"));
+        }
+        let duration = self.what.duration.map(|span| span.0);
+        Ok(Timing { delay: delay.begin, duration, turns: delay.turns, disabled: delay.disabled })
+    }
+
+    /// The file; `None` for the standard output.
+    fn perf_data_path(&self) -> Option<PathBuf> {
+        let piped = std::fs::metadata("/dev/stdout").is_ok_and(|meta| meta.file_type().is_fifo());
+        match &self.output {
+            Some(path) => Some(path.clone()).filter(|path| path != Path::new("-")),
+            // As with perf: `rprof record … | perf script`.
+            None => (!piped).then(|| DEFAULT_FILE.into()),
+        }
+    }
+}
+
+/// Whether a file's name is one that perf's files have: `perf.data`, `x.data`, `x.data.old`, or one without an ending.
+fn has_perf_ending(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.strip_suffix(".old").unwrap_or(&name);
+    name.ends_with(".data") || name.ends_with(".perf") || !name.contains('.')
+}
+
+/// The names of the format.
+const PERF_DATA: [&str; 3] = ["perf.data", "perf", "data"];
+
 /// The file where the command line names none.
-const DEFAULT_FILE: &str = "profile.pb.gz";
+const DEFAULT_FILE: &str = "perf.data";
 
 /// Records, and answers the exit status. `line` is the whole command line.
 ///
 /// # Errors
 /// What went wrong, and what mends it.
-pub fn run(args: &RecordArgs, line: &str) -> anyhow::Result<i32> {
-    let delay = u64::try_from(args.delay).map_err(|_| {
-        usage("events that begin disabled (-D -1) need a way to enable them, which is not there yet; use -D MS")
-    })?;
-    let timing = Timing { delay: Duration::from_millis(delay), duration: args.what.duration.map(|span| span.0) };
+pub fn run(args: &RecordArgs, matches: &ArgMatches, line: &str) -> anyhow::Result<i32> {
+    let timing = args.timing()?;
     let screen = Screen::new(args.what.quiet);
-    let format = args.format.as_deref().map(Format::by_name).transpose().map_err(usage)?;
+    perf::answer(matches, &screen)?;
+    let named = args.format.as_deref().filter(|name| !PERF_DATA.contains(name));
+    let format = named.map(Format::by_name).transpose().map_err(usage)?;
     if let Some(window) = args.continuous.window()? {
+        args.perf.refuse_for_windows()?;
         let continuous = args.continuous.settings(args.output.clone(), window)?;
         let format = format.map_or_else(|| Format::by_name("pprof"), Ok).map_err(usage)?;
         super::snapshot::may_be_a_window(format)?;
@@ -58,16 +112,41 @@ pub fn run(args: &RecordArgs, line: &str) -> anyhow::Result<i32> {
         let recording = recording(&args.what, &Defaults::CONTINUOUS, timing, format, memory, line, &screen)?;
         return Ok(session::record_continuously(recording, continuous, &screen)?);
     }
+    let usual = if args.what.tells_allocations() { "profile.pb.gz" } else { DEFAULT_FILE };
+    let default = || format.map_or(usual.into(), |format| format!("profile.{}", format.endings[0]).into());
+    let path = args.output.clone().unwrap_or_else(default);
+    if args.is_perf_data(&path) {
+        let data = args.perf.perf_data(args.perf_data_path(), args.continuous.rotation()?);
+        data.path.as_deref().map_or(Ok(()), writable)?;
+        // The format of the summary, which goes to no file.
+        let format = Format::by_name("pprof").map_err(usage)?;
+        let mut recording = recording(&args.what, &Defaults::ONCE, timing, format, None, line, &screen)?;
+        args.perf.complete(&mut recording)?;
+        if recording.settings.events.iter().any(super::selection::is_alloc) {
+            return Err(usage(
+                "perf.data has no place for what is in use: name a profile for allocations, as with -o x.pb.gz",
+            ));
+        }
+        if args.perf.dry_run {
+            return Ok(0);
+        }
+        if let Some(child) = recording.child.as_mut().filter(|_| data.path.is_none()) {
+            child.divert_stdout();
+        }
+        return Ok(session::record(recording, &Output::PerfData(data), &screen)?);
+    }
     args.continuous.refuse()?;
-    let path = args.output.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+    args.perf.refuse()?;
     let format = match format {
         Some(format) => format,
-        // A device or a FIFO has no ending that was meant.
-        None if path.exists() && !path.is_file() && !path.is_dir() => Format::by_name("pprof").map_err(usage)?,
         None => Format::for_path(&path).map_err(usage)?,
     };
     writable(&path)?;
-    let recording = recording(&args.what, &Defaults::ONCE, timing, format, None, line, &screen)?;
+    let mut recording = recording(&args.what, &Defaults::ONCE, timing, format, None, line, &screen)?;
+    args.perf.complete(&mut recording)?;
+    if args.perf.dry_run {
+        return Ok(0);
+    }
     let events = &recording.settings.events;
     if path == Path::new("-") && events.len() > 1 && events.iter().any(|event| event.probe.is_some()) {
         return Err(usage(
@@ -87,7 +166,7 @@ pub(super) fn recording(
     line: &str,
     screen: &Screen,
 ) -> anyhow::Result<Recording> {
-    let (settings, child) = what.settings(defaults, timing.delay.is_zero(), screen)?;
+    let (settings, child) = what.settings(defaults, timing.delay.is_zero() && !timing.disabled, screen)?;
     let mut options = Options::default();
     if let Some(bytes) = memory {
         options.memory = options.memory.min(usize::try_from(bytes / 5).unwrap_or(usize::MAX));
@@ -95,6 +174,7 @@ pub(super) fn recording(
     Ok(Recording {
         settings,
         timing,
+        control: None,
         child,
         command: line.to_owned(),
         format,

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgMatches, Args};
 
 use super::usage;
 use super::values::{Frequency, Graph, RingSize};
-use crate::capture::{self, Event, EventError, Rate, Selector, Settings, Target};
+use crate::capture::{self, AlsoRecords, Event, EventError, Rate, Selector, Settings, Target};
 use crate::ids::{Pid, Tid};
 use crate::session::Screen;
 use crate::sys::child::Child;
@@ -72,6 +72,18 @@ pub struct WhatArgs {
     /// page-faults, context-switches, a tracepoint as sched:sched_switch, … [default: cycles, or cpu-clock for windows]
     #[arg(short, long, value_name = "EVENT,…")]
     event: Vec<String>,
+    /// Sample a tracepoint only where its fields are so; behind its -e
+    #[arg(long, value_name = "EXPRESSION")]
+    filter: Vec<String>,
+    /// Behind how many -e each filter stands.
+    #[arg(skip)]
+    filter_places: Vec<usize>,
+    /// Do not sample what rprof itself does, by tracepoints
+    #[arg(long)]
+    exclude_perf: bool,
+    /// Record the processes that this user runs now: a name or a number
+    #[arg(short, long, value_name = "USER")]
+    uid: Option<String>,
     /// Samples a second and CPU, or max for as many as the kernel allows [default: 999; 19 with --continuous, 99 for a
     /// snapshot]
     #[arg(short = 'F', long, value_name = "HZ|max", conflicts_with = "count")]
@@ -90,7 +102,7 @@ pub struct WhatArgs {
     #[arg(long, value_name = "MODE", default_value = "auto")]
     call_graph: Graph,
     /// Do not record threads and processes that the target starts later
-    #[arg(short = 'i', long)]
+    #[arg(short = 'i', long, alias = "per-thread")]
     no_inherit: bool,
     /// End after so long: 10s, 500ms, 2m
     #[arg(long, value_name = "TIME")]
@@ -133,6 +145,19 @@ impl Defaults {
 }
 
 impl WhatArgs {
+    /// Whether allocations are asked for by an option of their own.
+    pub(super) fn tells_allocations(&self) -> bool {
+        self.alloc.is_some()
+    }
+
+    /// Notes behind which `-e` each filter stands on the command line.
+    pub(super) fn place_filters(&mut self, matches: &ArgMatches) {
+        let indices = |id| matches.indices_of(id).map(Iterator::collect).unwrap_or_default();
+        let (events, filters): (Vec<usize>, Vec<usize>) = (indices("event"), indices("filter"));
+        self.filter_places =
+            filters.iter().map(|filter| events.iter().filter(|event| *event < filter).count()).collect();
+    }
+
     /// The settings, and the command to run meanwhile, which waits to be released.
     ///
     /// # Errors
@@ -168,6 +193,7 @@ impl WhatArgs {
             wakers: self.wakers,
             program,
             jitter: defaults.lasting,
+            also: AlsoRecords::default(),
         };
         Ok((settings, child))
     }
@@ -184,9 +210,16 @@ enum Alloc {
 
 fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
     let mut events = Vec::new();
-    let named = args.event.iter().cloned().chain(kinds(args, defaults).map(str::to_owned));
-    for list in named {
-        events.extend(capture::parse_list(&list).map_err(event_error)?);
+    for (place, list) in (1..).zip(&args.event) {
+        let mut items = capture::parse_items(list).map_err(event_error)?;
+        filter(args, place, items.last_mut())?;
+        events.extend(items.into_iter().flatten());
+    }
+    if args.filter_places.contains(&0) {
+        return Err(usage("--filter stands behind the -e that it is of"));
+    }
+    for kind in kinds(args, defaults) {
+        events.extend(capture::parse_list(kind).map_err(event_error)?);
     }
     let tells_away = |event: &Event| event.probe.is_some_and(capture::Probe::is_away);
     if (args.wakers || args.off_cpu_thresh.is_some()) && !events.iter().any(tells_away) {
@@ -204,6 +237,7 @@ fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
     }
     for event in &mut events {
         match (asked, event.rate) {
+            _ if event.terms.rate => {}
             (_, Rate::Period(usual)) if is_alloc(event) => {
                 event.rate = Rate::Period(args.alloc_period.map_or(usual, |size| size.0));
             }
@@ -215,8 +249,28 @@ fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
     if events.is_empty() { Err(usage("no event was named")) } else { Ok(events) }
 }
 
-fn is_alloc(event: &Event) -> bool {
+pub(super) fn is_alloc(event: &Event) -> bool {
     event.probe.is_some_and(capture::Probe::is_alloc)
+}
+
+/// Gives the filters that stand behind the n-th `-e` to its last item.
+fn filter(args: &WhatArgs, place: usize, item: Option<&mut Vec<Event>>) -> anyhow::Result<()> {
+    let here = args.filter.iter().zip(&args.filter_places).filter(|(_, at)| **at == place);
+    let mut filters: Vec<String> = here.map(|(filter, _)| filter.clone()).collect();
+    let Some(item) = item else { return Ok(()) };
+    let tracepoints = item.iter().all(Event::is_tracepoint);
+    if !filters.is_empty() && !tracepoints {
+        let name = item.first().map_or("", |event| &event.name);
+        return Err(usage(format!("--filter compares the fields of a tracepoint, and '{name}' is none")));
+    }
+    if args.exclude_perf && tracepoints {
+        filters.push(format!("common_pid != {}", std::process::id()));
+    }
+    let filters: Vec<String> = filters.iter().map(|filter| format!("({filter})")).collect();
+    for event in item.iter_mut().filter(|_| !filters.is_empty()) {
+        event.terms.filter = Some(filters.join(" && "));
+    }
+    Ok(())
 }
 
 /// The events of the kinds that were asked for; time on CPUs if none was, and beside time away from them, as with perf.
@@ -248,7 +302,10 @@ fn threshold(text: &str) -> Result<std::time::Duration, String> {
 fn event_error(error: EventError) -> anyhow::Error {
     match error {
         EventError::Tracefs { .. } => error.into(),
-        EventError::Unknown { .. } | EventError::Modifier { .. } | EventError::Uprobe { .. } => usage(error),
+        EventError::Unknown { .. }
+        | EventError::Modifier { .. }
+        | EventError::Syntax { .. }
+        | EventError::Uprobe { .. } => usage(error),
     }
 }
 
@@ -277,6 +334,8 @@ fn target(args: &WhatArgs, lasting: bool, screen: &Screen) -> anyhow::Result<(Ta
         Target::Processes(living(&args.pid, "process", screen)?.into_iter().map(Pid).collect())
     } else if !args.tid.is_empty() {
         Target::Threads(living(&args.tid, "thread", screen)?.into_iter().map(Tid).collect())
+    } else if let Some(user) = &args.uid {
+        Target::Processes(processes_of(user)?)
     } else if !selector.is_empty() {
         Target::Selected(selector)
     } else if !args.cgroup.is_empty() {
@@ -288,6 +347,21 @@ fn target(args: &WhatArgs, lasting: bool, screen: &Screen) -> anyhow::Result<(Ta
         }
     };
     Ok((target, child))
+}
+
+/// The processes that a user runs now.
+fn processes_of(user: &str) -> anyhow::Result<Vec<Pid>> {
+    let named = nix::unistd::User::from_name(user).ok().flatten().map(|user| user.uid.as_raw());
+    let uid = named.or_else(|| user.parse().ok()).ok_or_else(|| usage(format!("no user '{user}'")))?;
+    let all = procfs::process::all_processes().context("cannot read /proc")?;
+    let of_user = |process: &procfs::process::Process| process.uid().is_ok_and(|owner| owner == uid);
+    let own = std::process::id() as i32;
+    let pids: Vec<Pid> =
+        all.flatten().filter(of_user).map(|process| Pid(process.pid)).filter(|pid| pid.0 != own).collect();
+    if pids.is_empty() {
+        anyhow::bail!("user {user} runs no process now");
+    }
+    Ok(pids)
 }
 
 /// What processes are chosen by, besides their numbers.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgMatches, Args};
 
 use super::record::recording;
 use super::selection::{Defaults, WhatArgs};
@@ -28,6 +28,13 @@ pub struct SnapshotArgs {
     format: String,
 }
 
+impl SnapshotArgs {
+    /// Notes what the order on the command line says.
+    pub(super) fn place_filters(&mut self, matches: &ArgMatches) {
+        self.what.place_filters(matches);
+    }
+}
+
 const DEFAULT_DURATION: Duration = Duration::from_secs(30);
 
 /// Records a snapshot, and answers the exit status. `line` is the whole command line.
@@ -39,7 +46,7 @@ pub fn run(args: &SnapshotArgs, line: &str) -> anyhow::Result<i32> {
     let format = Format::by_name(&args.format).map_err(usage)?;
     may_be_a_window(format)?;
     let duration = args.what.duration.map_or(DEFAULT_DURATION, |span| span.0);
-    let timing = Timing { delay: Duration::ZERO, duration: Some(duration) };
+    let timing = Timing { duration: Some(duration), ..Timing::default() };
     let recording = recording(&args.what, &Defaults::SNAPSHOT, timing, format, None, line, &screen)?;
     let directory = args.output.clone().unwrap_or_else(store::default_directory);
     Ok(session::record(recording, &Output::Window(directory), &screen)?)

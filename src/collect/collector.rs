@@ -8,14 +8,15 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::heap::{self, Heap};
 use super::loader::{Loaded, Loader};
-use super::off_cpu::{self, Charge, Intervals, Open};
+use super::off_cpu::{self, Charge, Intervals, Open, PartKey};
+use super::pass_on::{self, TimeAway, Walked};
 use super::stack::{Frame, Marker, StackId, StackTree};
 use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, WakerIndex, Window};
 use crate::capture::{CallGraph, Event, Probe, Rate};
 use crate::health::{Count, Health};
 use crate::ids::{Address, ImageId, KernelAddress, Pid, Tid, Timestamp, Unit};
-use crate::process::{Process, ProcessInfo, ProcessKey, Processes};
-use crate::record::{Allocation, Begin, Finish, Flow, KernelTid, Placed, Record, Sample, State};
+use crate::process::{ImageInfo, Process, ProcessInfo, ProcessKey, Processes};
+use crate::record::{Allocation, Begin, EventIndex, Finish, Flow, KernelTid, Placed, Record, Sample, State};
 use crate::sys::perf_event::abi;
 use crate::unwind::{Cfi, End, StackCopy, Unwinder, UserFrame, Why};
 
@@ -56,6 +57,10 @@ pub struct Collector {
     losses: Vec<Losses>,
     /// Whether the time of each sample is kept.
     times: bool,
+    /// Whether samples are handed on instead of being counted.
+    passes_on: bool,
+    /// The CPU of the record that is being taken in.
+    cpu: u32,
     follows_processes: bool,
     /// What beside samples each event takes.
     probes: Vec<Option<Probe>>,
@@ -126,6 +131,8 @@ impl Collector {
             patience: PATIENCE,
             losses: vec![Losses::default(); events.len()],
             times: false,
+            passes_on: false,
+            cpu: 0,
             follows_processes: true,
             probes: events.iter().map(|event| event.probe).collect(),
             intervals: Intervals::default(),
@@ -138,6 +145,79 @@ impl Collector {
     /// Keeps the time of each sample, so that none are added up.
     pub fn keep_times(&mut self) {
         self.times = true;
+    }
+
+    /// Counts nothing from now on: who records takes each sample's stack from [`Collector::walked`], times away from CPUs from
+    /// [`Collector::take_times_away`], and what ran already from [`Collector::take_present`]. What is kept does not grow with the length
+    /// of the recording.
+    pub fn pass_on(&mut self) {
+        self.passes_on = true;
+        self.processes.remember_present();
+    }
+
+    /// The stack of the sample that was taken in last.
+    #[must_use]
+    pub fn walked(&self) -> Walked<'_> {
+        Walked { kernel: &self.chain.kernel, frames: &self.chain.frames }
+    }
+
+    /// Processes that were found running since the last call, instead of by records.
+    pub fn take_present(&mut self) -> Vec<Pid> {
+        self.processes.take_present()
+    }
+
+    /// Tells which CPU the next record is of.
+    pub fn on_cpu(&mut self, cpu: u32) {
+        self.cpu = cpu;
+    }
+
+    /// All processes that are known.
+    #[must_use]
+    pub fn pids(&self) -> Vec<Pid> {
+        self.processes.pids()
+    }
+
+    /// The files that processes ran code of and that have a build ID, as far as they are open by now.
+    pub fn binaries(&self) -> impl Iterator<Item = &ImageInfo> {
+        self.processes.images().infos().filter(|info| info.build_id.is_some())
+    }
+
+    /// The times away from CPUs that have ended since the last call, oldest first, where samples are handed on. Those that still last
+    /// are among them if the recording is `over` at a point.
+    pub fn take_times_away(&mut self, over: Option<Timestamp>, health: &mut Health) -> Vec<TimeAway> {
+        let charges = over.map(|end| self.intervals.charge_until(end)).unwrap_or_default();
+        charges.iter().for_each(|charge| self.charge(charge, over.unwrap_or_default()));
+        let mut times = Vec::new();
+        let (placed, unplaced) = self.intervals.take_placed();
+        health.add(Count::OffCpuUnplaced, unplaced);
+        for away in placed {
+            let tallies = away.tallies().into_iter().flatten();
+            tallies.for_each(|(key, tally)| self.tell_away(&key, tally, &mut times));
+        }
+        if over.is_some() {
+            self.count_all_away(health);
+        }
+        let counts = std::mem::take(&mut self.counts);
+        for open in self.intervals.values_mut() {
+            (open.thread, open.stack) = self.counts.adopt(&counts, open.thread, open.stack);
+        }
+        times.sort_by_key(|time| time.back);
+        times
+    }
+
+    fn tell_away(&self, key: &PartKey, tally: Tally, times: &mut Vec<TimeAway>) {
+        let Some(thread) = self.counts.threads.get(key.sample.thread.0 as usize) else { return };
+        let (kernel, user) = pass_on::addresses(self.counts.stacks.frames(key.sample.stack));
+        times.extend(self.told_of(key.lock).map(|event| TimeAway {
+            event: EventIndex(event),
+            pid: thread.pid,
+            tid: thread.tid,
+            back: key.sample.time,
+            cpu: key.cpu.unwrap_or(0),
+            nanoseconds: tally.weight,
+            kernel: kernel.clone(),
+            user: user.clone(),
+        }));
     }
 
     /// Tells of times away from a CPU only if they are at least so long, and by whom threads were woken if that is asked for.
@@ -293,7 +373,7 @@ impl Collector {
     pub fn seal(&mut self, span: Span, events: &[Event], lost: Option<&[u64]>, health: Health) -> Window {
         let end = span.began.after(span.duration);
         let charges = self.intervals.charge_until(end);
-        charges.iter().for_each(|charge| self.charge(charge));
+        charges.iter().for_each(|charge| self.charge(charge, end));
         let mut health = health;
         self.scale_running(&mut health);
         self.count_all_away(&mut health);
@@ -396,8 +476,6 @@ impl Collector {
         }
         self.waiting = None;
         self.patient = true;
-        let thread = self.counts.thread(process, sample.tid);
-        let index = self.counts.threads[thread.0 as usize].process;
         self.chain.read(sample);
         let marker = self.chain.walk(sample, self.graph, &mut self.unwinder, process, health);
         let in_user_code = u64::from(!self.chain.frames.is_empty());
@@ -410,28 +488,37 @@ impl Collector {
         {
             self.loader.open_perf_map(process);
         }
-        let stack = self.chain.push(&mut self.counts.stacks, index, marker);
-        match (&sample.begin, &sample.allocation) {
-            (Some(begin), _) => self.begin_interval(begin, thread, stack, health),
-            (_, Some(allocation)) => self.allocate(allocation, sample.time, thread, stack),
-            (None, None) => {
-                let event = sample.event.0;
-                let wall = self.probes.get(event as usize) == Some(&Some(Probe::Wall));
-                let key = SampleKey {
-                    event,
-                    thread,
-                    stack,
-                    time: self.kept(sample.time),
-                    state: wall.then_some(State::Running),
-                    waker: None,
-                };
-                self.counts.add(key, Tally { samples: 1, weight: sample.period });
-                self.weight += if event == 0 { sample.period } else { 0 };
-            }
+        if !self.passes_on || sample.begin.is_some() {
+            let thread = self.counts.thread(process, sample.tid);
+            let owner = self.counts.threads[thread.0 as usize].process;
+            let stack = self.chain.push(&mut self.counts.stacks, owner, marker, self.passes_on);
+            self.take_in(sample, thread, stack, health);
         }
+        let is_plain = sample.begin.is_none() && sample.allocation.is_none();
+        self.weight += if is_plain && sample.event.0 == 0 { sample.period } else { 0 };
         health.add(Count::Samples, 1);
         self.send_requests();
         Flow::Continue
+    }
+
+    /// Counts a sample or an allocation, or begins an interval with it.
+    fn take_in(&mut self, sample: &Sample<'_>, thread: ThreadIndex, stack: StackId, health: &mut Health) {
+        if let Some(begin) = &sample.begin {
+            return self.begin_interval(begin, thread, stack, health);
+        }
+        if let Some(allocation) = &sample.allocation {
+            return self.allocate(allocation, sample.time, thread, stack);
+        }
+        let wall = self.probes.get(sample.event.0 as usize) == Some(&Some(Probe::Wall));
+        let key = SampleKey {
+            event: sample.event.0,
+            thread,
+            stack,
+            time: self.kept(sample.time),
+            state: wall.then_some(State::Running),
+            waker: None,
+        };
+        self.counts.add(key, Tally { samples: 1, weight: sample.period });
     }
 
     /// The time by which a sample is told from others.
@@ -448,6 +535,7 @@ impl Collector {
             state: begin.state,
             lock: begin.lock,
             stride: begin.stride.into(),
+            cpu: self.cpu,
         };
         let missed = self.intervals.begin(begin.task, open);
         health.add(Count::IntervalsMissed, missed as u64);
@@ -456,27 +544,34 @@ impl Collector {
     /// An end without a beginning is of a thread that nobody asked for, or the ring had no room for its beginning and counted that.
     fn finish(&mut self, finish: &Finish) {
         let charges = self.intervals.finish(finish).unwrap_or_default();
-        charges.iter().for_each(|charge| self.charge(charge));
+        charges.iter().for_each(|charge| self.charge(charge, finish.back));
     }
 
-    /// Takes a part of an interval into what is known of its thread.
-    fn charge(&mut self, charge: &Charge) {
+    /// Takes a part of an interval that ended at a point, or goes on there, into what is known of its thread.
+    fn charge(&mut self, charge: &Charge, back: Timestamp) {
         let waker = charge.waker.as_deref().filter(|_| self.wakers).map(|name| self.counts.waker(name));
-        let time = self.kept(charge.from);
-        let (thread, stack, state) = (charge.thread, charge.stack, Some(charge.state));
-        let key = SampleKey { event: 0, thread, stack, time, state, waker };
+        let (thread, stack) = (charge.thread, charge.stack);
+        // Handed on, an interval is one, whatever the thread waited for in its parts.
+        let (time, state) = if self.passes_on { (back, None) } else { (self.kept(charge.from), Some(charge.state)) };
+        let sample = SampleKey { event: 0, thread, stack, time, state, waker };
+        let key = PartKey { sample, lock: charge.lock, cpu: self.passes_on.then_some(charge.cpu) };
         self.intervals.away(charge.task).add(key, charge);
     }
 
-    /// Counts time away for every event that tells of it.
-    fn count_away(&mut self, key: SampleKey, lock: bool, tally: Tally) {
-        let tells = |probe: &Option<Probe>| match probe {
+    /// The events that tell of times away from CPUs, or of those that are waits for locks.
+    fn told_of(&self, lock: bool) -> impl Iterator<Item = u32> + use<'_> {
+        let tells = move |probe: &Option<Probe>| match probe {
             None => false,
             Some(Probe::Alloc | Probe::InUse) => false,
             Some(Probe::Lock) => lock,
             Some(Probe::OffCpu | Probe::Wall) => true,
         };
-        for (event, _) in (0..).zip(&self.probes).filter(|(_, probe)| tells(probe)) {
+        (0..).zip(&self.probes).filter(move |(_, probe)| tells(probe)).map(|(event, _)| event)
+    }
+
+    /// Counts time away for every event that tells of it.
+    fn count_away(&mut self, key: SampleKey, lock: bool, tally: Tally) {
+        for event in self.told_of(lock).collect::<Vec<_>>() {
             self.counts.add(SampleKey { event, ..key }, tally);
         }
     }
@@ -539,7 +634,7 @@ impl Collector {
     fn count_all_away(&mut self, health: &mut Health) {
         for away in self.intervals.take_away() {
             match away.tallies() {
-                Ok(tallies) => tallies.for_each(|(key, lock, tally)| self.count_away(key, lock, tally)),
+                Ok(tallies) => tallies.for_each(|(key, tally)| self.count_away(key.sample, key.lock, tally)),
                 Err(nanoseconds) => health.add(Count::OffCpuUnplaced, nanoseconds),
             }
         }
@@ -695,12 +790,12 @@ impl Chain {
         self.frames.extend(frames);
     }
 
-    /// Adds the stack to the tree, from the root to the leaf.
-    fn push(&self, stacks: &mut StackTree, process: ProcessIndex, marker: Option<Marker>) -> StackId {
+    /// Adds the stack to the tree, from the root to the leaf; where it is kept `by_address`, user frames are what they are in the process.
+    fn push(&self, stacks: &mut StackTree, process: ProcessIndex, marker: Option<Marker>, by_address: bool) -> StackId {
         let root = marker.map_or(StackTree::EMPTY, |marker| stacks.push(StackTree::EMPTY, Frame::Marker(marker)));
         let user = self.frames.iter().rev().map(|frame| match frame.place {
-            Some(place) => Frame::Image(place),
-            None => Frame::Anonymous(process, frame.address),
+            Some(place) if !by_address => Frame::Image(place),
+            _ => Frame::Anonymous(process, frame.address),
         });
         let user = user.fold(root, |caller, frame| stacks.push(caller, frame));
         let kernel = calls(&self.kernel).rev().map(|address| Frame::Kernel(KernelAddress(address)));

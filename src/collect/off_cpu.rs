@@ -23,6 +23,8 @@ pub(super) struct Open {
     pub(super) lock: bool,
     /// How many departures it was drawn from.
     pub(super) stride: u64,
+    /// The CPU that was left.
+    pub(super) cpu: u32,
 }
 
 /// A part of an interval, all of which lies in one window.
@@ -38,6 +40,8 @@ pub(super) struct Charge {
     pub(super) waker: Option<String>,
     /// When the part began.
     pub(super) from: Timestamp,
+    /// The CPU that was left.
+    pub(super) cpu: u32,
     pub(super) nanoseconds: u64,
     /// How many departures it stands for.
     pub(super) weight: u64,
@@ -49,14 +53,29 @@ pub(super) struct Charge {
 /// not change the thread's time, nor does it matter that those whose stack is taken last a little longer for it.
 #[derive(Default)]
 pub(super) struct Away {
-    /// By what they are counted by, with whether they are waits for locks.
-    parts: FxHashMap<(SampleKey, bool), Part>,
+    parts: FxHashMap<PartKey, Part>,
     /// Of all parts.
     whole: Part,
     /// Nanoseconds of the intervals whose stacks were not taken.
     left_out: i64,
     /// Nanoseconds that it had a CPU, where that is asked for.
     ran: u64,
+    /// How often it was asked for what is known, and nothing was.
+    rounds: u32,
+}
+
+/// How many rounds a thread of which nothing is heard stays known.
+const REMEMBERED: u32 = 60;
+
+/// What times away are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PartKey {
+    /// By what they are counted.
+    pub(super) sample: SampleKey,
+    /// Whether they are waits for locks.
+    pub(super) lock: bool,
+    /// The CPU that was left, where each is told by itself.
+    pub(super) cpu: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,17 +102,22 @@ impl Part {
 
 impl Away {
     /// One whose stack was taken.
-    pub(super) fn add(&mut self, key: SampleKey, charge: &Charge) {
-        self.parts.entry((key, charge.lock)).or_default().add(charge);
+    pub(super) fn add(&mut self, key: PartKey, charge: &Charge) {
+        self.parts.entry(key).or_default().add(charge);
         self.whole.add(charge);
     }
 
-    /// The tallies, each with whether it is of waits for locks, which add up to what is known exactly; or the nanoseconds that no stack
-    /// is known of.
-    pub(super) fn tallies(self) -> Result<impl Iterator<Item = (SampleKey, bool, Tally)>, u64> {
-        let Away { parts, whole, left_out, ran: _ } = self;
+    /// Whether the stack of any is known.
+    fn is_placed(&self) -> bool {
+        self.whole.estimate > 0 || self.whole.certain > 0
+    }
+
+    /// The tallies, which add up to what is known exactly; or the nanoseconds that no stack is known of.
+    pub(super) fn tallies(self) -> Result<impl Iterator<Item = (PartKey, Tally)>, u64> {
+        let placed = self.is_placed();
+        let Away { parts, whole, left_out, ran: _, rounds: _ } = self;
         let left_out = u64::try_from(left_out).unwrap_or(0);
-        if whole.estimate == 0 && whole.certain == 0 {
+        if !placed {
             return Err(left_out);
         }
         // Where the lot fell on none, what a census found tells: a wait is found the more likely, the longer it is.
@@ -104,7 +128,7 @@ impl Away {
                 + part.certain
                 + share(part.certain, of_certain, whole.certain),
         };
-        Ok(parts.into_iter().map(move |((key, lock), part)| (key, lock, tally(part))))
+        Ok(parts.into_iter().map(move |(key, part)| (key, tally(part))))
     }
 }
 
@@ -119,6 +143,9 @@ pub(super) struct Intervals {
     /// By thread, and by when they began: a census may know of a later one than the records that are still to come.
     open: BTreeMap<(KernelTid, Timestamp), Open>,
     away: FxHashMap<KernelTid, Away>,
+    /// Threads that have ended since the last answer, and those that had before it.
+    ended: Vec<KernelTid>,
+    ended_before: Vec<KernelTid>,
     /// When a census was taken, the latest last.
     censuses: VecDeque<Timestamp>,
     /// Departures since the last answer, and those of them whose stacks were taken.
@@ -176,7 +203,27 @@ impl Intervals {
 
     /// What is known of all threads, at the end of a window.
     pub(super) fn take_away(&mut self) -> impl Iterator<Item = Away> + use<> {
+        self.ended.clear();
         std::mem::take(&mut self.away).into_values()
+    }
+
+    /// What is known of all threads of whose times away some have a stack; that of the others waits until one has. Also answers the
+    /// nanoseconds of threads that ended before the last call and never had one: what is kept does not grow with the threads that were.
+    pub(super) fn take_placed(&mut self) -> (Vec<Away>, u64) {
+        let mut unplaced = 0;
+        for task in std::mem::replace(&mut self.ended_before, std::mem::take(&mut self.ended)) {
+            if let Some(away) = self.away.get(&task).filter(|away| !away.is_placed()) {
+                unplaced += u64::try_from(away.left_out).unwrap_or(0);
+                self.away.remove(&task);
+            }
+        }
+        // Who was asked for stays known for a while: the end of a thread tells of it once more.
+        let taken = self.away.values_mut().filter(|away| away.is_placed()).map(std::mem::take).collect();
+        self.away.retain(|_, away| {
+            away.rounds += 1;
+            away.left_out != 0 || away.rounds <= REMEMBERED
+        });
+        (taken, unplaced)
     }
 
     /// Ends an interval: at most two charges, for the time until the thread was woken and for that until it got a CPU. `None` if nothing
@@ -246,8 +293,11 @@ impl Intervals {
         if held { 1 } else { open.stride }
     }
 
-    /// Forgets a thread that has ended.
+    /// Forgets a thread that has ended. What was left out of it is told a moment later.
     pub(super) fn forget(&mut self, task: KernelTid) {
+        if self.away.contains_key(&task) {
+            self.ended.push(task);
+        }
         self.forget_before(task, Timestamp(u64::MAX));
     }
 
@@ -276,6 +326,7 @@ impl Open {
             lock: self.lock,
             waker,
             from,
+            cpu: self.cpu,
             nanoseconds,
             weight,
         })
@@ -290,7 +341,7 @@ mod tests {
 
     fn open(out: u64, state: State) -> Open {
         let (thread, stack) = (ThreadIndex(0), StackTree::EMPTY);
-        Open { thread, stack, out: Timestamp(out), charged: Timestamp(out), state, lock: false, stride: 1 }
+        Open { thread, stack, out: Timestamp(out), charged: Timestamp(out), state, lock: false, stride: 1, cpu: 0 }
     }
 
     fn finish(out: u64, woken: Option<u64>, back: u64) -> Finish {
@@ -364,7 +415,10 @@ mod tests {
     fn what_the_lot_says_adds_up_to_what_is_known() {
         let mut intervals = Intervals::default();
         let (event, thread, stack) = (0, ThreadIndex(0), StackTree::EMPTY);
-        let key = |time| SampleKey { event, thread, stack, time: Timestamp(time), state: None, waker: None };
+        let key = |time| {
+            let sample = SampleKey { event, thread, stack, time: Timestamp(time), state: None, waker: None };
+            PartKey { sample, lock: false, cpu: None }
+        };
         for (out, time) in [(100, 1), (200, 1), (300, 2)] {
             intervals.begin(KernelTid(7), Open { stride: 10, ..open(out, State::Interruptible) });
             let end = Finish { left_out: 70, ..finish(out, None, out + 20) };
@@ -374,7 +428,7 @@ mod tests {
         }
         let away = intervals.take_away().next().unwrap();
         let mut scaled: Vec<_> =
-            away.tallies().unwrap_or_else(|_| panic!()).map(|(key, _, tally)| (key.time.0, tally)).collect();
+            away.tallies().unwrap_or_else(|_| panic!()).map(|(key, tally)| (key.sample.time.0, tally)).collect();
         scaled.sort_by_key(|&(time, _)| time);
         let tally = |samples, weight| Tally { samples, weight };
         assert_eq!(scaled, [(1, tally(20, 180)), (2, tally(10, 90))]);
@@ -386,7 +440,7 @@ mod tests {
             intervals.away(KernelTid(7)).add(key(3), &charge);
         }
         let away = intervals.take_away().next().unwrap();
-        let tallies: Vec<Tally> = away.tallies().unwrap_or_else(|_| panic!()).map(|(_, _, tally)| tally).collect();
+        let tallies: Vec<Tally> = away.tallies().unwrap_or_else(|_| panic!()).map(|(_, tally)| tally).collect();
         assert_eq!(tallies, [tally(1, 130)]);
     }
 }

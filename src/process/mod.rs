@@ -4,6 +4,7 @@ mod image;
 mod images;
 mod labels;
 mod open;
+mod present;
 mod space;
 mod table;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub use image::{Image, ImageError, Segment};
 pub use images::{ImageInfo, Images};
 pub use open::OpenRequest;
+pub use present::{Extent, Present, describe};
 pub use space::{AddressSpace, Content, Epochs, Mapping};
 pub use table::{Process, ProcessKey, Processes};
 

@@ -129,6 +129,8 @@ pub struct Processes {
     round: u32,
     losses: u32,
     last_round: Option<Instant>,
+    /// Processes that were read from /proc, if anybody asks for them.
+    present: Option<Vec<Pid>>,
 }
 
 /// What many processes have in common, held once.
@@ -167,6 +169,7 @@ impl Processes {
 
     /// Takes a running process into the table, from /proc. One that is gone, or not ours to read, is left as it is.
     pub fn read(&mut self, pid: Pid) {
+        self.present.iter_mut().for_each(|present| present.push(pid));
         let maps = executable_maps(pid);
         self.process(pid);
         maps.iter().for_each(|map| self.map_of_proc(pid, map));
@@ -212,6 +215,7 @@ impl Processes {
             self.exec(pid);
         }
         let maps = executable_maps(pid);
+        self.present.iter_mut().for_each(|present| present.push(pid));
         let Some(process) = self.table.get_mut(&pid).filter(|_| !maps.is_empty()) else { return false };
         if let Some(name) = comm_of(&format!("/proc/{}/comm", pid.0)) {
             process.info.comm = name;
@@ -225,6 +229,24 @@ impl Processes {
             process.space = before;
         }
         true
+    }
+
+    /// All that are in the table, by PID.
+    #[must_use]
+    pub fn pids(&self) -> Vec<Pid> {
+        let mut pids: Vec<Pid> = self.table.keys().copied().collect();
+        pids.sort_unstable();
+        pids
+    }
+
+    /// From now on, remembers which processes are read from /proc.
+    pub fn remember_present(&mut self) {
+        self.present.get_or_insert_default();
+    }
+
+    /// Which were since the last call, if it is remembered.
+    pub fn take_present(&mut self) -> Vec<Pid> {
+        self.present.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// All images.
@@ -303,14 +325,7 @@ impl Processes {
 
     fn map_of_proc(&mut self, pid: Pid, map: &MemoryMap) {
         let name = map_name(&map.pathname);
-        self.map(&MapRecord {
-            pid,
-            start: Address(map.address.0),
-            size: map.address.1 - map.address.0,
-            offset: map.offset,
-            identity: map_identity(map),
-            name: OsStr::new(&name),
-        });
+        self.map(&map_record(pid, map, &name));
     }
 
     fn map(&mut self, map: &MapRecord<'_>) {
@@ -514,11 +529,33 @@ impl ProcessIdentity {
     }
 }
 
+/// A mapping of /proc as the record of it would be.
+pub(super) fn map_record<'a>(pid: Pid, map: &MemoryMap, name: &'a str) -> MapRecord<'a> {
+    MapRecord {
+        pid,
+        start: Address(map.address.0),
+        size: map.address.1 - map.address.0,
+        offset: map.offset,
+        identity: map_identity(map),
+        name: OsStr::new(name),
+    }
+}
+
 /// What a process has mapped to execute; nothing if it has ended or may not be looked into.
 fn executable_maps(pid: Pid) -> Vec<MemoryMap> {
+    let mut maps = maps(pid);
+    maps.retain(is_executable);
+    maps
+}
+
+/// What a process has mapped; nothing if it has ended or may not be looked into.
+pub(super) fn maps(pid: Pid) -> Vec<MemoryMap> {
     let maps = procfs::process::Process::new(pid.0).and_then(|process| process.maps());
-    let executable = |map: &MemoryMap| map.perms.contains(MMPermissions::EXECUTE);
-    maps.map_or_else(|_| Vec::new(), |maps| maps.into_iter().filter(executable).collect())
+    maps.map_or_else(|_| Vec::new(), |maps| maps.into_iter().collect())
+}
+
+pub(super) fn is_executable(map: &MemoryMap) -> bool {
+    map.perms.contains(MMPermissions::EXECUTE)
 }
 
 fn next_key(keys: &mut u64) -> ProcessKey {
@@ -542,7 +579,7 @@ fn is_file(name: &str) -> bool {
     real || name == open::VDSO
 }
 
-fn map_name(path: &MMapPath) -> String {
+pub(super) fn map_name(path: &MMapPath) -> String {
     match path {
         MMapPath::Path(path) => path.to_string_lossy().into_owned(),
         MMapPath::Vdso => open::VDSO.into(),
@@ -557,7 +594,7 @@ fn map_identity(map: &MemoryMap) -> Identity {
     Identity::Inode { major: map.dev.0 as u32, minor: map.dev.1 as u32, inode: map.inode }
 }
 
-fn comm_of(path: &str) -> Option<Arc<str>> {
+pub(super) fn comm_of(path: &str) -> Option<Arc<str>> {
     fs::read_to_string(path).ok().map(|comm| comm.trim_end().into())
 }
 

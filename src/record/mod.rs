@@ -5,7 +5,7 @@ mod parse;
 pub mod perf_data;
 mod probe;
 
-pub use order::{Flow, Merge, RecordRing};
+pub use order::{Flow, Merge, Raw, RecordRing};
 pub use parse::{Decoder, Layout, RecordError};
 pub use probe::{Allocation, Begin, Finish, HeapChange, KernelTid, Part, Placed, State};
 

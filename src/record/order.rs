@@ -8,7 +8,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Decoder;
-use crate::ids::Timestamp;
+use crate::ids::{Pid, Tid, Timestamp};
+use crate::sys::perf_event::abi;
 use crate::sys::ring::Ring;
 
 /// What to do behind a record.
@@ -19,6 +20,44 @@ pub enum Flow {
     /// Leave it and everything behind it in the rings until the next drain.
     Pause,
 }
+
+/// A record as it lies in its ring.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    /// All of it, header and trailer included.
+    pub bytes: &'a [u8],
+    /// The CPU that wrote it.
+    pub cpu: u32,
+}
+
+impl Raw<'_> {
+    /// When it was written; the beginning of time if it does not tell.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        Decoder::time(self.bytes).unwrap_or_default()
+    }
+}
+
+impl Raw<'_> {
+    /// The process and thread that ran, of a record that is no sample.
+    #[must_use]
+    pub fn task(&self) -> Option<(Pid, Tid)> {
+        let at = self.bytes.len().checked_sub(TRAILER)?;
+        let half = |at: usize| self.bytes.get(at..)?.first_chunk().map(|word| i32::from_ne_bytes(*word));
+        Some((Pid(half(at)?), Tid(half(at + 4)?)))
+    }
+
+    /// Whether it tells of a mapping that is not executable.
+    #[must_use]
+    pub fn is_data_map(&self) -> bool {
+        let misc = self.bytes.get(4..6).map_or(0, |misc| u16::from_ne_bytes([misc[0], misc[1]]));
+        let kind = self.bytes.first_chunk().map(|kind| u32::from_ne_bytes(*kind));
+        kind == Some(abi::PERF_RECORD_MMAP2) && u32::from(misc) & abi::PERF_RECORD_MISC_MMAP_DATA != 0
+    }
+}
+
+/// Bytes of what a record that is no sample ends with: process and thread, time, identifier.
+const TRAILER: usize = 24;
 
 /// A ring of a CPU's records.
 pub struct RecordRing {
@@ -71,7 +110,7 @@ impl Merge {
     }
 
     /// Passes the records of all rings that are not younger than `until` to `visit`, oldest first.
-    pub fn drain(&mut self, rings: &mut [RecordRing], until: Timestamp, mut visit: impl FnMut(&[u8]) -> Flow) {
+    pub fn drain(&mut self, rings: &mut [RecordRing], until: Timestamp, mut visit: impl FnMut(Raw<'_>) -> Flow) {
         self.next.clear();
         for (at, ring) in rings.iter_mut().enumerate() {
             ring.ring.refresh();
@@ -82,9 +121,10 @@ impl Merge {
                 break;
             }
             let ring = &mut rings[at];
+            let cpu = ring.cpu;
             let Some(bytes) = ring.ring.peek() else { continue };
             let size = bytes.len();
-            if visit(bytes) == Flow::Pause {
+            if visit(Raw { bytes, cpu }) == Flow::Pause {
                 break;
             }
             self.unordered += u64::from(time < self.youngest);

@@ -53,7 +53,7 @@ pub fn record_continuously(
     continuous: Continuous,
     screen: &Screen,
 ) -> Result<i32, RecordingError> {
-    let Recording { settings, timing, mut child, command, format, times, symbolizer, verbose } = recording;
+    let Recording { settings, timing, control: _, mut child, command, format, times, symbolizer, verbose } = recording;
     let signals = Signals::listen_for_cuts();
     let signals = signals.map_err(|source| RecordingError::System { what: "listen for signals", source })?;
     let writer = Writer::open(&continuous.directory, Source::Recorder)?;
@@ -61,7 +61,7 @@ pub fn record_continuously(
         Rate::Frequency(hertz) => Some(hertz as f64),
         Rate::Period(_) => None,
     });
-    let mut sampler = Sampler::open(settings, &command, screen)?;
+    let mut sampler = Sampler::open(settings, &command, None, screen)?;
     if times {
         sampler.keep_times();
     }

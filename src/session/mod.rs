@@ -2,7 +2,9 @@
 
 mod budget;
 mod continuous;
+mod control;
 mod finisher;
+mod perf_data;
 mod record;
 mod sampler;
 mod screen;
@@ -11,5 +13,7 @@ pub mod stack;
 pub mod status;
 
 pub use continuous::{Continuous, record_continuously};
+pub use control::ControlPlace;
+pub use perf_data::{PerfData, PerfDataError, Switch};
 pub use record::{Output, Recording, RecordingError, Timing, record};
 pub use screen::Screen;

@@ -1,9 +1,12 @@
 //! One recording: open, sample until the end, name, write.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::control::{Command, Control, ControlPlace};
+use super::perf_data::{Closing, PerfData, PerfDataError};
 use super::sampler::{ALLOCATIONS, DRAIN, Sampler};
 use super::screen::{Screen, Summary};
 use super::signals::Signals;
@@ -21,18 +24,24 @@ use crate::sys::child::Child;
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// When to sample.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Timing {
     /// How long to wait before sampling begins.
     pub delay: Duration,
     /// How long to sample; until the target ends, or a signal comes, where `None`.
     pub duration: Option<Duration>,
+    /// When to stop sampling and when to go on, by turns, each since the start.
+    pub turns: Vec<Duration>,
+    /// Whether sampling begins only when somebody asks for it, by a line of commands.
+    pub disabled: bool,
 }
 
 /// Where the profile goes.
 pub enum Output {
     /// Into one file; `-` is the standard output.
     File(PathBuf),
+    /// Sample by sample into perf.data.
+    PerfData(PerfData),
     /// As a window into a directory of them: a snapshot.
     Window(PathBuf),
 }
@@ -43,6 +52,8 @@ pub struct Recording {
     pub settings: Settings,
     /// When.
     pub timing: Timing,
+    /// Where commands come from while it runs.
+    pub control: Option<ControlPlace>,
     /// A command to run meanwhile: the target itself, or a timer (`-p PID -- sleep 10`).
     pub child: Option<Child>,
     /// The command line, as the profile tells it.
@@ -74,6 +85,9 @@ pub enum RecordingError {
     /// The profile could not be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Samples could not be written.
+    #[error(transparent)]
+    PerfData(#[from] PerfDataError),
     /// The directory of windows cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -92,42 +106,53 @@ pub enum RecordingError {
 /// # Errors
 /// [`RecordingError`]; nothing is written then.
 pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<i32, RecordingError> {
-    let Recording { settings, timing, mut child, command, format, times, mut symbolizer, verbose } = recording;
-    let signals = Signals::listen().map_err(|source| RecordingError::System { what: "listen for signals", source })?;
+    let Recording { settings, timing, control, mut child, command, format, times, mut symbolizer, verbose } = recording;
+    let perf_data = if let Output::PerfData(data) = output { Some(data) } else { None };
+    let signals = if perf_data.is_some() { Signals::listen_for_files() } else { Signals::listen() };
+    let signals = signals.map_err(|source| RecordingError::System { what: "listen for signals", source })?;
     let mut writer = match output {
         Output::Window(directory) => Some(Writer::open(directory, Source::Snapshot)?),
-        Output::File(_) => None,
+        Output::File(_) | Output::PerfData(_) => None,
     };
-    let mut sampler = Sampler::open(settings, &command, screen)?;
+    let control = control.as_ref().map(Control::open).transpose();
+    let control = control.map_err(|source| RecordingError::System { what: "open the line of commands", source })?;
+    let mut sampler = Sampler::open(settings, &command, perf_data, screen)?;
     if times {
         sampler.keep_times();
     }
-    sampler.begin(!timing.delay.is_zero(), child.as_mut())?;
-    run(&mut sampler, timing, child.as_mut(), &signals)?;
+    sampler.begin(timing.disabled || !timing.delay.is_zero(), child.as_mut())?;
+    let mut run = Run::new(&mut sampler, &timing, child.as_mut(), &signals, control, screen);
+    let ran = run.until_the_end();
     let end = sampler.stop();
     signals.let_kill();
     if let Some(child) = &mut child {
         child.terminate();
     }
+    ran?;
+    let closing = sampler.finish_files(end)?;
     let ended = signals.received().map(|signal| format!("ended by signal {signal}"));
     let window = sampler.seal(end, 1.0, ended.into_iter().collect());
     window.comments.iter().filter(|line| line.starts_with(ALLOCATIONS)).for_each(|line| screen.say(line));
     let restricted = kernel_names_hidden(&window, &mut symbolizer);
-    let mut summary = Summary { elapsed: window.duration, cpus: cpus_used(&window), ..Summary::default() };
+    let mut summary =
+        Summary { elapsed: window.duration, cpus: cpus_used(&window, sampler.weight()), ..Summary::default() };
     let mut naming = |done, total| screen.naming(done, total);
     let apart = writer.is_some() || window.events.iter().any(|event| event.apart);
     let several = window.events.len() > 1;
-    for window in if apart { window.split() } else { vec![window] } {
+    let windows = if apart && closing.is_none() { window.split() } else { vec![window] };
+    for window in windows {
         let profile = profile::build(window, &mut symbolizer, &mut naming);
-        summary.files.push(match (output, &mut writer) {
+        summary.files.extend(match (output, &mut writer) {
+            // They are written already.
+            (Output::PerfData(_), _) => None,
             (Output::Window(_), Some(writer)) => {
                 let written = writer.write(&window_name(&profile, Source::Snapshot), &profile, format)?;
-                size_of(&written.path)
+                Some(size_of(&written.path))
             }
             (Output::File(path) | Output::Window(path), _) => {
                 let path = if apart && several { named_after(path, format, &profile) } else { path.clone() };
                 encode::write_file(&path, format, &profile)?;
-                size_of(&path)
+                Some(size_of(&path))
             }
         });
         summary.profile.get_or_insert(profile);
@@ -138,6 +163,7 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     summary.own_cpu = Duration::from_nanos(sys::cpu_time());
     summary.own_memory = sys::peak_memory();
     screen.sum_up(&summary, verbose);
+    closing.iter().flat_map(Closing::lines).for_each(|line| screen.say_plainly(&line));
     Ok(match child {
         Some(child) => wait(child, &signals, screen),
         None => signals.received().map_or(0, |signal| 128 + signal),
@@ -162,40 +188,134 @@ pub(super) fn window_name(profile: &Profile, source: Source) -> WindowName {
     }
 }
 
-/// Samples until the end of the time, the command or the target, or until a signal comes.
-fn run(
-    sampler: &mut Sampler<'_>,
-    timing: Timing,
-    mut child: Option<&mut Child>,
-    signals: &Signals,
-) -> Result<(), RecordingError> {
-    let mut begins = (!timing.delay.is_zero()).then(|| sampler.start().clock.after(timing.delay));
-    let mut looked = Instant::now();
-    loop {
-        let end = timing.duration.map(|duration| begins.unwrap_or(sampler.start().clock).after(duration));
-        let next = [begins, end].into_iter().flatten().min();
-        let timeout = next.map_or(DRAIN, |next: Timestamp| next.since(sys::now()));
-        let fds: Vec<_> =
-            [Some(signals.fd()), child.as_ref().and_then(|child| child.pidfd())].into_iter().flatten().collect();
-        sampler.wait(&fds, timeout);
-        sampler.drain(Live::settled());
-        sampler.adapt();
-        if begins.take_if(|begins| *begins <= sys::now()).is_some() {
-            sampler.enable()?;
+/// A recording between its beginning and its end.
+struct Run<'a, 'b> {
+    sampler: &'a mut Sampler<'b>,
+    child: Option<&'a mut Child>,
+    signals: &'a Signals,
+    control: Option<Control>,
+    screen: &'a Screen,
+    /// When sampling begins, until it has.
+    begins: Option<Timestamp>,
+    duration: Option<Duration>,
+    /// When to stop and when to go on, by turns.
+    turns: VecDeque<Timestamp>,
+    samples: bool,
+    looked: Instant,
+}
+
+impl<'a, 'b> Run<'a, 'b> {
+    fn new(
+        sampler: &'a mut Sampler<'b>,
+        timing: &Timing,
+        child: Option<&'a mut Child>,
+        signals: &'a Signals,
+        control: Option<Control>,
+        screen: &'a Screen,
+    ) -> Run<'a, 'b> {
+        let start = sampler.start().clock;
+        Run {
+            begins: (!timing.disabled && !timing.delay.is_zero()).then(|| start.after(timing.delay)),
+            duration: timing.duration,
+            turns: timing.turns.iter().map(|&turn| start.after(turn)).collect(),
+            samples: true,
+            looked: Instant::now(),
+            sampler,
+            child,
+            signals,
+            control,
+            screen,
         }
-        let ended = child.as_mut().is_some_and(|child| child.try_wait().is_some());
-        let over = begins.is_none() && end.is_some_and(|end| end <= sys::now());
-        if ended || over || signals.received().is_some() {
-            return Ok(());
-        }
-        if looked.elapsed() >= LOOK {
-            looked = Instant::now();
-            if child.is_none() && sampler.live.is_over() {
+    }
+
+    /// Samples until the end of the time, the command or the target, or until a signal or a command comes.
+    fn until_the_end(&mut self) -> Result<(), RecordingError> {
+        loop {
+            let start = self.begins.unwrap_or(self.sampler.start().clock);
+            let end = self.duration.map(|duration| start.after(duration));
+            let next = [self.begins, end, self.turns.front().copied()].into_iter().flatten().min();
+            self.wait(next.map_or(DRAIN, |next: Timestamp| next.since(sys::now())));
+            self.sampler.drain(Live::settled());
+            self.sampler.adapt();
+            self.keep_time()?;
+            let stopped = self.obey()?;
+            let ended = self.child.as_mut().is_some_and(|child| child.try_wait().is_some());
+            let over = self.begins.is_none() && end.is_some_and(|end| end <= sys::now());
+            if stopped || ended || over || self.signals.received().is_some() {
                 return Ok(());
             }
-            sampler.count_left_out();
-            sampler.show();
+            let cut = self.signals.take_cut() || self.sampler.reached_a_size();
+            if cut || self.looked.elapsed() >= LOOK {
+                if self.child.is_none() && self.sampler.live.is_over() {
+                    return Ok(());
+                }
+                self.sampler.count_left_out();
+                if !self.flush(cut)? {
+                    return Ok(());
+                }
+            }
         }
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        let child = self.child.as_ref().and_then(|child| child.pidfd());
+        let control = self.control.as_ref().and_then(Control::fd);
+        let fds: Vec<_> = [Some(self.signals.fd()), child, control].into_iter().flatten().collect();
+        self.sampler.wait(&fds, timeout);
+    }
+
+    /// Answers whether there is room for more.
+    fn flush(&mut self, asked: bool) -> Result<bool, RecordingError> {
+        self.looked = Instant::now();
+        let room = self.sampler.flush(asked)?;
+        self.sampler.show();
+        Ok(room)
+    }
+
+    /// Begins, stops and goes on when it is time to.
+    fn keep_time(&mut self) -> Result<(), RecordingError> {
+        let now = sys::now();
+        if self.begins.take_if(|begins| *begins <= now).is_some() {
+            self.sampler.enable()?;
+            self.screen.say("events enabled");
+        }
+        while self.turns.front().is_some_and(|turn| *turn <= now) {
+            self.turns.pop_front();
+            self.samples = !self.samples;
+            self.sampler.turn(self.samples, None)?;
+            self.screen.say(if self.samples { "events enabled" } else { "events disabled" });
+        }
+        Ok(())
+    }
+
+    /// Does what is asked for by commands; answers whether it is to end.
+    fn obey(&mut self) -> Result<bool, RecordingError> {
+        let mut stops = false;
+        for command in self.control.as_mut().map(Control::take).unwrap_or_default() {
+            match command {
+                Command::Enable(name) => self.turn(true, name.as_deref())?,
+                Command::Disable(name) => self.turn(false, name.as_deref())?,
+                Command::Events => self.sampler.event_names().iter().for_each(|name| self.screen.say(name)),
+                Command::Ping => {}
+                Command::Snapshot => drop(self.flush(true)?),
+                Command::Stop => stops = true,
+                Command::Unknown(text) => self.screen.say(&format!(
+                    "--control: unknown command '{text}' (enable, disable, evlist, ping, snapshot, stop)"
+                )),
+            }
+            self.control.iter_mut().for_each(Control::answer);
+        }
+        Ok(stops)
+    }
+
+    fn turn(&mut self, on: bool, name: Option<&str>) -> Result<(), RecordingError> {
+        if !self.sampler.turn(on, name)? {
+            let names = self.sampler.event_names().join(", ");
+            self.screen.say(&format!("--control: no event '{}' (there is {names})", name.unwrap_or_default()));
+        } else if name.is_none() {
+            self.screen.say(if on { "events enabled" } else { "events disabled" });
+        }
+        Ok(())
     }
 }
 
@@ -243,9 +363,8 @@ pub(super) fn wait(mut child: Child, signals: &Signals, screen: &Screen) -> i32 
     }
 }
 
-/// How many CPUs the target used, if its first event counts time.
-fn cpus_used(window: &Window) -> Option<f64> {
+/// How many CPUs the target used, if its first event counts time: the event's weight.
+fn cpus_used(window: &Window, weight: u64) -> Option<f64> {
     window.events.first().filter(|event| event.value_name == "cpu")?;
-    let weight: u64 = window.samples.iter().filter(|(key, _)| key.event == 0).map(|(_, tally)| tally.weight).sum();
     Some(weight as f64 / window.duration.as_nanos().max(1) as f64)
 }

@@ -4,12 +4,14 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, SystemTime};
 
 use super::RecordingError;
+use super::perf_data::{Closing, PerfData, Recorder};
 use super::screen::Screen;
 use crate::capture::{AllocTotals, CallGraph, Event, Live, Probe, Rate, Settings, Sharing, Target};
 use crate::collect::{Collector, Span, Window};
 use crate::health::{Count, Health};
 use crate::ids::{ImageId, Pid, Timestamp};
 use crate::profile;
+use crate::record::perf_data::write::Stamp;
 use crate::record::{Flow, Record};
 use crate::sys::child::Child;
 use crate::sys::{self, Priority};
@@ -68,6 +70,8 @@ pub(super) struct Sampler<'a> {
     /// Of the window that grows.
     health: Health,
     screen: &'a Screen,
+    /// Where samples go, if they are not counted.
+    recorder: Option<Recorder>,
     target: Target,
     command: String,
     start: Moment,
@@ -82,13 +86,23 @@ pub(super) struct Sampler<'a> {
 
 impl<'a> Sampler<'a> {
     /// Opens events on a target, and takes into account what runs already.
-    pub(super) fn open(settings: Settings, command: &str, screen: &'a Screen) -> Result<Sampler<'a>, RecordingError> {
+    pub(super) fn open(
+        settings: Settings,
+        command: &str,
+        perf_data: Option<&PerfData>,
+        screen: &'a Screen,
+    ) -> Result<Sampler<'a>, RecordingError> {
         sys::survive_truncated_files();
-        let target = settings.target.clone();
+        let (target, inherit) = (settings.target.clone(), settings.inherit);
         let (shortest, wakers) = (settings.shortest_off_cpu, settings.wakers);
         let live = Live::open(settings)?;
         let mut collector = Collector::new(live.events(), live.graph());
         collector.choose_intervals(shortest, wakers);
+        let waiting = if let Target::Command(pid) = target { Some(pid) } else { None };
+        let recorder = perf_data.map(|data| Recorder::begin(data, &live, inherit, waiting)).transpose()?;
+        if recorder.is_some() {
+            collector.pass_on();
+        }
         // The rings must be emptied in time on a busy host. Naming is in no hurry.
         let ordinary = Priority::current();
         Priority::FIRST.set();
@@ -97,6 +111,7 @@ impl<'a> Sampler<'a> {
             collector,
             health: Health::default(),
             screen,
+            recorder,
             target,
             command: command.to_owned(),
             start: Moment::now(),
@@ -132,6 +147,11 @@ impl<'a> Sampler<'a> {
             // Read at their first sample.
             Target::Selected(_) => {}
         }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.tell_present(&self.collector.take_present(), Stamp::default());
+            recorder.told_present();
+            recorder.flush()?;
+        }
         Ok(())
     }
 
@@ -162,6 +182,17 @@ impl<'a> Sampler<'a> {
         // What ended before is not of this window.
         self.count_asleep(false);
         Ok(())
+    }
+
+    /// Starts or stops sampling in the midst of a recording: all events, or those of a name; answers whether there are any.
+    pub(super) fn turn(&mut self, on: bool, name: Option<&str>) -> Result<bool, RecordingError> {
+        let what = if on { "start the events" } else { "stop the events" };
+        self.live.turn(on, name).map_err(|source| RecordingError::System { what, source })
+    }
+
+    /// The names of the events.
+    pub(super) fn event_names(&self) -> Vec<String> {
+        self.live.events().iter().map(|event| event.name.clone()).collect()
     }
 
     /// Takes a census if times away from CPUs are known by lot only: the long ones are not to be left to chance.
@@ -204,6 +235,11 @@ impl<'a> Sampler<'a> {
         self.collector.counted_at(instant);
     }
 
+    /// Weight of the first event's samples so far.
+    pub(super) fn weight(&self) -> u64 {
+        self.collector.weight()
+    }
+
     /// When the window began.
     pub(super) fn start(&self) -> Moment {
         self.start
@@ -229,8 +265,16 @@ impl<'a> Sampler<'a> {
         let began = sys::now();
         loop {
             self.collector.load(self.live.fullness() > 0.5, &mut self.health);
-            let collector = &mut self.collector;
-            self.live.drain(until, &mut self.health, |record, health| collector.record(record, health));
+            let (collector, recorder) = (&mut self.collector, &mut self.recorder);
+            self.live.drain(until, &mut self.health, |record, raw, health| {
+                collector.on_cpu(raw.cpu);
+                // Where no code lies, nobody samples.
+                let flow = if raw.is_data_map() { Flow::Continue } else { collector.record(record, health) };
+                if let Some(recorder) = recorder.as_mut().filter(|_| flow == Flow::Continue) {
+                    recorder.take(record, raw, collector);
+                }
+                flow
+            });
             if !self.collector.is_waiting() {
                 return true;
             }
@@ -297,6 +341,35 @@ impl<'a> Sampler<'a> {
         let time = self.live.events().first().is_some_and(|event| event.value_name == "cpu");
         let cpus = time.then(|| self.collector.weight() as f64 / elapsed.as_nanos() as f64);
         self.screen.show(elapsed, self.health.get(Count::Samples), lost, cpus);
+    }
+
+    /// Brings to the disk what was recorded; answers whether there is room for more. `asked` is whether somebody wants another file.
+    pub(super) fn flush(&mut self, asked: bool) -> Result<bool, RecordingError> {
+        let Some(recorder) = &mut self.recorder else { return Ok(true) };
+        recorder.tell_away(&self.collector.take_times_away(None, &mut self.health));
+        recorder.flush()?;
+        if recorder.wants_switch(asked) {
+            recorder.switch(&self.collector, self.live.losses().as_deref(), Live::settled(), self.screen)?;
+        }
+        let full = recorder.full();
+        full.iter().for_each(|line| self.screen.say(line));
+        Ok(full.is_none())
+    }
+
+    /// Whether the files are due to be looked after, because of their size.
+    pub(super) fn reached_a_size(&self) -> bool {
+        self.recorder.as_ref().is_some_and(Recorder::reached_a_size)
+    }
+
+    /// Ends the files of a recording that was stopped at a point; `None` if it has none.
+    pub(super) fn finish_files(&mut self, end: Timestamp) -> Result<Option<Closing>, RecordingError> {
+        if self.recorder.is_none() {
+            return Ok(None);
+        }
+        self.count_left_out();
+        let Some(mut recorder) = self.recorder.take() else { return Ok(None) };
+        recorder.tell_away(&self.collector.take_times_away(Some(end), &mut self.health));
+        Ok(Some(recorder.finish(&self.collector, self.live.losses().as_deref(), end, self.screen)?))
     }
 
     /// Ends sampling, and passes on all that is left.

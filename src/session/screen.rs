@@ -31,6 +31,13 @@ impl Screen {
         }
     }
 
+    /// A line without our name before it, in the words of another program.
+    pub fn say_plainly(&self, line: &str) {
+        if !self.quiet {
+            self.live.suspend(|| eprintln(line));
+        }
+    }
+
     /// The live line: how long, how many samples, what was lost, and how many CPUs the target uses.
     pub(super) fn show(&self, elapsed: Duration, samples: u64, lost: u64, cpus: Option<f64>) {
         let cpus = cpus.map_or(String::new(), |cpus| format!(", {cpus:.2} CPUs"));
@@ -81,9 +88,9 @@ impl Screen {
         }
         let memory = end.own_memory.map_or(String::new(), |bytes| format!(" and {} MB of memory", bytes >> 20));
         self.say(&format!(
-            "used {:.2} s of CPU{memory} itself; wrote {}",
+            "used {:.2} s of CPU{memory} itself{}",
             end.own_cpu.as_secs_f64(),
-            end.files.join(", ")
+            if end.files.is_empty() { String::new() } else { format!("; wrote {}", end.files.join(", ")) }
         ));
     }
 }

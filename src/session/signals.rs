@@ -30,6 +30,11 @@ impl Signals {
         Signals::new(if daemon { &[SIGUSR2, SIGHUP] } else { &[SIGUSR2] })
     }
 
+    /// As [`Signals::listen`], where SIGUSR2 ends a file.
+    pub(super) fn listen_for_files() -> io::Result<Signals> {
+        Signals::new(&[SIGUSR2])
+    }
+
     fn new(cutting: &[i32]) -> io::Result<Signals> {
         let (wake, sender) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::sampler::origin;
 use crate::capture::snapshot::{KernelLine, NoStack, Snapshot, SnapshotError, Task, ThreadStack, Wanted};
-use crate::capture::{CallGraph, Event, Rate};
+use crate::capture::{CallGraph, Event, Rate, Terms};
 use crate::collect::{Collector, Span};
 use crate::health::{Count, Health};
 use crate::ids::{Pid, Tid, Unit};
@@ -88,6 +88,7 @@ fn event() -> Event {
         kernel: true,
         probe: None,
         uprobe: None,
+        terms: Terms::default(),
     }
 }
 

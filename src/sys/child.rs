@@ -24,7 +24,12 @@ pub struct Child {
     release: Option<File>,
     failure: File,
     status: Option<i32>,
+    without_stdout: bool,
 }
+
+/// What a child is told when it is released.
+const GO: u8 = 1;
+const GO_WITHOUT_STDOUT: u8 = 2;
 
 impl Child {
     /// Forks a child that will execute a command, found by `PATH`, once it is released.
@@ -47,6 +52,10 @@ impl Child {
                 if nix::unistd::read(&wait, &mut go) == Ok(1) {
                     // SAFETY: a system call. Rust's programs ignore SIGPIPE, which would outlast the exec.
                     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+                    if go == [GO_WITHOUT_STDOUT] {
+                        // SAFETY: a system call on two descriptors that every program has.
+                        unsafe { libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO) };
+                    }
                     // SAFETY: a list of NUL-terminated words, ended by a null pointer.
                     unsafe { libc::execvp(pointers[0], pointers.as_ptr()) };
                     let _ = nix::unistd::write(&fail, &(Errno::last_raw()).to_ne_bytes());
@@ -61,6 +70,7 @@ impl Child {
                 release: Some(File::from(release)),
                 failure: File::from(failure),
                 status: None,
+                without_stdout: false,
             }),
         }
     }
@@ -77,13 +87,18 @@ impl Child {
         Pid(self.pid.as_raw())
     }
 
+    /// What it will write to its standard output goes to the standard error: something else goes there.
+    pub fn divert_stdout(&mut self) {
+        self.without_stdout = true;
+    }
+
     /// Lets it execute its command, and waits until it has.
     ///
     /// # Errors
     /// Why the command could not be executed.
     pub fn release(&mut self) -> io::Result<()> {
         if let Some(mut release) = self.release.take() {
-            release.write_all(&[1])?;
+            release.write_all(&[if self.without_stdout { GO_WITHOUT_STDOUT } else { GO }])?;
         }
         let mut code = [0; 4];
         match self.failure.read(&mut code)? {

@@ -11,6 +11,7 @@ pub mod stops;
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
 use memmap2::{Mmap, UncheckedAdvice};
@@ -65,6 +66,22 @@ pub fn peak_memory() -> Option<u64> {
 #[must_use]
 pub fn resident_memory() -> Option<u64> {
     procfs::process::Process::myself().ok()?.statm().ok().map(|pages| pages.resident * page_size())
+}
+
+/// A descriptor of ours that whoever started us gave us, duplicated, so that it can be closed. It does not wait any longer.
+///
+/// # Errors
+/// `EBADF` if there is none of this number.
+pub fn inherited(fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointer; a number that is no descriptor is answered by EBADF.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave us this descriptor, and nothing else owns it.
+    let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+    nix::fcntl::fcntl(&copy, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+    Ok(copy)
 }
 
 /// Copies memory of a thread's process from an address upwards, and answers how many bytes could be read: fewer than `buffer` has

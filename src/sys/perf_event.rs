@@ -1,5 +1,6 @@
 //! Event file descriptors: `perf_event_open(2)` and its ioctls.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -87,6 +88,14 @@ impl EventFd {
         ioctl(raw_ioctl::set_output(self.file.as_raw_fd(), owner.file.as_raw_fd()))
     }
 
+    /// Samples a tracepoint only where its fields are like this.
+    ///
+    /// # Errors
+    /// `EINVAL` for a filter that the kernel does not understand, or an event that is no tracepoint.
+    pub fn set_filter(&self, filter: &CStr) -> io::Result<()> {
+        ioctl(raw_ioctl::set_filter(self.file.as_raw_fd(), filter))
+    }
+
     /// How many of this event's samples the kernel dropped because the ring was full; `None` if the event was opened
     /// without `PERF_FORMAT_LOST` (Linux 6.0).
     ///
@@ -121,7 +130,7 @@ fn ioctl(result: i32) -> io::Result<()> {
 
 /// The ioctls, each safe for any descriptor: on one that is no event the kernel answers `ENOTTY`.
 mod raw_ioctl {
-    use super::{RawFd, raw};
+    use super::{CStr, RawFd, raw};
 
     pub(super) fn enable(fd: RawFd) -> i32 {
         // SAFETY: takes no pointer.
@@ -136,6 +145,11 @@ mod raw_ioctl {
     pub(super) fn set_output(fd: RawFd, owner: RawFd) -> i32 {
         // SAFETY: takes no pointer.
         unsafe { raw::ioctls::SET_OUTPUT(fd, owner) }
+    }
+
+    pub(super) fn set_filter(fd: RawFd, filter: &CStr) -> i32 {
+        // SAFETY: the kernel reads the string up to its NUL, and keeps nothing of it.
+        unsafe { raw::ioctls::SET_FILTER(fd, filter.as_ptr().cast_mut()) }
     }
 
     pub(super) fn id(fd: RawFd, id: &mut u64) -> i32 {

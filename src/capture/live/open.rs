@@ -1,6 +1,7 @@
 //! Opening events: on CPUs where that is allowed, else on tasks; with what this kernel knows; in rings that may be locked.
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -9,7 +10,7 @@ use nix::errno::Errno;
 
 use super::{Anchor, Live, Sampler, Settings, Sharing};
 use crate::capture::alloc::Alloc;
-use crate::capture::attr::{self, CallGraph, Features, MAX_STACK_BYTES};
+use crate::capture::attr::{self, AlsoRecords, CallGraph, Features, MAX_STACK_BYTES};
 use crate::capture::error::CaptureError;
 use crate::capture::event::{Event, Probe, Rate};
 use crate::capture::namespace;
@@ -213,12 +214,21 @@ impl Live {
         self.open_rings()
     }
 
-    /// Leaves away what this kernel does not know.
+    /// Leaves away what this kernel does not know, or does not tell who has no privilege.
     fn choose_features(&mut self) -> Result<(), CaptureError> {
+        let chosen = self.choose_known_features();
+        if matches!(chosen, Err(CaptureError::NotAllowed { .. })) && std::mem::take(&mut self.settings.also.namespaces)
+        {
+            return self.choose_known_features();
+        }
+        chosen
+    }
+
+    fn choose_known_features(&mut self) -> Result<(), CaptureError> {
         let all = [(true, true), (true, false), (false, true), (false, false)];
         for (lost, build_id) in all.into_iter().filter(|(_, build_id)| self.settings.build_ids || !build_id) {
             self.features = Features { lost, build_id };
-            match self.probe(&attr::sideband(self.features)) {
+            match self.probe(&attr::sideband(self.features, self.settings.also)) {
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
                 Err(error) => return Err(self.explain(error, "dummy")),
                 Ok(()) => return Ok(()),
@@ -266,6 +276,11 @@ impl Live {
         let mut attr = attr::sampling(&event, self.settings.graph, self.stack_bytes, self.features, watermark);
         self.inherit(&mut attr);
         attr.set_enable_on_exec(self.enables_on_exec().into());
+        // In the large ring: there are as many of these as of samples.
+        let first = self.settings.events.iter().find(|event| event.is_counted());
+        attr.set_context_switch(
+            (self.settings.also.switches && first.is_some_and(|first| first.name == event.name)).into(),
+        );
         attr
     }
 
@@ -391,7 +406,7 @@ impl Live {
         // A host that starts processes by the thousand a second writes megabytes of these, whatever the rate of samples.
         const LEAST: u64 = 256 << 10;
         let bytes = (self.ring_bytes / 8).max(LEAST.min(self.ring_bytes));
-        let mut attr = attr::sideband(self.features);
+        let mut attr = attr::sideband(self.features, self.settings.also);
         attr.set_watermark(1);
         attr.__bindgen_anon_2.wakeup_watermark = (bytes / 2) as u32;
         self.inherit(&mut attr);
@@ -405,7 +420,7 @@ impl Live {
     }
 
     fn open_anchor(&mut self, cpu: u32) -> Result<(), CaptureError> {
-        let mut attr = attr::sideband(self.features);
+        let mut attr = attr::sideband(self.features, AlsoRecords::default());
         for off in [abi::perf_event_attr::set_mmap, abi::perf_event_attr::set_mmap2, abi::perf_event_attr::set_task] {
             off(&mut attr, 0);
         }
@@ -428,6 +443,7 @@ impl Live {
             let opened = self.open_on_all(&attr, cpu, &event.name)?;
             let Some(anchor) = self.anchors.iter().find(|anchor| anchor.cpu == cpu) else { continue };
             redirect(opened.iter(), &anchor.fd)?;
+            filter(&opened, event)?;
             let event = EventIndex(index as u32);
             for fd in opened {
                 self.decoder.add(fd.id(), event, attr::layout(&attr, None));
@@ -528,6 +544,14 @@ fn map_ring(owner: &EventFd, bytes: u64) -> Result<Ring, CaptureError> {
 
 fn redirect<'a>(mut events: impl Iterator<Item = &'a EventFd>, owner: &EventFd) -> Result<(), CaptureError> {
     events.try_for_each(|event| event.set_output(owner)).map_err(CaptureError::Rings)
+}
+
+/// Lets a tracepoint be sampled only where its fields are as its filter says.
+fn filter(events: &[EventFd], event: &Event) -> Result<(), CaptureError> {
+    let Some(filter) = &event.terms.filter else { return Ok(()) };
+    let refused = |source| CaptureError::Filter { name: event.name.clone(), filter: filter.clone(), source };
+    let text = CString::new(filter.as_str()).map_err(|error| refused(error.into()))?;
+    events.iter().try_for_each(|fd| fd.set_filter(&text)).map_err(refused)
 }
 
 fn sysctl(name: &str) -> String {

@@ -6,6 +6,10 @@ pub const MAGIC: [u8; 8] = *b"PERFILE2";
 pub const HEADER_BYTES: u64 = 104;
 /// Bytes of the header of a pipe: magic and size.
 pub const PIPE_HEADER_BYTES: u64 = 16;
+/// Bytes of the attrs that we write (`PERF_ATTR_SIZE_VER7`): readers refuse a file whose attrs are larger than theirs.
+pub const ATTR_BYTES: u64 = 128;
+/// Bytes that a `COMPRESSED` record of ours unpacks to at most: few enough that what cannot be compressed fits into a record too.
+pub const COMPRESSED_ROOM: usize = 60 << 10;
 /// Bits of features in the header of a file.
 pub const FEATURE_BITS: u32 = 256;
 

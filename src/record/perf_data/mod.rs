@@ -4,3 +4,4 @@
 //! `tools/lib/perf/include/perf/event.h`.
 
 pub mod format;
+pub mod write;

@@ -1,0 +1,202 @@
+//! The grammar of `-e` around the names of events: lists, groups, terms between slashes, globs.
+//!
+//! ```text
+//! list  := item { ',' item }
+//! item  := event | '{' event { ',' event } '}' [ ':' modifiers ]
+//! event := name [ '/' term { ',' term } '/' ] [ [':'] modifiers ] | probe      name := preset | system:tracepoint (globs allowed) | rHEX
+//! probe := 'uprobe:' | 'uretprobe:' path ':' function [ '+' number ] | address [ ':' modifiers ]
+//! term  := name=TEXT | period=N | freq=N | call-graph=fp|dwarf|auto|no | stack-size=BYTES
+//! ```
+
+use super::attr::{CallGraph, MAX_STACK_BYTES};
+use super::event::{self, Event, EventError, Rate};
+
+/// What was said of one event alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// How often it is sampled was said with it.
+    pub rate: bool,
+    /// How its stacks are found, if otherwise than those of others.
+    pub graph: Option<CallGraph>,
+    /// The group in which it was named, among those of the command line.
+    pub group: Option<u32>,
+    /// What a tracepoint's fields must be for a sample (`PERF_EVENT_IOC_SET_FILTER`).
+    pub filter: Option<String>,
+}
+
+/// Reads a list as of `-e`: an inner list for each item, of several events where it is a group or a glob.
+///
+/// # Errors
+/// [`EventError`], for the first that is wrong.
+pub fn parse_items(list: &str) -> Result<Vec<Vec<Event>>, EventError> {
+    let items = split(list).into_iter().map(str::trim).filter(|item| !item.is_empty());
+    let mut groups = 0;
+    items.map(|item| parse_item(item, &mut groups)).collect()
+}
+
+/// Reads a list as of `-e`.
+///
+/// # Errors
+/// [`EventError`], for the first that is wrong.
+pub fn parse_list(list: &str) -> Result<Vec<Event>, EventError> {
+    parse_items(list).map(|items| items.into_iter().flatten().collect())
+}
+
+/// The parts between commas that lie in no group and in no terms.
+fn split(list: &str) -> Vec<&str> {
+    let (mut depth, mut slashes, mut start) = (0_i32, 0, 0);
+    let mut parts = Vec::new();
+    for (at, letter) in list.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            '/' => slashes += 1,
+            // The slashes of a path stand around no terms.
+            ',' if depth <= 0 && (slashes % 2 == 0 || is_probe(&list[start..])) => {
+                parts.push(&list[start..at]);
+                (start, slashes) = (at + 1, 0);
+            }
+            _ => {}
+        }
+    }
+    parts.push(&list[start..]);
+    parts
+}
+
+fn is_probe(item: &str) -> bool {
+    ["uprobe:", "uretprobe:"].iter().any(|kind| item.trim_start().starts_with(kind))
+}
+
+fn parse_item(item: &str, groups: &mut u32) -> Result<Vec<Event>, EventError> {
+    let Some(inside) = item.strip_prefix('{') else { return parse_event(item) };
+    let syntax = |why| EventError::Syntax { text: item.into(), why };
+    let (members, modifiers) = inside.rsplit_once('}').ok_or_else(|| syntax("a group ends with }"))?;
+    let modifiers = modifiers.strip_prefix(':').unwrap_or(modifiers);
+    let members: Vec<Vec<Event>> =
+        split(members).into_iter().map(|name| parse_event(name.trim())).collect::<Result<_, _>>()?;
+    let members = members.into_iter().flatten();
+    let group = Some(*groups);
+    *groups += 1;
+    members
+        .map(|event| {
+            let event = event::modified(event, modifiers)?;
+            Ok(Event { terms: Terms { group, ..event.terms.clone() }, ..event })
+        })
+        .collect()
+}
+
+fn parse_event(text: &str) -> Result<Vec<Event>, EventError> {
+    if let Some(event) = event::uprobe(text) {
+        return event.map(|event| vec![event]);
+    }
+    let syntax = |why| EventError::Syntax { text: text.into(), why };
+    if text.starts_with("mem:") || text.ends_with(".c") || text.ends_with(".o") {
+        return Err(syntax("breakpoints and BPF programs are no events of rprof; use perf"));
+    }
+    let Some((name, rest)) = text.split_once('/') else { return glob(text) };
+    let (terms, modifiers) = rest.rsplit_once('/').ok_or_else(|| syntax("terms end with /"))?;
+    let modifiers = modifiers.strip_prefix(':').unwrap_or(modifiers);
+    if event::known(name).is_none() && !name.contains(':') && event::raw(name).is_none() {
+        return Err(syntax("events of a PMU by their terms are not supported; use a name, or rHEX for a raw code"));
+    }
+    let events = glob(name)?;
+    let with_terms = |event| terms_of(event, terms, text).and_then(|event| event::modified(event, modifiers));
+    events.into_iter().map(with_terms).collect()
+}
+
+/// A tracepoint's name may stand for several.
+fn glob(text: &str) -> Result<Vec<Event>, EventError> {
+    let pattern = text.split_once(':').filter(|_| text.contains(['*', '?', '[']));
+    let Some((system, name)) = pattern else { return event::parse(text).map(|event| vec![event]) };
+    let names = event::tracepoints_like(system, name);
+    if names.is_empty() {
+        return Err(EventError::Unknown { name: text.into(), near: Vec::new() });
+    }
+    names.iter().map(|name| event::parse(name)).collect()
+}
+
+fn terms_of(mut event: Event, terms: &str, text: &str) -> Result<Event, EventError> {
+    let syntax = |why| EventError::Syntax { text: text.into(), why };
+    let mut stack_bytes = None;
+    for term in terms.split(',').map(str::trim).filter(|term| !term.is_empty()) {
+        let (key, value) = term.split_once('=').unwrap_or((term, ""));
+        let number = || {
+            value
+                .parse::<u64>()
+                .ok()
+                .filter(|&number| number > 0)
+                .ok_or_else(|| syntax("period, freq and stack-size are numbers above 0"))
+        };
+        match key {
+            "name" => event.name = value.trim_matches('\'').into(),
+            "period" => (event.rate, event.terms.rate) = (Rate::Period(number()?), true),
+            "freq" => (event.rate, event.terms.rate) = (Rate::Frequency(number()?), true),
+            "stack-size" => stack_bytes = u32::try_from(number()?).ok().map(|bytes| bytes.next_multiple_of(8)),
+            "call-graph" => {
+                event.terms.graph = Some(graph(value).ok_or_else(|| syntax("call-graph is fp, dwarf, auto or no"))?)
+            }
+            _ => return Err(syntax("known terms are name, period, freq, call-graph and stack-size")),
+        }
+    }
+    if let (Some(bytes), Some(CallGraph::Dwarf { stack_bytes })) = (stack_bytes, &mut event.terms.graph) {
+        *stack_bytes = bytes.min(MAX_STACK_BYTES);
+    }
+    Ok(event)
+}
+
+fn graph(value: &str) -> Option<CallGraph> {
+    match value {
+        "fp" => Some(CallGraph::FramePointer),
+        "dwarf" => Some(CallGraph::Dwarf { stack_bytes: 16 << 10 }),
+        "auto" => Some(CallGraph::Auto),
+        "no" => Some(CallGraph::No),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_groups_and_terms() {
+        let items = parse_items("cpu-clock:u,{cycles,page-faults}:k,cs/name=foo,period=100000/u").unwrap();
+        let names: Vec<Vec<_>> =
+            items.iter().map(|item| item.iter().map(|event| event.name.as_str()).collect()).collect();
+        assert_eq!(names, [vec!["cpu-clock:u"], vec!["cycles", "page-faults"], vec!["foo"]]);
+        assert_eq!(items[1][0].terms.group, items[1][1].terms.group);
+        assert!(items[1].iter().all(|event| event.kernel && !event.user));
+        assert_eq!((items[2][0].rate, items[2][0].user, items[2][0].kernel), (Rate::Period(100_000), true, false));
+    }
+
+    #[test]
+    fn an_event_has_stacks_of_its_own() {
+        let events =
+            parse_list("cpu-clock/freq=50,call-graph=dwarf,stack-size=4096/,task-clock/call-graph=no/").unwrap();
+        assert_eq!(events[0].terms.graph, Some(CallGraph::Dwarf { stack_bytes: 4096 }));
+        assert_eq!((events[0].rate, events[1].terms.graph), (Rate::Frequency(50), Some(CallGraph::No)));
+    }
+
+    #[test]
+    fn codes_and_caches() {
+        let events = parse_list("r1a8,LLC-load-misses,L1-dcache-loads").unwrap();
+        assert_eq!((events[0].kind, events[0].config), (4, 0x1a8));
+        assert_eq!((events[1].kind, events[1].config), (3, 0x1_0002));
+        assert_eq!((events[2].kind, events[2].config), (3, 0));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (text, why) in [
+            ("{cycles", "ends with }"),
+            ("cycles/period=0/", "above 0"),
+            ("cycles/colour=red/", "known terms"),
+            ("mem:0x1000:rw", "use perf"),
+            ("cpu/event=0x3c/", "rHEX"),
+            ("cycles/period=1", "end with /"),
+        ] {
+            let error = parse_list(text).unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}

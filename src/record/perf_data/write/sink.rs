@@ -1,0 +1,270 @@
+//! Where records go: a file whose header is kept true, or a pipe; as they are, or compressed.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+
+use super::records::Builder;
+use crate::record::perf_data::format::{
+    ATTR_BYTES, COMPRESSED_ROOM, FEATURE_BITS, Feature, HEADER_BYTES, MAGIC, PIPE_HEADER_BYTES, user_record,
+};
+
+/// Bytes that wait at most before they are written.
+const PENDING: usize = 1 << 20;
+/// Where in the header the size of the records stands, and the bits of the features.
+const DATA_SIZE_AT: u64 = 48;
+const FEATURES_AT: u64 = 72;
+
+/// Where records go.
+pub(super) struct Sink {
+    place: Place,
+    /// Records that wait.
+    pending: Vec<u8>,
+    /// Bytes of records that were written.
+    written: u64,
+    compressor: Option<Compressor>,
+    /// Why writing failed; nothing is written after that.
+    failed: Option<io::Error>,
+}
+
+enum Place {
+    File {
+        file: File,
+        /// Where the records begin.
+        data: u64,
+    },
+    Pipe(Box<dyn Write>),
+}
+
+/// Packs records, a few at a time, each pack by itself: what was compressed before a kill can be read.
+struct Compressor {
+    zstd: zstd::bulk::Compressor<'static>,
+    level: i32,
+    packed: Vec<u8>,
+    /// Bytes before and after.
+    before: u64,
+    after: u64,
+}
+
+impl Sink {
+    /// Writes the header of a file, with an attr and an id for each event.
+    pub(super) fn file(file: File, attrs: &[Vec<u8>], compression: Option<i32>) -> io::Result<Sink> {
+        let events = attrs.len() as u64;
+        let ids = HEADER_BYTES;
+        let table = ids + 8 * events;
+        let entry = ATTR_BYTES + 16;
+        let data = table + entry * events;
+        let mut header = MAGIC.to_vec();
+        let mut word = |value: u64| header.extend_from_slice(&value.to_ne_bytes());
+        // Header, attr; attrs, records, and the event types that nobody has written since Linux 2.6.
+        [HEADER_BYTES, entry, table, entry * events, data, 0, 0, 0].into_iter().for_each(&mut word);
+        (0..FEATURE_BITS / 64).for_each(|_| word(0));
+        (1..=events).for_each(&mut word);
+        for (at, attr) in (0..).zip(attrs) {
+            header.extend_from_slice(attr);
+            [ids + 8 * at, 8].into_iter().for_each(|value: u64| header.extend_from_slice(&value.to_ne_bytes()));
+        }
+        file.write_all_at(&header, 0)?;
+        Sink::new(Place::File { file, data }, compression)
+    }
+
+    /// Writes the header of a pipe.
+    pub(super) fn pipe(mut pipe: Box<dyn Write>, compression: Option<i32>) -> io::Result<Sink> {
+        pipe.write_all(&MAGIC)?;
+        pipe.write_all(&PIPE_HEADER_BYTES.to_ne_bytes())?;
+        Sink::new(Place::Pipe(pipe), compression)
+    }
+
+    fn new(place: Place, compression: Option<i32>) -> io::Result<Sink> {
+        let compressor = compression.map(|level| {
+            let zstd = zstd::bulk::Compressor::new(level)?;
+            io::Result::Ok(Compressor { zstd, level, packed: Vec::new(), before: 0, after: 0 })
+        });
+        Ok(Sink {
+            place,
+            pending: Vec::with_capacity(PENDING + (1 << 16)),
+            written: 0,
+            compressor: compressor.transpose()?,
+            failed: None,
+        })
+    }
+
+    pub(super) fn is_pipe(&self) -> bool {
+        matches!(self.place, Place::Pipe(_))
+    }
+
+    /// Where the next record is put together.
+    pub(super) fn room(&mut self) -> &mut Vec<u8> {
+        &mut self.pending
+    }
+
+    /// Bytes of the file, when all is written that waits.
+    pub(super) fn bytes(&self) -> u64 {
+        let data = match &self.place {
+            Place::File { data, .. } => *data,
+            Place::Pipe(_) => PIPE_HEADER_BYTES,
+        };
+        data + self.written + self.pending.len() as u64
+    }
+
+    /// How many times smaller the records became.
+    pub(super) fn ratio(&self) -> u32 {
+        let ratio = |packed: &Compressor| (packed.before / packed.after.max(1)).max(1) as u32;
+        self.compressor.as_ref().map_or(1, ratio)
+    }
+
+    /// A record is complete: writes, if enough of them wait.
+    pub(super) fn pass(&mut self) {
+        if self.pending.len() >= PENDING {
+            self.write_out();
+        }
+    }
+
+    /// Tells by a record, uncompressed, how the others are: a file that is killed has no features.
+    pub(super) fn tell_compression(&mut self) {
+        let Some(level) = self.compressor.as_ref().map(|compressor| compressor.level) else { return };
+        if self.is_pipe() {
+            // Told with the other features.
+            return;
+        }
+        let mut record = Vec::new();
+        let feature = u64::from(Feature::Compressed as u8);
+        let bytes = super::features::compressed(level, 1);
+        Builder::begin(&mut record, user_record::HEADER_FEATURE, 0).u64(feature).bytes(&bytes).end();
+        self.write(&record);
+    }
+
+    /// Writes what waits, and makes the header true.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.write_out();
+        self.tell_size();
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    fn tell_size(&mut self) {
+        if let Place::File { file, .. } = &self.place
+            && let Err(error) = file.write_all_at(&self.written.to_ne_bytes(), DATA_SIZE_AT)
+        {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    fn write_out(&mut self) {
+        let mut pending = std::mem::take(&mut self.pending);
+        match self.compressor.as_mut().map(|compressor| compressor.pack(&pending)) {
+            None => self.write(&pending),
+            Some(Ok(packed)) => {
+                self.write(&packed);
+                if let Some(compressor) = &mut self.compressor {
+                    compressor.packed = packed;
+                }
+            }
+            Some(Err(error)) => drop(self.failed.get_or_insert(error)),
+        }
+        pending.clear();
+        self.pending = pending;
+    }
+
+    /// Writes whole records. Of those that the disk has no room for, the ones that are whole stay.
+    fn write(&mut self, records: &[u8]) {
+        if self.failed.is_some() {
+            return;
+        }
+        let (done, error) = match &mut self.place {
+            Place::File { file, data } => write_at(file, records, *data + self.written),
+            Place::Pipe(pipe) => {
+                let result = pipe.write_all(records).and_then(|()| pipe.flush());
+                (records.len(), result.err())
+            }
+        };
+        let Some(error) = error else {
+            self.written += done as u64;
+            return;
+        };
+        self.failed = Some(error);
+        if let Place::File { file, data } = &self.place {
+            self.written += whole_records(records, done);
+            // What is cut off is not among the bytes that the header tells of.
+            let _ = file.set_len(*data + self.written);
+        }
+    }
+
+    /// Writes the features behind the records: a table, then their bytes. They are announced once they are there.
+    pub(super) fn features(&mut self, features: &[(Feature, Vec<u8>)]) -> io::Result<()> {
+        let Place::File { file, data } = &self.place else { return Ok(()) };
+        let table = *data + self.written;
+        let mut at = table + 16 * features.len() as u64;
+        let mut bits = [0_u64; FEATURE_BITS as usize / 64];
+        let (mut head, mut body) = (Vec::new(), Vec::new());
+        for (feature, bytes) in features {
+            let number = *feature as usize;
+            bits[number / 64] |= 1 << (number % 64);
+            head.extend([at, bytes.len() as u64].into_iter().flat_map(u64::to_ne_bytes));
+            body.extend_from_slice(bytes);
+            at += bytes.len() as u64;
+        }
+        head.extend_from_slice(&body);
+        if let (_, Some(error)) = write_at(file, &head, table) {
+            let _ = file.set_len(table);
+            return Err(error);
+        }
+        let bits: Vec<u8> = bits.into_iter().flat_map(u64::to_ne_bytes).collect();
+        file.write_all_at(&bits, FEATURES_AT)?;
+        self.written += head.len() as u64;
+        Ok(())
+    }
+}
+
+impl Compressor {
+    /// Puts records into `COMPRESSED` records. One that is too large for a pack stays as it is.
+    fn pack(&mut self, mut records: &[u8]) -> io::Result<Vec<u8>> {
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
+        self.before += records.len() as u64;
+        while !records.is_empty() {
+            let whole = whole_records(records, COMPRESSED_ROOM) as usize;
+            let (pack, rest) = records.split_at(if whole == 0 { record_size(records) } else { whole });
+            records = rest;
+            if whole == 0 {
+                packed.extend_from_slice(pack);
+                continue;
+            }
+            let compressed = self.zstd.compress(pack)?;
+            Builder::begin(&mut packed, user_record::COMPRESSED, 0).bytes(&compressed).end();
+        }
+        self.after += packed.len() as u64;
+        Ok(packed)
+    }
+}
+
+fn write_at(file: &File, bytes: &[u8], at: u64) -> (usize, Option<io::Error>) {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.write_at(&bytes[done..], at + done as u64) {
+            Ok(0) => return (done, Some(io::ErrorKind::WriteZero.into())),
+            Ok(more) => done += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (done, Some(error)),
+        }
+    }
+    (done, None)
+}
+
+/// Bytes of the records that lie wholly within the first `room` bytes.
+fn whole_records(records: &[u8], room: usize) -> u64 {
+    let mut end = 0;
+    while end < records.len() {
+        let next = end + record_size(&records[end..]);
+        if next > room {
+            break;
+        }
+        end = next;
+    }
+    end as u64
+}
+
+/// Bytes of the first record, as its header says; all of them if that cannot be.
+fn record_size(records: &[u8]) -> usize {
+    let size = records.get(6..8).map_or(0, |size| usize::from(u16::from_ne_bytes([size[0], size[1]])));
+    if size < 8 { records.len() } else { size.min(records.len()) }
+}

@@ -1,0 +1,511 @@
+//! What `rprof record` writes as perf.data, read by perf itself and by other readers. Needs root, perf and tracefs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::programs::c;
+use common::recording::{rprof, text};
+use linux_perf_data::{PerfFileReader, PerfFileRecord};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const O2: &[&str] = &["-O2", "-fomit-frame-pointer"];
+/// The chain of tests/programs/chain.c, root first, as far as perf names it alike everywhere.
+const CHAIN: [&str; 5] = ["_start", "main", "a", "b", "leaf"];
+
+fn chain() -> String {
+    text(&c("chain.c", O2)).to_owned()
+}
+
+/// A recording's file in a folder of its own.
+struct Recording {
+    folder: TempDir,
+    /// What rprof said.
+    said: String,
+    status: Option<i32>,
+}
+
+impl Recording {
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("perf.data")
+    }
+
+    /// The samples that rprof says it wrote.
+    fn samples(&self) -> u64 {
+        let line = self.said.lines().find(|line| line.starts_with("[ rprof record: Captured and wrote "));
+        let line = line.unwrap_or_else(|| panic!("no closing line: {}", self.said));
+        let (_, rest) = line.rsplit_once('(').unwrap();
+        rest.strip_suffix(" samples) ]").unwrap().parse().unwrap()
+    }
+}
+
+/// Records into perf.data of a folder.
+fn record(options: &[&str], command: &[&str]) -> Recording {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rprof = rprof();
+    rprof.current_dir(&folder).arg("record").args(options).arg("--").args(command).stdout(Stdio::null());
+    // A pipe on the standard output would be taken for a reader.
+    let output = rprof.stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    Recording { folder, said, status: output.status.code() }
+}
+
+/// Runs perf on a file; it must be content.
+fn perf(arguments: &[&str], file: &Path) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new("perf")
+        .arg(arguments[0])
+        .args(["-i", text(file)])
+        .args(&arguments[1..])
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("run perf; see scripts/install-test-tools");
+    content(arguments, &output);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn content(arguments: &[&str], output: &Output) {
+    let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
+    assert!(output.status.success(), "perf {arguments:?}: {:?}: {said}", output.status);
+    let complaints =
+        ["fail", "incompatible", "broken", "properly", "corrupt", "error", "out of order", "unsupported", "lost"];
+    for complaint in complaints {
+        assert!(!said.contains(complaint), "perf {arguments:?}: {said}");
+    }
+}
+
+/// The samples that perf counts in a file.
+fn counted(file: &Path) -> u64 {
+    let stats = perf(&["report", "--stats"], file);
+    let whole = stats.lines().find(|line| line.contains("SAMPLE events:")).unwrap_or_else(|| panic!("{stats}"));
+    whole.split(':').nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Stacks of an event in what `perf script` prints, root first, with how many samples have each.
+fn stacks(file: &Path, event: &str) -> BTreeMap<Vec<String>, u64> {
+    let printed = perf(&["script", "--no-inline", "-F", "comm,tid,time,event,ip,sym"], file);
+    let mut stacks = BTreeMap::new();
+    for sample in printed.split("\n\n").filter(|sample| !sample.trim().is_empty()) {
+        let (head, frames) = sample.trim_start_matches('\n').split_once('\n').unwrap_or((sample, ""));
+        if !head.trim_end().ends_with(&format!("{event}:")) {
+            continue;
+        }
+        let name = |line: &str| line.split_whitespace().nth(1).unwrap_or("?").to_owned();
+        let mut stack: Vec<String> = frames.lines().map(name).collect();
+        stack.reverse();
+        *stacks.entry(stack).or_default() += 1;
+    }
+    stacks
+}
+
+/// The share of stacks that have these functions, in this order.
+fn share(stacks: &BTreeMap<Vec<String>, u64>, functions: &[&str]) -> f64 {
+    let all: u64 = stacks.values().sum();
+    let has = |stack: &Vec<String>| {
+        let mut rest = stack.iter();
+        functions.iter().all(|function| rest.any(|frame| frame == function))
+    };
+    let with: u64 = stacks.iter().filter(|(stack, _)| has(stack)).map(|(_, samples)| samples).sum();
+    assert!(all > 0, "no stack at all");
+    with as f64 / all as f64
+}
+
+/// Every command of perf that reads a file is content with this one.
+fn every_reader(recording: &Recording, symbol: Option<&str>) {
+    let file = recording.path();
+    assert_eq!(counted(&file), recording.samples());
+    for arguments in [
+        &["report", "--stdio", "--no-inline"][..],
+        &["script", "--no-inline"],
+        &["script", "--no-inline", "--header"],
+        &["buildid-list"],
+        &["evlist", "-v"],
+        &["script", "--no-inline", "--time", "10%-20%"],
+    ] {
+        let printed = perf(arguments, &file);
+        assert!(!printed.trim().is_empty(), "perf {arguments:?} printed nothing");
+    }
+    // Of the kernel, perf annotates nothing without its debug information.
+    if let Some(symbol) = symbol {
+        assert!(perf(&["annotate", "--stdio", "-s", symbol], &file).contains("samples"));
+    }
+    let folder = recording.folder.path();
+    let (injected, json) = (folder.join("injected.data"), folder.join("data.json"));
+    perf(&["inject", "-b", "-o", text(&injected)], &file);
+    assert_eq!(counted(&injected), recording.samples());
+    perf(&["data", "convert", "--to-json", text(&json)], &file);
+    assert!(serde_json::from_slice::<serde_json::Value>(&fs::read(&json).unwrap()).is_ok());
+    let diff = Command::new("perf").args(["diff", text(&file), text(&file)]).output().unwrap();
+    content(&["diff"], &diff);
+    assert_eq!(parsed(&file), recording.samples(), "linux-perf-data counts otherwise");
+}
+
+/// The samples that another reader finds, each of an event that it knows.
+fn parsed(file: &Path) -> u64 {
+    let PerfFileReader { mut perf_file, mut record_iter } =
+        PerfFileReader::parse_file(BufReader::new(File::open(file).unwrap())).unwrap();
+    assert!(perf_file.arch().unwrap().is_some() && perf_file.hostname().unwrap().is_some());
+    let mut samples = 0;
+    while let Some(record) = record_iter.next_record(&mut perf_file).unwrap() {
+        if let PerfFileRecord::EventRecord { record, .. } = record {
+            let is_sample = record.record_type == linux_perf_data::linux_perf_event_reader::RecordType::SAMPLE;
+            samples += u64::from(is_sample);
+        }
+    }
+    samples
+}
+
+#[test]
+fn a_command() {
+    let recording = record(&["-g", "-F", "999"], &[&chain(), "0.4"]);
+    assert_eq!(recording.status, Some(0), "{}", recording.said);
+    every_reader(&recording, Some("leaf"));
+    assert!(share(&stacks(&recording.path(), "cpu-clock"), &CHAIN) > 0.95);
+    // The features that tools take for granted.
+    let header = perf(&["script", "--header-only"], &recording.path());
+    for feature in
+        ["hostname", "os release", "arch", "nrcpus", "cpudesc", "cpuid", "total memory", "cmdline", "clockid"]
+    {
+        assert!(header.contains(&format!("# {feature}")), "no {feature}: {header}");
+    }
+    let ids = perf(&["buildid-list"], &recording.path());
+    assert!(ids.contains(&chain()) && ids.contains("libc.so.6") && ids.contains("[kernel.kallsyms]"), "{ids}");
+    // Again: the old one is kept.
+    let mut again = rprof();
+    again.current_dir(&recording.folder).args(["record", "-q", "--", "true"]).stdout(Stdio::null());
+    assert!(again.status().unwrap().success());
+    assert_eq!(counted(&recording.folder.path().join("perf.data.old")), recording.samples());
+}
+
+#[test]
+fn the_whole_system() {
+    let recording = record(&["-a", "-F", "499"], &[&chain(), "0.5"]);
+    every_reader(&recording, Some("leaf"));
+    let stacks = stacks(&recording.path(), "cpu-clock");
+    assert!(share(&stacks, &CHAIN) > 0.1, "{stacks:?}");
+    // All that ran before has its name and its files.
+    let unnamed = stacks.iter().filter(|(stack, _)| stack.iter().all(|frame| frame == "[unknown]"));
+    let (unnamed, all): (u64, u64) = (unnamed.map(|(_, samples)| samples).sum(), stacks.values().sum());
+    assert!(unnamed * 10 < all, "{unnamed} of {all}: {stacks:?}");
+}
+
+#[test]
+fn times_away_from_cpus() {
+    let recording = record(&["--off-cpu", "-F", "999"], &["sh", "-c", &format!("{} 0.3; sleep 0.3", chain())]);
+    every_reader(&recording, Some("leaf"));
+    let file = recording.path();
+    assert!(share(&stacks(&file, "cpu-clock"), &CHAIN) > 0.7);
+    // The shell waited for both, and sleep slept.
+    let printed = perf(&["script", "-F", "comm,tid,period,event", "-G"], &file);
+    let of = |comm: &str| -> u64 {
+        let lines =
+            printed.lines().map(str::trim_start).filter(|line| line.starts_with(comm) && line.contains("offcpu-time:"));
+        lines.filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok()).sum()
+    };
+    let (shell, sleeper) = (of("sh ") / 1_000_000, of("sleep ") / 1_000_000);
+    assert!((500..2000).contains(&shell), "{shell} ms: {printed}");
+    assert!((290..600).contains(&sleeper), "{sleeper} ms: {printed}");
+    assert!(share(&stacks(&file, "offcpu-time"), &["schedule"]) > 0.5);
+}
+
+#[test]
+fn two_events() {
+    let recording = record(&["-e", "cpu-clock:u,page-faults", "-F", "999"], &[&chain(), "0.3"]);
+    every_reader(&recording, Some("leaf"));
+    let file = recording.path();
+    assert_eq!(perf(&["evlist"], &file).lines().collect::<Vec<_>>(), ["cpu-clock:u", "page-faults"]);
+    assert!(share(&stacks(&file, "cpu-clock:u"), &CHAIN) > 0.9);
+    assert!(!stacks(&file, "page-faults").is_empty());
+}
+
+#[test]
+fn a_tracepoint() {
+    let forty = "i=0; while [ $i -lt 40 ]; do /bin/true; i=$((i + 1)); done";
+    let recording = record(&["-e", "sched:sched_process_exit"], &["sh", "-c", forty]);
+    every_reader(&recording, None);
+    assert_eq!(recording.samples(), 41);
+    assert!(share(&stacks(&recording.path(), "sched:sched_process_exit"), &["do_exit"]) > 0.9);
+}
+
+#[test]
+fn compressed() {
+    let recording = record(&["-z", "-F", "2999"], &[&chain(), "0.5"]);
+    every_reader(&recording, Some("leaf"));
+    let plain = record(&["-F", "2999"], &[&chain(), "0.5"]);
+    let size = |recording: &Recording| fs::metadata(recording.path()).unwrap().len();
+    assert!(size(&recording) * 3 < size(&plain), "{} of {}", size(&recording), size(&plain));
+    assert!(share(&stacks(&recording.path(), "cpu-clock"), &CHAIN) > 0.95);
+}
+
+#[test]
+fn raw_stacks_are_unwound_by_perf() {
+    let recording = record(&["--raw-stacks", "-F", "199"], &[&chain(), "0.4"]);
+    every_reader(&recording, Some("leaf"));
+    assert!(share(&stacks(&recording.path(), "cpu-clock"), &CHAIN) > 0.95);
+}
+
+#[test]
+fn through_a_pipe() {
+    for explicit in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("piped");
+        let mut rprof = rprof();
+        rprof.arg("record").args(["-F", "999"]).args(if explicit { &["-o", "-"][..] } else { &[] });
+        // The command prints, but not into the stream.
+        rprof.arg("--").args([&chain(), "0.3"]);
+        let output = rprof.stdout(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        fs::write(&file, &output.stdout).unwrap();
+        assert!(said.contains("ready"), "{said}");
+        let recording = Recording { folder, said, status: output.status.code() };
+        assert_eq!(counted(&file), recording.samples());
+        assert!(share(&stacks(&file, "cpu-clock"), &CHAIN) > 0.95);
+        for arguments in [&["report", "--stdio"][..], &["script", "--header"], &["buildid-list"], &["evlist"]] {
+            assert!(!perf(arguments, &file).trim().is_empty(), "{arguments:?}");
+        }
+    }
+}
+
+/// A recording that runs until somebody ends it.
+fn lasting(folder: &Path, options: &[&str]) -> Child {
+    let mut rprof = rprof();
+    rprof.current_dir(folder).arg("record").args(options).arg("--").args([&chain(), "20"]);
+    rprof.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Bytes of records that the header of a file tells of.
+fn data_size(file: &Path) -> u64 {
+    let mut size = [0; 8];
+    let read = File::open(file).and_then(|file| file.read_exact_at(&mut size, 48));
+    read.map_or(0, |()| u64::from_ne_bytes(size))
+}
+
+fn wait_for_data(file: &Path, bytes: u64) {
+    while data_size(file) < bytes {
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn killed() {
+    for options in [&["-F", "999"][..], &["-F", "999", "-z"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("perf.data");
+        let mut rprof = lasting(folder.path(), options);
+        let enough = if options.len() > 2 { 4_000 } else { 50_000 };
+        wait_for_data(&file, enough);
+        let command = children(rprof.id());
+        rprof.kill().unwrap();
+        rprof.wait().unwrap();
+        command.iter().for_each(|&pid| kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap());
+        // How records are compressed is told by the first of them, which statistics pass over.
+        assert!(options.len() > 2 || counted(&file) > 300);
+        let found: u64 = stacks(&file, "cpu-clock").values().sum();
+        assert!(found > 300, "{found}");
+        assert!(share(&stacks(&file, "cpu-clock"), &CHAIN) > 0.95);
+        for arguments in [&["report", "--stdio"][..], &["annotate", "--stdio", "-s", "leaf"], &["evlist", "-v"]] {
+            assert!(!perf(arguments, &file).trim().is_empty(), "{arguments:?}");
+        }
+    }
+}
+
+fn children(pid: u32) -> Vec<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+#[test]
+fn hung_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("perf.data");
+    let rprof = lasting(folder.path(), &["-F", "999"]);
+    wait_for_data(&file, 50_000);
+    kill(Pid::from_raw(rprof.id() as i32), Signal::SIGHUP).unwrap();
+    let output = rprof.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let recording = Recording { folder, said, status: output.status.code() };
+    // The command was asked to end, by SIGTERM.
+    assert_eq!(recording.status, Some(143), "{}", recording.said);
+    every_reader(&recording, Some("leaf"));
+}
+
+#[test]
+fn a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Mount::new(&folder.path().join("disk"), "128k");
+    let rprof = lasting(&disk.0, &["-F", "4999"]);
+    let output = rprof.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(255), "{said}");
+    assert!(said.contains("perf.data") && said.contains("No space left on device"), "{said}");
+    let file = disk.0.join("perf.data");
+    assert!(data_size(&file) > 100_000 && counted(&file) > 500);
+    assert!(share(&stacks(&file, "cpu-clock"), &CHAIN) > 0.95);
+    perf(&["report", "--stdio"], &file);
+}
+
+/// Times of samples in seconds, in the order of the file.
+fn times(file: &Path) -> Vec<f64> {
+    let printed = perf(&["script", "-F", "time"], file);
+    printed.lines().filter_map(|line| line.trim().trim_end_matches(':').parse().ok()).collect()
+}
+
+#[test]
+fn windows_of_time() {
+    let recording = record(&["-F", "999", "-D", "100-300,600-800"], &[&chain(), "1"]);
+    let times = times(&recording.path());
+    let gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap > 0.1).collect();
+    assert!(gaps.len() == 1 && gaps[0] > 0.15 && gaps[0] < 0.5, "{gaps:?}");
+    assert!((30..=600).contains(&times.len()), "{} samples", times.len());
+}
+
+#[test]
+fn files_that_follow_each_other() {
+    let recording = record(&["-F", "499", "--switch-output=1s", "--switch-max-files=2"], &[&chain(), "2.6"]);
+    let entries = fs::read_dir(&recording.folder).unwrap();
+    let files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    for file in &files {
+        assert!(text(file).contains("perf.data.2"), "{files:?}");
+        assert!(counted(file) > 50 && share(&stacks(file, "cpu-clock"), &CHAIN) > 0.95);
+        assert!(perf(&["buildid-list"], file).contains(&chain()));
+        assert!(recording.said.contains(&format!("Dump {}", file.file_name().unwrap().to_string_lossy())));
+    }
+}
+
+#[test]
+fn a_size_ends_a_recording() {
+    let recording = record(&["-F", "4999", "--max-size=100K"], &[&chain(), "20"]);
+    assert!(recording.said.contains("size limit reached"), "{}", recording.said);
+    let size = fs::metadata(recording.path()).unwrap().len();
+    assert!((100 << 10..300 << 10).contains(&size), "{size} bytes");
+    assert_eq!(counted(&recording.path()), recording.samples());
+}
+
+#[test]
+fn commands_begin_and_end_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [commands, answers] = ["commands", "answers"].map(|name| folder.path().join(name));
+    for fifo in [&commands, &answers] {
+        nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    let control = format!("fifo:{},{}", text(&commands), text(&answers));
+    let rprof = lasting(folder.path(), &["-F", "999", "-D", "-1", "--control", &control]);
+    let mut answers = File::options().read(true).write(true).open(&answers).unwrap();
+    let mut commands = File::options().read(true).write(true).open(&commands).unwrap();
+    let mut ask = |command: &str, wait: u64| {
+        std::io::Write::write_all(&mut commands, format!("{command}\n").as_bytes()).unwrap();
+        let mut answer = [0; 5];
+        std::io::Read::read_exact(&mut answers, &mut answer).unwrap();
+        assert_eq!(&answer, b"ack\n\0", "{command}");
+        sleep(Duration::from_millis(wait));
+    };
+    ask("ping", 300);
+    ask("enable", 300);
+    ask("disable cpu-clock", 300);
+    ask("enable nosuch", 0);
+    ask("nonsense", 0);
+    ask("stop", 0);
+    let output = rprof.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(143), "{said}");
+    assert!(said.contains("no event 'nosuch'") && said.contains("unknown command 'nonsense'"), "{said}");
+    let samples = counted(&folder.path().join("perf.data"));
+    assert!((30..600).contains(&samples), "{samples} samples: {said}");
+}
+
+#[test]
+fn groups_and_filters() {
+    let grouped = record(&["-e", "{cpu-clock,page-faults}", "-F", "999"], &[&chain(), "0.2"]);
+    assert_eq!(perf(&["evlist", "-g"], &grouped.path()).trim(), "{cpu-clock,page-faults}");
+    let forty = "i=0; while [ $i -lt 40 ]; do /bin/true; i=$((i + 1)); done";
+    let event = "sched:sched_process_exit";
+    let filtered = record(&["-e", event, "--filter", "comm == \"true\""], &["sh", "-c", forty]);
+    assert_eq!(filtered.samples(), 40, "{}", filtered.said);
+    let named = record(&["-e", "cpu-clock/name=mine,freq=199/u,cs"], &[&chain(), "0.2"]);
+    assert_eq!(perf(&["evlist"], &named.path()).lines().collect::<Vec<_>>(), ["mine", "cs"]);
+}
+
+#[test]
+fn options_that_were_quoted() {
+    let chain = chain();
+    for options in [
+        &["-agF99"][..],
+        &["-F", "997", "--call-graph", "dwarf,16384", "-g", "-o", "perf.data"],
+        &["-F", "9999", "-g", "-k1", "--call-graph", "dwarf,65528"],
+        &["-F", "9999", "-g", "-k", "mono", "--call-graph", "dwarf,65528"],
+        &[
+            "-e",
+            "cycles",
+            "-e",
+            "sched:sched_switch",
+            "--switch-events",
+            "--sample-cpu",
+            "-m",
+            "8M",
+            "--aio",
+            "-z",
+            "--call-graph",
+            "dwarf",
+        ],
+        &["-g", "-e", "sched:sched_switch", "-e", "sched:sched_stat_runtime"],
+        &["--freq=997", "-a", "-g", "-o", "perf.data"],
+        &["-F", "99", "--raw-stacks", "--switch-events", "--off-cpu", "-z"],
+    ] {
+        let recording = record(options, &[&chain, "0.2"]);
+        assert_eq!(recording.status, Some(0), "{options:?}: {}", recording.said);
+        assert_eq!(counted(&recording.path()), recording.samples(), "{options:?}");
+        assert_eq!(parsed(&recording.path()), recording.samples(), "{options:?}");
+    }
+}
+
+#[test]
+fn without_privileges() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    // Where nobody may look, nobody can execute.
+    let [program, recorder] = ["chain", "rprof"].map(|name| folder.path().join(name));
+    fs::copy(chain(), &program).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_rprof"), &recorder).unwrap();
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]);
+    setpriv.arg(recorder).args(["record", "-F", "499", "-g", "-o", "mine.data", "--"]).arg(program).arg("0.4");
+    let output = setpriv.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    // perf reads only files of its own user.
+    let file = folder.path().join("mine.data");
+    std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
+    assert!(counted(&file) > 50 && share(&stacks(&file, "cpu-clock"), &CHAIN) > 0.9, "{said}");
+}
+
+/// A small file system in memory.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn new(place: &Path, size: &str) -> Mount {
+        fs::create_dir(place).unwrap();
+        let size = format!("size={size}");
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs", text(place)]).status().unwrap();
+        assert!(status.success());
+        Mount(place.to_owned())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
