@@ -167,12 +167,30 @@ fn parsed(file: &Path) -> u64 {
     samples
 }
 
+/// Stacks as inferno folds what `perf script` prints.
+fn folded(file: &Path) -> String {
+    use inferno::collapse::Collapse;
+    let printed = perf(&["script", "--no-inline"], file);
+    let mut folded = Vec::new();
+    let mut folder = inferno::collapse::perf::Folder::default();
+    folder.collapse(printed.as_bytes(), &mut folded).unwrap();
+    String::from_utf8(folded).unwrap()
+}
+
+fn weight(line: &str) -> Option<u64> {
+    line.rsplit(' ').next()?.parse().ok()
+}
+
 #[test]
 fn a_command() {
     let recording = record(&["-g", "-F", "999"], &[&chain(), "0.4"]);
     assert_eq!(recording.status, Some(0), "{}", recording.said);
     every_reader(&recording, Some("leaf"));
     assert!(share(&stacks(&recording.path(), "cpu-clock"), &CHAIN) > 0.95);
+    let folded = folded(&recording.path());
+    let whole: u64 = folded.lines().filter(|line| line.contains(";main;a;b;leaf ")).filter_map(weight).sum();
+    let all: u64 = folded.lines().filter_map(weight).sum();
+    assert!(all > 0 && whole * 100 > all * 95, "{folded}");
     // The features that tools take for granted.
     let header = perf(&["script", "--header-only"], &recording.path());
     for feature in

@@ -47,8 +47,8 @@ pub struct PerfArgs {
     /// Write only the kernel's part of stacks
     #[arg(long)]
     kernel_callchains: bool,
-    /// Take commands while recording: fifo:COMMANDS[,ANSWERS] or fd:NUMBER[,NUMBER] (enable, disable, evlist, ping,
-    /// snapshot, stop)
+    /// Take commands while recording (enable, disable, evlist, ping, snapshot, stop): fifo:COMMANDS,ANSWERS or
+    /// fd:NUMBER,NUMBER; the second, for answers, may be left out
     #[arg(long, value_name = "PLACE")]
     pub(super) control: Option<ControlPlace>,
     /// End the file's name with the time

@@ -9,7 +9,7 @@ use super::screen::Screen;
 use crate::capture::{AllocTotals, CallGraph, Event, Live, Probe, Rate, Settings, Sharing, Target};
 use crate::collect::{Collector, Span, Window};
 use crate::health::{Count, Health};
-use crate::ids::{ImageId, Pid, Timestamp};
+use crate::ids::{ImageId, Pid, Tid, Timestamp};
 use crate::profile;
 use crate::record::perf_data::write::Stamp;
 use crate::record::{Flow, Record};
@@ -222,6 +222,9 @@ impl<'a> Sampler<'a> {
             }
             if task.begin.is_none() {
                 continue;
+            }
+            if self.recorder.is_some() {
+                self.collector.on_cpu(last_cpu(task.pid, task.tid));
             }
             let room = self.live.stack_bytes() as usize;
             let mut stack = vec![0; room];
@@ -438,6 +441,13 @@ impl<'a> Sampler<'a> {
         comments.extend(self.live.notes().iter().cloned());
         comments
     }
+}
+
+/// The CPU that a thread ran on last; 0 if nobody knows any more.
+fn last_cpu(pid: Pid, tid: Tid) -> u32 {
+    let thread = procfs::process::Process::new(pid.0).and_then(|process| process.task_from_tid(tid.0));
+    let cpu = thread.and_then(|thread| thread.stat()).ok().and_then(|stat| stat.processor);
+    cpu.and_then(|cpu| u32::try_from(cpu).ok()).unwrap_or(0)
 }
 
 /// The comments on where a profile comes from: by which version and command line, on which host.
