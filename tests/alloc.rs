@@ -132,11 +132,11 @@ fn who_runs_already_is_told_of_and_so_are_children() {
 
 #[test]
 fn allocations_alone_are_cheaper() {
-    let program = c("allocs.c", FLAGS);
+    let program = c("forever.c", FLAGS);
     let stops = |what: &str| {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.pb.gz");
-        let done = attempt(&[what, "-o", text(&file)], &[text(&program), "2000"]);
+        let done = attempt(&[what, "-o", text(&file)], &[text(&program), "20000"]);
         assert_eq!(done.status, Some(0), "{}", done.said);
         let line = done.said.lines().find(|line| line.contains("allocations: ")).expect("a line").to_owned();
         let stops = line.split("; ").nth(1).unwrap().split(' ').next().unwrap().parse::<u64>().unwrap();
@@ -144,7 +144,8 @@ fn allocations_alone_are_cheaper() {
         (stops, files)
     };
     let ((whole, two), (half, one)) = (stops("--alloc"), stops("--alloc=allocated"));
-    assert!(half * 2 < whole + whole / 2, "{half} of {whole} stops");
+    // Frees are not stopped at.
+    assert!(half * 19 < whole * 10, "{half} of {whole} stops");
     assert_eq!((two, one), (2, 1));
 }
 

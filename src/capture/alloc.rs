@@ -4,10 +4,12 @@
 //! it is measured on ourselves when recording begins, and told. What is sampled is drawn by bytes.
 
 use std::env;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZeroU32;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,12 +26,13 @@ use object::{Endianness, ReadCache};
 use procfs::process::{MMPermissions, MMapPath, Process};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::alive::exists;
+use super::alive::lives;
 use super::bpf::{self, BpfError};
 use super::event::{Event, Probe, Rate};
 use super::sites::{Code, Site};
 use crate::ids::Pid;
 use crate::record::{MapRecord, Placed, Record};
+use crate::sys;
 use crate::sys::perf_event::EventFd;
 use crate::sys::stops::{self, Stop};
 
@@ -40,6 +43,8 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/alloc.aarch64.bpf.o");
 
 /// What the programs tell, for errors.
 const WHAT: &str = "what programs allocate";
+/// The program that knows calls and returns.
+const SESSION: &str = "session";
 /// `GAPS` of the program, and how many parts of it are one period.
 const GAPS: u32 = 1 << 12;
 const PERIOD: f64 = 65_536.0;
@@ -112,6 +117,8 @@ type Allocator = Rc<[(Site, Function)]>;
 /// The loaded programs and their probes. They end with it, and with the process, however that ends.
 pub(super) struct Alloc {
     bpf: Ebpf,
+    /// One program for all places, where the kernel has such (Linux 6.13): it lets a call return unseen where that does not matter.
+    session: Option<OwnedFd>,
     /// Whether what was sampled is followed until it is freed.
     in_use: bool,
     /// Whether probes stop whoever runs the code, and not single processes.
@@ -120,13 +127,20 @@ pub(super) struct Alloc {
     period: u64,
     allocators: FxHashMap<FileId, Allocator>,
     /// By process; `None` is everybody.
-    probes: FxHashMap<Option<Pid>, FxHashMap<FileId, Vec<UProbeLink>>>,
+    probes: FxHashMap<Option<Pid>, FxHashMap<FileId, Probes>>,
     /// What may have an allocator, and has not been looked at.
     candidates: Vec<Candidate>,
     /// Probes of processes that have ended, and those by which the cost was measured.
-    gone: Vec<UProbeLink>,
+    gone: Vec<Probes>,
     cost: Cost,
     notes: Vec<String>,
+}
+
+/// The probes of a file. They end with it.
+#[expect(dead_code, reason = "held, not read")]
+enum Probes {
+    Session(OwnedFd),
+    Single(Vec<UProbeLink>),
 }
 
 /// A process or a mapping of one that may have an allocator.
@@ -194,12 +208,15 @@ impl Alloc {
         loader.override_global("IN_USE", &follows, true);
         loader.allow_unsupported_maps();
         let mut bpf = loader.load(OBJECT).map_err(|error| refusal(&error))?;
-        for (_, program) in bpf.programs_mut() {
+        for (_, program) in bpf.programs_mut().filter(|(name, _)| *name != SESSION) {
             let program: &mut UProbe = program.try_into().map_err(|error| refusal(&error))?;
             program.load().map_err(|error| refusal(&error))?;
         }
+        let session = bpf::instructions(OBJECT, SESSION, &bpf)
+            .and_then(|(instructions, license)| sys::bpf::load_session(SESSION, &instructions, &license).ok());
         let mut alloc = Alloc {
             bpf,
+            session,
             in_use,
             everybody,
             period,
@@ -245,8 +262,8 @@ impl Alloc {
 
     /// Removes all probes: nobody is stopped any more.
     pub(super) fn leave(&mut self) {
-        let links = std::mem::take(&mut self.probes).into_values().flat_map(FxHashMap::into_values).flatten();
-        remove(links.collect());
+        let all = std::mem::take(&mut self.probes).into_values().flat_map(FxHashMap::into_values);
+        remove(all.collect());
     }
 
     /// Says so if none of the files that were looked at is an allocator's.
@@ -280,8 +297,8 @@ impl Alloc {
                 self.candidates.push(Candidate::Process(task.pid));
             }
             Record::Exit(task) if task.pid.0 == task.tid.0 => {
-                let links = self.probes.remove(&Some(task.pid)).into_iter().flat_map(FxHashMap::into_values).flatten();
-                self.gone.extend(links);
+                let gone = self.probes.remove(&Some(task.pid)).into_iter().flat_map(FxHashMap::into_values);
+                self.gone.extend(gone);
             }
             _ => {}
         }
@@ -313,36 +330,46 @@ impl Alloc {
             return;
         }
         let allocator = self.allocators.entry(id).or_insert_with(|| allocator(&file)).clone();
-        let links = self.attach(whom, path, &allocator);
-        self.probes.entry(whom).or_default().insert(id, links);
+        let probes = if allocator.is_empty() {
+            Probes::Single(Vec::new())
+        } else {
+            self.attach(whom, path, &allocator).unwrap_or_else(|error| {
+                // It may have ended meanwhile.
+                if whom.is_none_or(lives) {
+                    self.notes.push(format!("cannot probe the allocator in {}: {error}", path.display()));
+                }
+                Probes::Single(Vec::new())
+            })
+        };
+        self.probes.entry(whom).or_default().insert(id, probes);
     }
 
-    /// Returns are probed before entries, so that no entry is counted without its return.
-    fn attach(&mut self, whom: Option<Pid>, path: &Path, allocator: &Allocator) -> Vec<UProbeLink> {
+    fn attach(&mut self, whom: Option<Pid>, path: &Path, allocator: &Allocator) -> Result<Probes, BpfError> {
+        let probed = allocator.iter().filter(|(_, function)| self.in_use || *function != Function::Free);
+        let places: Vec<(u64, u64)> = probed.map(|&(site, function)| (site.offset, cookie(site, function))).collect();
+        self.attach_at(whom, path, &places)
+    }
+
+    /// Probes places of a file, each with its cookie.
+    fn attach_at(&mut self, whom: Option<Pid>, path: &Path, places: &[(u64, u64)]) -> Result<Probes, BpfError> {
+        if let Some(session) = &self.session {
+            let named = CString::new(path.as_os_str().as_bytes()).map_err(|error| refusal(&error))?;
+            let pid = whom.map(|pid| pid.0.cast_unsigned());
+            let link = sys::bpf::link_session(session.as_fd(), &named, places, pid);
+            return link.map(Probes::Session).map_err(|error| refusal(&error));
+        }
         let mut links = Vec::new();
-        for &(site, function) in allocator.iter() {
-            let frees = function == Function::Free;
-            if frees && !self.in_use {
-                continue;
-            }
-            let returns = !frees && (self.in_use || function.calls_others());
-            let flags = if returns { RETURNS } else { 0 } | if site.stepped { STEPPED } else { 0 };
-            let cookie = flags | function as u64;
-            let entry = if frees { "on_free" } else { "on_allocate" };
-            for program in [returns.then_some("on_return"), Some(entry)].into_iter().flatten() {
-                match self.probe(program, whom, path, site.offset, cookie) {
-                    Ok(link) => links.push(link),
-                    // It has ended meanwhile.
-                    Err(_) if whom.is_some_and(|pid| !exists(pid)) => return links,
-                    Err(error) => {
-                        let text = format!("cannot probe {function:?} in {}: {error}", path.display());
-                        self.notes.push(text);
-                        return links;
-                    }
-                }
+        for &(offset, cookie) in places {
+            let frees = cookie & 0xff == Function::Free as u64;
+            let returns = !frees && (self.in_use || cookie & RETURNS != 0);
+            // Returns before entries, so that no entry is counted without its return.
+            let programs = [returns.then_some("on_return"), Some(if frees { "on_free" } else { "on_allocate" })];
+            let cookie = if returns { cookie | RETURNS } else { cookie };
+            for program in programs.into_iter().flatten() {
+                links.push(self.probe(program, whom, path, offset, cookie)?);
             }
         }
-        links
+        Ok(Probes::Single(links))
     }
 
     fn probe(
@@ -405,10 +432,10 @@ impl Alloc {
 
     /// Stops ourselves, to see what it costs.
     fn measure(&mut self) {
-        let free = |alloc: &mut Alloc, stop: Stop| alloc.cost_of(stop, &["on_free"]);
-        let acted_out = free(self, stops::ACTED_OUT);
-        let stepped = free(self, stops::STEPPED);
-        let both = self.cost_of(stops::ACTED_OUT, &["on_return", "on_allocate"]);
+        let acted_out = self.cost_of(stops::ACTED_OUT, Function::Free as u64);
+        let stepped = self.cost_of(stops::STEPPED, Function::Free as u64);
+        // As if it were realloc(0, 0), which is neither counted nor sampled.
+        let both = self.cost_of(stops::ACTED_OUT, RETURNS | Function::Realloc as u64);
         self.cost = Cost { acted_out, stepped, returned: both.saturating_sub(acted_out) };
         let zero = [0_u64; 7];
         let cpus = aya::util::nr_cpus().unwrap_or(1);
@@ -420,25 +447,28 @@ impl Alloc {
         }
     }
 
-    /// As if it were realloc(0, 0), which is neither counted nor sampled.
-    fn cost_of(&mut self, stop: Stop, programs: &[&'static str]) -> u64 {
+    fn cost_of(&mut self, stop: Stop, cookie: u64) -> u64 {
         let Some(offset) = stop.offset() else { return 0 };
         let ourselves = Pid(std::process::id().cast_signed());
-        let cookie = RETURNS | Function::Realloc as u64;
-        let probe =
-            |program: &&'static str| self.probe(program, Some(ourselves), Path::new("/proc/self/exe"), offset, cookie);
-        let links: Result<Vec<_>, _> = programs.iter().map(probe).collect();
-        let Ok(links) = links else { return 0 };
+        let probed = self.attach_at(Some(ourselves), Path::new("/proc/self/exe"), &[(offset, cookie)]);
+        let Ok(probed) = probed else { return 0 };
         let cost = stop.cost();
-        self.gone.extend(links);
+        self.gone.push(probed);
         cost
     }
 }
 
+/// What a probe's program is told.
+fn cookie(site: Site, function: Function) -> u64 {
+    let returns = if function.calls_others() { RETURNS } else { 0 };
+    let stepped = if site.stepped { STEPPED } else { 0 };
+    returns | stepped | function as u64
+}
+
 /// Removes probes while others go on: the kernel waits for a tenth of a second at each.
-fn remove(links: Vec<UProbeLink>) {
-    if !links.is_empty() {
-        thread::spawn(move || drop(links));
+fn remove(probes: Vec<Probes>) {
+    if !probes.is_empty() {
+        thread::spawn(move || drop(probes));
     }
 }
 

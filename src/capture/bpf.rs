@@ -1,10 +1,14 @@
 //! What the loading of BPF programs has in common, whatever they tell.
 
+use std::collections::HashSet;
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use aya::Ebpf;
-use aya::maps::Map;
+use aya::maps::{Map, MapData};
+use aya_obj::Object;
+use aya_obj::generated::bpf_insn;
 
 use crate::sys::bpf;
 
@@ -85,5 +89,33 @@ pub(super) fn put(bpf: &Ebpf, map: &str, index: u32, descriptor: BorrowedFd<'_>)
             bpf::put_descriptor(data.fd().as_fd(), index, descriptor)
         }
         _ => Err(io::Error::other(format!("there is no map {map} of descriptors"))),
+    }
+}
+
+/// The instructions of a program of an object and its license, with the maps of the same object as it is loaded: for kinds of programs
+/// that the loader does not know of.
+pub(super) fn instructions(object: &[u8], program: &str, bpf: &Ebpf) -> Option<(Vec<bpf_insn>, CString)> {
+    let mut object = Object::parse(object).ok()?;
+    let maps = object.maps.clone();
+    let sections: HashSet<usize> = object.functions.keys().map(|&(section, _)| section).collect();
+    let loaded = maps.iter().filter_map(|(name, map)| {
+        let data = data_of(bpf.map(name)?)?;
+        Some((name.as_str(), data.fd().as_fd().as_raw_fd(), map))
+    });
+    object.relocate_maps(loaded, &sections).ok()?;
+    object.relocate_calls(&sections).ok()?;
+    let program = object.programs.get(program)?;
+    let function = object.functions.get(&program.function_key())?;
+    Some((function.instructions.clone(), program.license.clone()))
+}
+
+fn data_of(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::PerfEventArray(data)
+        | Map::Unsupported(data) => Some(data),
+        _ => None,
     }
 }

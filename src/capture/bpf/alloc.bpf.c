@@ -21,6 +21,7 @@ struct pt_regs {
 #define ARGUMENT1(context) ((context)->si)
 #define ARGUMENT2(context) ((context)->dx)
 #define RESULT(context) ((context)->ax)
+#define INSTRUCTION(context) ((context)->ip)
 #define STACK(context) ((context)->sp)
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
@@ -31,6 +32,7 @@ struct pt_regs {
 #define ARGUMENT1(context) ((context)->regs[1])
 #define ARGUMENT2(context) ((context)->regs[2])
 #define RESULT(context) ((context)->regs[0])
+#define INSTRUCTION(context) ((context)->pc)
 #define STACK(context) ((context)->sp)
 #endif
 
@@ -41,8 +43,9 @@ enum function {
     REALLOC,        // (memory, size)
     MEMALIGN,       // (alignment, size)
     POSIX_MEMALIGN, // (&memory, alignment, size)
+    FREE,           // (memory)
 };
-#define COOKIE_RETURNS 0x100 // its return is probed too
+#define COOKIE_RETURNS 0x100 // its return is probed whatever it is asked for: it may call another one, or it is not known beforehand
 #define COOKIE_STEPPED 0x200 // the kernel executes the probed instruction in a step of its own
 
 // Set before the programs are loaded.
@@ -219,23 +222,23 @@ static __always_inline void count_entry(struct counts *counts, u64 cookie)
         counts->entered++;
 }
 
-SEC("uprobe/on_allocate")
-int on_allocate(struct pt_regs *ctx)
+// Answers whether it matters how the call returns.
+static __always_inline bool enter(struct pt_regs *ctx, u64 cookie)
 {
-    u64 cookie = bpf_get_attach_cookie(ctx);
     u32 function = cookie & 0xff;
     struct thread *thread = this_thread();
     struct counts *counter = counts();
     if (!thread || !counter)
-        return 0;
+        return false;
     count_entry(counter, cookie);
     u64 stack = STACK(ctx);
     // It left the outer one in another way than by its return. (At the same stack, the outer one ends with a jump into this one.)
     if (thread->inside && stack > thread->outer)
         thread->inside = 0;
+    bool returns = cookie & COOKIE_RETURNS;
     if (thread->inside) {
-        thread->inside += !!(cookie & COOKIE_RETURNS);
-        return 0;
+        thread->inside += returns;
+        return returns;
     }
     u64 size = size_of(function, ctx);
     u64 id = 0;
@@ -245,27 +248,27 @@ int on_allocate(struct pt_regs *ctx)
         counter->bytes += size;
         id = sample(ctx, thread, counter, size);
     }
-    if (cookie & COOKIE_RETURNS) {
+    returns |= IN_USE && id;
+    if (returns) {
         thread->inside = 1;
         thread->outer = stack;
         thread->id = id;
         thread->size = size;
         thread->memory = function == REALLOC || function == POSIX_MEMALIGN ? ARGUMENT0(ctx) : 0;
     }
-    return 0;
+    return returns;
 }
 
-SEC("uretprobe/on_return")
-int on_return(struct pt_regs *ctx)
+static __always_inline void leave(struct pt_regs *ctx, u64 cookie)
 {
-    u32 function = bpf_get_attach_cookie(ctx) & 0xff;
+    u32 function = cookie & 0xff;
     struct thread *thread = this_thread();
     struct counts *counter = counts();
     if (!thread || !counter)
-        return 0;
+        return;
     counter->returned++;
     if (!thread->inside || --thread->inside || !IN_USE)
-        return 0;
+        return;
     u64 address = RESULT(ctx);
     if (function == POSIX_MEMALIGN) {
         bool failed = (u32)address;
@@ -276,28 +279,62 @@ int on_return(struct pt_regs *ctx)
     if (function == REALLOC && thread->memory && (address || !thread->size))
         forget(ctx, thread->memory);
     if (!thread->id || !address)
-        return 0;
+        return;
     struct place place = place_of(address);
     if (bpf_map_update_elem(&live, &place, &thread->id, BPF_ANY)) {
         counter->untracked++;
-        return 0;
+        return;
     }
     struct change change = { .id = thread->id, .address = address, .process = place.process };
     bpf_perf_event_output(ctx, &changes, BPF_F_CURRENT_CPU, &change, sizeof(change));
+}
+
+static __always_inline void release(struct pt_regs *ctx, u64 cookie)
+{
+    struct counts *counter = counts();
+    if (!counter)
+        return;
+    count_entry(counter, cookie);
+    u64 address = ARGUMENT0(ctx);
+    if (address)
+        forget(ctx, address);
+}
+
+// Before Linux 6.13: a program for each of the places, and all returns are probed if any must be.
+SEC("uprobe/on_allocate")
+int on_allocate(struct pt_regs *ctx)
+{
+    enter(ctx, bpf_get_attach_cookie(ctx));
+    return 0;
+}
+
+SEC("uretprobe/on_return")
+int on_return(struct pt_regs *ctx)
+{
+    leave(ctx, bpf_get_attach_cookie(ctx));
     return 0;
 }
 
 SEC("uprobe/on_free")
 int on_free(struct pt_regs *ctx)
 {
-    struct counts *counter = counts();
-    if (!counter)
-        return 0;
-    count_entry(counter, bpf_get_attach_cookie(ctx));
-    u64 address = ARGUMENT0(ctx);
-    if (address)
-        forget(ctx, address);
+    release(ctx, bpf_get_attach_cookie(ctx));
     return 0;
+}
+
+// Since then one for all, which says of each call whether its return is to be probed (0) or not.
+SEC("uprobe/session")
+int session(struct pt_regs *ctx)
+{
+    u64 cookie = bpf_get_attach_cookie(ctx);
+    if (INSTRUCTION(ctx) != bpf_get_func_ip(ctx)) {
+        leave(ctx, cookie);
+        return 0;
+    }
+    if ((cookie & 0xff) != FREE)
+        return !enter(ctx, cookie);
+    release(ctx, cookie);
+    return 1;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
