@@ -66,8 +66,10 @@ pub struct Sample<'a> {
     pub pid: Pid,
     /// The thread.
     pub tid: Tid,
-    /// When.
+    /// When; 0 where a file does not tell.
     pub time: Timestamp,
+    /// The CPU, where it was asked for.
+    pub cpu: Option<u32>,
     /// How much the sample stands for, in the event's unit.
     pub period: u64,
     /// Whether the CPU ran user code (`PERF_RECORD_MISC_USER`).
@@ -82,6 +84,8 @@ pub struct Sample<'a> {
     pub stack: &'a [u8],
     /// Whether the copy filled the whole room for it, so that the stack may go on.
     pub stack_full: bool,
+    /// Branches that the CPU took last, as many as came with the sample; nothing else of them is kept.
+    pub branches: u64,
     /// If it was taken because a thread left its CPU: what is known of that.
     pub begin: Option<Begin>,
 }
