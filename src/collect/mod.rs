@@ -6,7 +6,7 @@ mod off_cpu;
 mod stack;
 mod window;
 
-pub use collector::{Collector, Pressure, Span};
+pub use collector::{Collector, Journaled, Pressure, Span};
 pub use stack::{Frame, Marker, PrefixTree, StackId, StackTree};
 pub use window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, WakerIndex, Window};
 

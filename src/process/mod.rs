@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use image::{Image, ImageError, Segment};
 pub use images::{ImageInfo, Images};
-pub use open::OpenRequest;
+pub use open::{Archive, OpenRequest};
 pub use space::{AddressSpace, Content, Epochs, Mapping};
 pub use table::{Process, ProcessKey, Processes};
 

@@ -46,6 +46,13 @@ pub enum Record<'a> {
         /// How many.
         lost: u64,
     },
+    /// The kernel had no room for so many samples of an event, told at its end: some of them by [`Record::Lost`] before.
+    LostSamples {
+        /// The event, where it is known.
+        event: Option<EventIndex>,
+        /// How many.
+        lost: u64,
+    },
     /// An event came so often that the kernel stopped it until the next tick.
     Throttle {
         /// The event, where it is known.
@@ -58,7 +65,7 @@ pub enum Record<'a> {
 }
 
 /// An event happened, at this place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sample<'a> {
     /// Which event.
     pub event: EventIndex,

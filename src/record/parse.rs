@@ -260,10 +260,12 @@ impl Decoder {
             abi::PERF_RECORD_MMAP => fields.map(),
             abi::PERF_RECORD_MMAP2 => fields.map2(misc),
             abi::PERF_RECORD_COMM => fields.comm(misc & abi::PERF_RECORD_MISC_COMM_EXEC != 0),
+            // What perf makes of tasks that ran already, whose names and mappings it tells next: nothing of the parent's is theirs.
+            abi::PERF_RECORD_FORK if misc & abi::PERF_RECORD_MISC_FORK_EXEC != 0 => Some(Record::Other(kind)),
             abi::PERF_RECORD_FORK => fields.task().map(Record::Fork),
             abi::PERF_RECORD_EXIT => fields.task().map(Record::Exit),
             abi::PERF_RECORD_LOST => fields.lost(|id| self.ids.get(&id).map(|&(event, _)| event)),
-            abi::PERF_RECORD_LOST_SAMPLES => fields.u64().map(|lost| Record::Lost { event, lost }),
+            abi::PERF_RECORD_LOST_SAMPLES => fields.u64().map(|lost| Record::LostSamples { event, lost }),
             abi::PERF_RECORD_THROTTLE => Some(Record::Throttle { event }),
             other => Some(Record::Other(other)),
         }

@@ -4,6 +4,7 @@ mod budget;
 mod continuous;
 mod finisher;
 mod record;
+pub mod replay;
 mod sampler;
 mod screen;
 mod signals;
