@@ -3,11 +3,13 @@
 pub mod compact;
 pub mod continuous;
 pub mod doctor;
+pub mod input;
 pub mod ls;
 pub mod pin;
 pub mod query;
 pub mod record;
 pub mod report;
+pub mod script;
 pub mod selection;
 pub mod show;
 pub mod snapshot;
@@ -41,6 +43,7 @@ enum Command {
     Stack(stack::StackArgs),
     Status(status::StatusArgs),
     Report(Box<report::ReportArgs>),
+    Script(Box<script::ScriptArgs>),
     Ls(ls::LsArgs),
     Pin(pin::PinArgs),
     Compact(compact::CompactArgs),
@@ -67,6 +70,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Stack(args) => stack::run(args, &line).map(|()| 0),
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),
+        Command::Script(args) => script::run(args).map(|()| 0),
         Command::Ls(args) => ls::run(args).map(|()| 0),
         Command::Pin(args) => pin::run(args).map(|()| 0),
         Command::Compact(args) => compact::run(args).map(|()| 0),

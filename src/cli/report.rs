@@ -4,15 +4,22 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::input::{self, RecordingArgs};
 use super::show::{self, Counts, ShowArgs, amount, percent, printable};
-use crate::encode::read_file;
 use crate::profile::{Profile, Quality};
 
 /// Show a profile in the terminal: functions by time, trees of callers and callees
 #[derive(Args, Debug, Clone)]
 pub struct ReportArgs {
-    /// The profile: pprof or folded stacks, told by content; `-` is the standard input
-    pub file: PathBuf,
+    /// The profile: a recording (perf.data), pprof or folded stacks, told by content; `-` is the standard input [default: perf.data]
+    #[arg(value_name = "FILE", conflicts_with = "input")]
+    pub file: Option<PathBuf>,
+    /// The same, as perf spells it
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// How a recording is read
+    #[command(flatten)]
+    pub recording: RecordingArgs,
     /// What of it is shown
     #[command(flatten)]
     pub show: ShowArgs,
@@ -23,7 +30,8 @@ pub struct ReportArgs {
 /// # Errors
 /// If the file is no profile, or there is no such value or function.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
-    let profile = read_file(&args.file)?;
+    let file = args.file.clone().or_else(|| args.input.clone()).unwrap_or_else(|| input::DEFAULT.into());
+    let profile = input::read(&file, &args.recording, false)?;
     show::print(&render(profile, args, show::width())?)
 }
 
