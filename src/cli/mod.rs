@@ -2,6 +2,7 @@
 
 pub mod compact;
 pub mod continuous;
+pub mod convert;
 pub mod doctor;
 pub mod input;
 pub mod ls;
@@ -44,6 +45,7 @@ enum Command {
     Status(status::StatusArgs),
     Report(Box<report::ReportArgs>),
     Script(Box<script::ScriptArgs>),
+    Convert(Box<convert::ConvertArgs>),
     Ls(ls::LsArgs),
     Pin(pin::PinArgs),
     Compact(compact::CompactArgs),
@@ -71,6 +73,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),
         Command::Script(args) => script::run(args).map(|()| 0),
+        Command::Convert(args) => convert::run(args).map(|()| 0),
         Command::Ls(args) => ls::run(args).map(|()| 0),
         Command::Pin(args) => pin::run(args).map(|()| 0),
         Command::Compact(args) => compact::run(args).map(|()| 0),

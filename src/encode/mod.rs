@@ -3,9 +3,12 @@
 //! A new format is a file here and a row in [`FORMATS`].
 
 mod file;
+mod firefox;
 mod flamegraph;
 mod folded;
 mod pprof;
+mod speedscope;
+mod tracks;
 mod wire;
 
 use std::io::{self, Write};
@@ -76,6 +79,20 @@ pub static FORMATS: &[Format] = &[
         endings: &["svg"],
         purpose: "a flame graph as one interactive SVG for any browser",
         write: flamegraph::write,
+        read: None,
+    },
+    Format {
+        name: "speedscope",
+        endings: &["speedscope.json", "speedscope"],
+        purpose: "speedscope's own JSON: a profile for each thread, samples in the order of time",
+        write: speedscope::write,
+        read: None,
+    },
+    Format {
+        name: "firefox",
+        endings: &["json"],
+        purpose: "Firefox Profiler's JSON: a track for each thread, along the time where it is kept",
+        write: firefox::write,
         read: None,
     },
 ];
