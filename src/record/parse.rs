@@ -467,8 +467,16 @@ impl<'a> Fields<'a> {
         Some(Record::Map(MapRecord { pid, start, size, offset, identity, name: self.string() }))
     }
 
+    /// A kernel that tells a mapping to several programs, one of which asked for build IDs, may set the flag for the others too:
+    /// then the bytes are an inode's.
     fn build_id(&mut self) -> Option<Identity> {
+        let mut inode = Fields(self.0);
         let (head, bytes) = self.bytes(24)?.split_at(4);
+        let is_size = head[0] <= 20 && head[1..] == [0; 3];
+        let empty_behind = || bytes.get(usize::from(head[0])..).is_some_and(|rest| rest.iter().all(|&byte| byte == 0));
+        if !is_size || !empty_behind() {
+            return inode.inode();
+        }
         let id = bytes.get(..usize::from(head[0])).and_then(BuildId::new);
         Some(id.map_or(Identity::Unknown, Identity::BuildId))
     }
