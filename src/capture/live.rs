@@ -419,8 +419,11 @@ fn wants(scope: &Scope, record: &Record<'_>) -> bool {
         Record::Map(map) => scope.wants_process(map.pid),
         Record::Comm { pid, .. } => scope.wants_process(*pid),
         Record::Fork(task) | Record::Exit(task) => scope.wants_process(task.pid),
-        Record::Sample(_) | Record::Finish(_) | Record::Lost { .. } | Record::LostSamples { .. } | Record::Throttle { .. } | Record::Other(_) => {
-            true
-        }
+        Record::Sample(_)
+        | Record::Finish(_)
+        | Record::Lost { .. }
+        | Record::LostSamples { .. }
+        | Record::Throttle { .. }
+        | Record::Other(_) => true,
     }
 }

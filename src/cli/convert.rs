@@ -41,7 +41,9 @@ pub struct ConvertArgs {
 pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let format = match &args.format {
         Some(name) => Format::by_name(name).map_err(usage)?,
-        None if args.to == Path::new("-") => return Err(usage("name the format of the standard output: --format NAME")),
+        None if args.to == Path::new("-") => {
+            return Err(usage("name the format of the standard output: --format NAME"));
+        }
         None => Format::for_path(&args.to).map_err(usage)?,
     };
     let times = args.timestamps || TIMED.contains(&format.name);

@@ -87,7 +87,9 @@ pub fn is_recording(path: &Path) -> bool {
     let mut head = Vec::new();
     // A FIFO would lose what is looked at here.
     let regular = path.is_file();
-    regular && File::open(path).and_then(|file| file.take(8).read_to_end(&mut head)).is_ok() && PerfData::recognize(&head)
+    regular
+        && File::open(path).and_then(|file| file.take(8).read_to_end(&mut head)).is_ok()
+        && PerfData::recognize(&head)
 }
 
 /// Reads `FROM,TO` or `10%-20%`.
@@ -114,7 +116,11 @@ fn time_range(text: &str) -> Result<TimeRange, String> {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "times are positive, and what is larger is the end")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "times are positive, and what is larger is the end"
+)]
 fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9).round() as u64
 }

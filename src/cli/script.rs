@@ -85,13 +85,11 @@ pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
         screen.say("the arguments of tracepoints (trace) are not decoded");
     }
     let mut failed = Ok(());
-    replay.samples(&mut |chunk| {
-        match is_closed(out.write_all(tell(chunk, &attrs, &choice).as_bytes())) {
-            Ok(closed) => !closed,
-            Err(error) => {
-                failed = Err(error);
-                false
-            }
+    replay.samples(&mut |chunk| match is_closed(out.write_all(tell(chunk, &attrs, &choice).as_bytes())) {
+        Ok(closed) => !closed,
+        Err(error) => {
+            failed = Err(error);
+            false
         }
     })?;
     failed?;
@@ -323,7 +321,8 @@ fn header(header: &Header, path: &Path) -> String {
     };
     let written = std::fs::metadata(path).and_then(|file| file.modified()).ok();
     let written = written.and_then(|time| jiff::Timestamp::try_from(time).ok());
-    let written = written.map(|time| time.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%a %b %e %H:%M:%S %Y").to_string());
+    let written = written
+        .map(|time| time.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%a %b %e %H:%M:%S %Y").to_string());
     line("captured on   ", written);
     line("hostname", header.hostname.clone());
     line("os release", header.release.clone());

@@ -71,7 +71,12 @@ fn meta(profile: &Profile, is_time: bool) -> Value {
 
 fn categories() -> Value {
     let category = |name: &str, color: &str| json!({ "name": name, "color": color, "subcategories": ["Other"] });
-    json!([category("Other", "grey"), category("User", "yellow"), category("Kernel", "orange"), category("JIT", "green")])
+    json!([
+        category("Other", "grey"),
+        category("User", "yellow"),
+        category("Kernel", "orange"),
+        category("JIT", "green")
+    ])
 }
 
 fn libs(profile: &Profile) -> Vec<Value> {

@@ -347,8 +347,7 @@ impl<'a> Fields<'a> {
     fn sample(&mut self, event: EventIndex, layout: Layout, user_mode: bool) -> Option<(Sample<'a>, &'a [u8])> {
         self.word_if(layout, abi::PERF_SAMPLE_IDENTIFIER)?;
         let ip = self.word_if(layout, abi::PERF_SAMPLE_IP)?.unwrap_or(0);
-        let (pid, tid) =
-            if layout.has(abi::PERF_SAMPLE_TID) { (self.pid()?, self.tid()?) } else { (Pid(-1), Tid(-1)) };
+        let (pid, tid) = if layout.has(abi::PERF_SAMPLE_TID) { (self.pid()?, self.tid()?) } else { (Pid(-1), Tid(-1)) };
         let time = Timestamp(self.word_if(layout, abi::PERF_SAMPLE_TIME)?.unwrap_or(0));
         for skipped in [abi::PERF_SAMPLE_ADDR, abi::PERF_SAMPLE_ID, abi::PERF_SAMPLE_STREAM_ID] {
             self.word_if(layout, skipped)?;

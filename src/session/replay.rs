@@ -205,7 +205,8 @@ impl<'a> Replay<'a> {
         let Counting { collector, health, first, last, main_process, .. } = &mut self.counting;
         let began = first.unwrap_or_default();
         let duration = last.since(began);
-        let written = || fs::metadata(&self.path).and_then(|file| file.modified()).unwrap_or_else(|_| SystemTime::now());
+        let written =
+            || fs::metadata(&self.path).and_then(|file| file.modified()).unwrap_or_else(|_| SystemTime::now());
         let start = match header.clock {
             Some(clock) => civil(clock.wall, clock.time, began.0),
             None => written().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH),
@@ -379,7 +380,8 @@ fn fixed_period(attr: &Attr) -> Option<u64> {
 
 /// Stacks are unwound if one event copied them.
 fn graph(attrs: &[Attr]) -> CallGraph {
-    let copies = |attr: &Attr| attr.layout.has(abi::PERF_SAMPLE_REGS_USER) && attr.layout.has(abi::PERF_SAMPLE_STACK_USER);
+    let copies =
+        |attr: &Attr| attr.layout.has(abi::PERF_SAMPLE_REGS_USER) && attr.layout.has(abi::PERF_SAMPLE_STACK_USER);
     if attrs.iter().any(copies) { CallGraph::Auto } else { CallGraph::FramePointer }
 }
 
@@ -407,7 +409,8 @@ fn own_kernel(header: &Header) -> bool {
     let recorded = header.images.iter().find(|image| image.name.starts_with("[kernel.kallsyms]"));
     let notes = fs::read("/sys/kernel/notes").unwrap_or_default();
     // The id is the last part of its note; a whole one does not occur by chance.
-    let same = recorded.is_none_or(|kernel| notes.windows(kernel.build_id.bytes().len()).any(|id| id == kernel.build_id.bytes()));
+    let same = recorded
+        .is_none_or(|kernel| notes.windows(kernel.build_id.bytes().len()).any(|id| id == kernel.build_id.bytes()));
     header.release.as_ref().zip(release.as_ref()).is_none_or(|(recorded, here)| recorded == here) && same
 }
 

@@ -395,13 +395,7 @@ fn section(file: &File, offset: u64, size: u64, length: u64) -> io::Result<Vec<u
 }
 
 /// `{ attr; section ids; }[]`
-fn read_attrs(
-    file: &File,
-    (start, size): (u64, u64),
-    entry: u64,
-    swapped: bool,
-    length: u64,
-) -> io::Result<Vec<Attr>> {
+fn read_attrs(file: &File, (start, size): (u64, u64), entry: u64, swapped: bool, length: u64) -> io::Result<Vec<Attr>> {
     let mut attrs = Vec::new();
     let (Some(attr_size), Ok(entry)) = (entry.checked_sub(16), usize::try_from(entry)) else { return Ok(attrs) };
     if !(Attr::MIN_BYTES..=Attr::MAX_BYTES).contains(&attr_size) {

@@ -207,15 +207,7 @@ impl Stream {
 impl Packed {
     fn new() -> Option<Packed> {
         let zstd = Zstd::new().ok()?;
-        Some(Packed {
-            zstd,
-            input: Vec::new(),
-            taken: 0,
-            grown: 0,
-            more: false,
-            plain: Vec::new(),
-            at: 0,
-        })
+        Some(Packed { zstd, input: Vec::new(), taken: 0, grown: 0, more: false, plain: Vec::new(), at: 0 })
     }
 
     /// Whether a record lies here in part.
