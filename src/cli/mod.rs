@@ -6,6 +6,7 @@ pub mod convert;
 pub mod doctor;
 pub mod input;
 pub mod ls;
+pub mod overhead;
 pub mod pin;
 pub mod query;
 pub mod record;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::input::{self, RecordingArgs};
+use super::overhead::{self, OverheadArgs};
 use super::show::{self, Counts, ShowArgs, amount, percent, printable};
 use crate::profile::{Profile, Quality};
 
@@ -20,6 +21,9 @@ pub struct ReportArgs {
     /// How a recording is read
     #[command(flatten)]
     pub recording: RecordingArgs,
+    /// perf's words
+    #[command(flatten)]
+    pub overhead: OverheadArgs,
     /// What of it is shown
     #[command(flatten)]
     pub show: ShowArgs,
@@ -42,11 +46,16 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
 pub fn render(mut profile: Profile, args: &ReportArgs, width: usize) -> anyhow::Result<String> {
     let filter = args.show.filter()?;
     let column = args.show.column(&profile)?;
+    args.overhead.keep(&mut profile);
     filter.add_tag_frames(&mut profile, args.show.unit.as_deref());
     let all = profile.total(column);
     filter.apply_to_samples(&mut profile);
     filter.apply_to_frames(&mut profile);
     let total = if args.show.relative_percentages { profile.total(column) } else { all };
+    if args.overhead.wanted(args.show.keys().is_some()) {
+        let columns = if args.show.value.is_some() { vec![column] } else { overhead::value_columns(&profile) };
+        return Ok(overhead::render(&profile, &columns, args.show.keys(), &args.overhead));
+    }
     let counts = Counts::new(&profile, column, total, &args.show);
     let mut out = String::new();
     header(&profile, &counts, profile.total(column), &mut out);

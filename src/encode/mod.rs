@@ -144,7 +144,9 @@ pub enum DecodeError {
     #[error("not a profile of a known format")]
     Unrecognized,
     /// A file of `perf record`.
-    #[error("a perf.data file, which is a recording and not yet a profile")]
+    #[error(
+        "a perf.data file, which is a recording and not yet a profile (rprof convert FILE x.pb.gz makes one of it)"
+    )]
     PerfData,
     /// The compressed data is damaged or cut short.
     #[error("the gzip data is damaged: {0}")]
