@@ -85,7 +85,7 @@ pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
         screen.say("the arguments of tracepoints (trace) are not decoded");
     }
     let mut failed = Ok(());
-    replay.samples(&mut |chunk| match is_closed(out.write_all(tell(chunk, &attrs, &choice).as_bytes())) {
+    replay.samples(&mut |chunk| match is_closed(tell(chunk, &attrs, &choice, &mut out)) {
         Ok(closed) => !closed,
         Err(error) => {
             failed = Err(error);
@@ -112,6 +112,9 @@ const FIELDS: [&str; 11] = ["comm", "tid", "pid", "time", "cpu", "event", "perio
 const USUAL: [&str; 9] = ["comm", "tid", "time", "cpu", "event", "period", "ip", "sym", "dso"];
 /// Fields of others' command lines that no sample of ours has, or that say how others are printed.
 const EMPTY: [&str; 2] = ["trace", "flags"];
+
+/// Bytes of text that are written at once.
+const PIECE: usize = 1 << 16;
 
 /// What is printed of which samples.
 struct Choice {
@@ -172,8 +175,8 @@ fn fields(text: Option<&str>) -> anyhow::Result<Vec<&'static str>> {
     Ok(fields)
 }
 
-/// The text of a chunk.
-fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice) -> String {
+/// Writes the text of a chunk. What a stack looks like is put together once.
+fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice, out: &mut dyn Write) -> io::Result<()> {
     let mut text = String::new();
     let widest = chunk.events.iter().map(|event| event.name.len()).max().unwrap_or(0);
     let mut stacks: FxHashMap<_, Arc<str>> = FxHashMap::default();
@@ -196,8 +199,12 @@ fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice) -> String {
             text.push_str(frames);
         }
         text.push('\n');
+        if text.len() >= PIECE {
+            out.write_all(text.as_bytes())?;
+            text.clear();
+        }
     }
-    text
+    out.write_all(text.as_bytes())
 }
 
 /// `comm tid [cpu] time: period event:`, the widths as perf's.

@@ -26,7 +26,7 @@ const LARGE: u64 = 16 << 20;
 /// Records after which what is over is forgotten, and the bar moves.
 const STEP: u64 = 1 << 14;
 /// Samples that are told one by one before the next are read.
-const CHUNK: usize = 1 << 15;
+const CHUNK: usize = 1 << 13;
 /// Times from here on are no times: perf puts samples there that it adds up itself, and wants behind all others.
 const NO_TIME: u64 = 0xffff_ffff << 32;
 
@@ -157,7 +157,7 @@ impl<'a> Replay<'a> {
         Ok(profile)
     }
 
-    /// Passes all samples to `visit`, some ten thousand at a time. It answers whether it wants more.
+    /// Passes all samples to `visit`, some thousand at a time. It answers whether it wants more.
     ///
     /// # Errors
     /// [`ReplayError`] if reading fails.

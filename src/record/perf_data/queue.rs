@@ -4,6 +4,8 @@
 //! end of the one before that: so at the end of a round all up to the youngest time of the round before can be passed on
 //! (`PERF_RECORD_FINISHED_ROUND`, `tools/perf/util/ordered-events.c`).
 
+use std::collections::VecDeque;
+
 use crate::ids::Timestamp;
 
 /// Bytes of records that wait. A file without rounds, or one whose rings were larger, is sorted as far as this reaches; what then still
@@ -13,7 +15,13 @@ const MOST_BYTES: usize = 48 << 20;
 /// Records that wait for those that may be older.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    bytes: Vec<u8>,
+    /// The bytes of each round; none is moved before it is passed on.
+    segments: VecDeque<Segment>,
+    /// The number of the first segment.
+    first: usize,
+    /// Room of a segment that is over.
+    spare: Vec<u8>,
+    size: usize,
     /// Time, and where each record lies. Equal times keep their order in the file.
     waiting: Vec<Waiting>,
     /// The youngest of all, and what it was at the end of the last round.
@@ -24,11 +32,21 @@ pub(super) struct Queue {
     late: u64,
 }
 
+#[derive(Debug, Default)]
+struct Segment {
+    bytes: Vec<u8>,
+    /// Records of it that wait.
+    left: usize,
+    /// Whether its round has ended.
+    closed: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     time: Timestamp,
+    segment: usize,
     start: usize,
-    size: u32,
+    size: usize,
 }
 
 impl Queue {
@@ -36,13 +54,22 @@ impl Queue {
     pub(super) fn push(&mut self, time: Timestamp, record: &[u8]) {
         self.late += u64::from(time < self.passed);
         self.youngest = self.youngest.max(time);
-        self.waiting.push(Waiting { time, start: self.bytes.len(), size: record.len() as u32 });
-        self.bytes.extend_from_slice(record);
+        if self.segments.back().is_none_or(|segment| segment.closed) {
+            let bytes = std::mem::take(&mut self.spare);
+            self.segments.push_back(Segment { bytes, left: 0, closed: false });
+        }
+        let segment = self.first + self.segments.len() - 1;
+        if let Some(open) = self.segments.back_mut() {
+            self.waiting.push(Waiting { time, segment, start: open.bytes.len(), size: record.len() });
+            open.bytes.extend_from_slice(record);
+            open.left += 1;
+            self.size += record.len();
+        }
     }
 
     /// Whether older records should be passed on by now, round or not.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() >= MOST_BYTES
+        self.size >= MOST_BYTES
     }
 
     /// Records that came when a younger one had been passed on.
@@ -52,6 +79,7 @@ impl Queue {
 
     /// A round has ended.
     pub(super) fn end_round(&mut self, visit: &mut dyn FnMut(&[u8])) {
+        self.close();
         self.pass(self.round, visit);
         self.round = self.youngest;
     }
@@ -62,36 +90,58 @@ impl Queue {
         let middle = times.len() / 2;
         if middle < times.len() {
             let (_, &mut until, _) = times.select_nth_unstable(middle);
+            self.close();
             self.pass(until, visit);
         }
+        self.make_room();
     }
 
     /// Passes on all.
     pub(super) fn finish(&mut self, visit: &mut dyn FnMut(&[u8])) {
+        self.close();
         self.pass(Timestamp(u64::MAX), visit);
     }
 
+    fn close(&mut self) {
+        self.segments.iter_mut().for_each(|segment| segment.closed = true);
+    }
+
     fn pass(&mut self, until: Timestamp, visit: &mut dyn FnMut(&[u8])) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.sort_by_key(|waiting| waiting.time);
-        let kept = waiting.split_off(waiting.partition_point(|waiting| waiting.time <= until));
-        for record in &waiting {
+        self.waiting.sort_by_key(|waiting| waiting.time);
+        let count = self.waiting.partition_point(|waiting| waiting.time <= until);
+        for record in self.waiting.drain(..count) {
             self.passed = self.passed.max(record.time);
-            visit(self.bytes.get(record.start..record.start + record.size as usize).unwrap_or_default());
+            if let Some(segment) = self.segments.get_mut(record.segment - self.first) {
+                visit(segment.bytes.get(record.start..record.start + record.size).unwrap_or_default());
+                segment.left -= 1;
+            }
         }
-        if waiting.is_empty() {
-            self.waiting = kept;
+        while self.segments.front().is_some_and(|segment| segment.closed && segment.left == 0) {
+            if let Some(over) = self.segments.pop_front() {
+                self.size -= over.bytes.len();
+                self.first += 1;
+                self.spare = over.bytes;
+                self.spare.clear();
+            }
+        }
+    }
+
+    /// Puts what still waits together, where single records keep whole segments.
+    fn make_room(&mut self) {
+        if !self.is_full() {
             return;
         }
-        let mut bytes = Vec::with_capacity(kept.iter().map(|record| record.size as usize).sum());
-        for mut record in kept {
-            let from = record.start..record.start + record.size as usize;
-            record.start = bytes.len();
-            bytes.extend_from_slice(self.bytes.get(from).unwrap_or_default());
-            self.waiting.push(record);
+        let bytes = Vec::with_capacity(self.waiting.iter().map(|record| record.size).sum());
+        let mut joined = Segment { bytes, left: self.waiting.len(), closed: true };
+        for record in &mut self.waiting {
+            let from = self.segments.get(record.segment - self.first);
+            let start = joined.bytes.len();
+            let lies = record.start..record.start + record.size;
+            joined.bytes.extend_from_slice(from.and_then(|from| from.bytes.get(lies)).unwrap_or_default());
+            (record.segment, record.start) = (self.first, start);
         }
-        // Each keeps its place among equal times: the sort is stable, and what comes later is pushed behind.
-        self.bytes = bytes;
+        self.size = joined.bytes.len();
+        self.segments = VecDeque::from([joined]);
     }
 }
 
