@@ -231,6 +231,35 @@ fn what_a_killed_perf_left_is_read() {
     assert!(String::from_utf8_lossy(&out.stdout).contains("leaf"));
 }
 
+#[test]
+fn reports_take_the_words_of_perf() {
+    let recorded = Recorded::of_chain(&["-g"]);
+    let report = |options: &[&str]| output(rprof().args(["report", "-i"]).arg(&recorded.file).args(options));
+    let shares = |text: &str| -> Vec<(String, String)> {
+        let rows = text.lines().filter(|line| !line.starts_with('#') && line.contains('%'));
+        rows.map(|row| row.split_whitespace().collect::<Vec<_>>())
+            .filter(|row| row[0] != "0.00%" && row.last() == Some(&"leaf"))
+            .map(|row| (row[0].to_owned(), row[row.len() - 1].to_owned()))
+            .collect()
+    };
+    let mut perf = Command::new("perf");
+    perf.args(["report", "--stdio", "--no-children", "-g", "none", "-i"]).arg(&recorded.file);
+    let theirs = output(&mut perf);
+    let ours = report(&["--stdio", "--no-children", "-g", "none"]);
+    assert_eq!(shares(&ours), shares(&theirs), "{ours}\n{theirs}");
+    assert!(ours.contains("# Overhead  Command  Shared Object"), "{ours}");
+    let keys = report(&["--sort", "comm,dso", "--no-children"]);
+    assert!(keys.lines().any(|line| line.ends_with("chain    chain")), "{keys}");
+    assert!(report(&["-g", "caller", "--children"]).contains("---_start"), "{}", report(&["-g", "caller"]));
+    assert!(!report(&["--stdio", "--comm", "nobody"]).contains('%'));
+    assert!(!report(&["--dso", "[kernel.kallsyms]", "--stdio", "--no-children"]).contains("leaf"));
+    let annotated = output(rprof().args(["annotate", "leaf", "-i"]).arg(&recorded.file));
+    assert!(annotated.contains("100.00 %") || annotated.contains("chain.c:"), "{annotated}");
+    assert!(annotated.contains("ret"), "{annotated}");
+    let refused = rprof().args(["annotate", "no_such_function", "-i"]).arg(&recorded.file).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no sample was taken in no_such_function"));
+}
+
 /// Turns the words of a file of the plain callchain mode into the other byte order.
 fn swapped(bytes: &[u8]) -> Vec<u8> {
     let mut out = bytes.to_vec();

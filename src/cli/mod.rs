@@ -1,5 +1,6 @@
 //! Command line: arguments and one file a command.
 
+pub mod annotate;
 pub mod compact;
 pub mod continuous;
 pub mod convert;
@@ -46,6 +47,7 @@ enum Command {
     Status(status::StatusArgs),
     Report(Box<report::ReportArgs>),
     Script(Box<script::ScriptArgs>),
+    Annotate(Box<annotate::AnnotateArgs>),
     Convert(Box<convert::ConvertArgs>),
     Ls(ls::LsArgs),
     Pin(pin::PinArgs),
@@ -74,6 +76,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),
         Command::Script(args) => script::run(args).map(|()| 0),
+        Command::Annotate(args) => annotate::run(args).map(|()| 0),
         Command::Convert(args) => convert::run(args).map(|()| 0),
         Command::Ls(args) => ls::run(args).map(|()| 0),
         Command::Pin(args) => pin::run(args).map(|()| 0),
