@@ -250,7 +250,7 @@ fn reports_take_the_words_of_perf() {
     assert!(ours.contains("# Overhead  Command  Shared Object"), "{ours}");
     let keys = report(&["--sort", "comm,dso", "--no-children"]);
     assert!(keys.lines().any(|line| line.ends_with("chain    chain")), "{keys}");
-    assert!(report(&["-g", "caller", "--children"]).contains("---_start"), "{}", report(&["-g", "caller"]));
+    assert!(report(&["-g", "caller", "--children"]).contains("--_start\n"), "{}", report(&["-g", "caller"]));
     assert!(!report(&["--stdio", "--comm", "nobody"]).contains('%'));
     assert!(!report(&["--dso", "[kernel.kallsyms]", "--stdio", "--no-children"]).contains("leaf"));
     let annotated = output(rprof().args(["annotate", "leaf", "-i"]).arg(&recorded.file));

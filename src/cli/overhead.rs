@@ -144,11 +144,11 @@ impl OverheadArgs {
             };
             let comm = profile.label(sample, "comm").unwrap_or_default();
             let named = self.comm.is_empty() || self.comm.iter().any(|wanted| wanted == comm);
-            let leaf = profile.frames(sample).next();
-            let file = |wanted: &String| {
-                leaf.as_ref().is_some_and(|leaf| leaf.module == wanted || base(leaf.module) == wanted)
-            };
-            let function = |wanted: &String| leaf.as_ref().is_some_and(|leaf| leaf.name == wanted.as_str());
+            // A function that was inlined there counts as well as the one that it was inlined into.
+            let leaf: Vec<FrameView<'_>> =
+                sample.stack.first().into_iter().flat_map(|&id| profile.frames_at(id)).collect();
+            let file = |wanted: &String| leaf.iter().any(|leaf| leaf.module == wanted || base(leaf.module) == wanted);
+            let function = |wanted: &String| leaf.iter().any(|leaf| leaf.name == wanted.as_str());
             named
                 && is(&self.pid, "pid")
                 && is(&self.tid, "tid")
@@ -258,23 +258,27 @@ fn add(
 ) {
     let frames: Vec<FrameView<'_>> = profile.frames(sample).collect();
     let mut seen = FxHashSet::default();
-    let count = if children { frames.len() } else { 1 };
-    for at in 0..count.max(1) {
+    // A row is of a function that the compiler emitted; what was inlined into it shows in stacks.
+    let emitted: Vec<usize> = (0..frames.len()).filter(|&at| frames[at].origin != Origin::Inlined).collect();
+    let count = if children { emitted.len() } else { 1 };
+    for number in 0..count.max(1) {
+        let at = emitted.get(number).copied().unwrap_or(0);
+        let first = number.checked_sub(1).map_or(0, |before| emitted[before] + 1);
         let row = row(profile, sample, frames.get(at), keys);
         if !seen.insert(row.clone()) {
             continue;
         }
         let sums = rows.entry(row).or_default();
         sums.total += value;
-        sums.own += if at == 0 { value } else { 0 };
+        sums.own += if number == 0 { value } else { 0 };
         let names = |frames: &mut dyn Iterator<Item = &FrameView<'_>>| -> Vec<String> {
             frames.take(DEEPEST).map(|frame| printable(&frame.name)).collect()
         };
         match order {
             // What a caller of all called, from itself on; for code itself its callers too.
-            Graph::Caller if children && at > 0 => sums.tree.add(&names(&mut frames[..=at].iter().rev()), value),
+            Graph::Caller if number > 0 => sums.tree.add(&names(&mut frames[..=at].iter().rev()), value),
             Graph::Caller => sums.tree.add(&names(&mut frames.iter().rev()), value),
-            Graph::Callee => sums.tree.add(&names(&mut frames[at..].iter()), value),
+            Graph::Callee => sums.tree.add(&names(&mut frames[first.min(frames.len())..].iter()), value),
             Graph::None => {}
         }
     }

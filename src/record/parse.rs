@@ -187,10 +187,10 @@ impl Decoder {
         let kind = kind(fields.bytes).unwrap_or(0);
         if kind == abi::PERF_RECORD_SAMPLE {
             // The id is read in our order to find the layout, and turned only then.
-            let layout = self.first.and_then(|(_, first)| {
+            let layout = self.first.map(|(_, first)| {
                 let place = first.word_of(abi::PERF_SAMPLE_IDENTIFIER).or_else(|| first.word_of(abi::PERF_SAMPLE_ID));
                 let id = place.and_then(|at| word(fields.bytes, HEADER + 8 * at)).map(u64::swap_bytes);
-                Some(id.and_then(|id| self.ids.get(&id)).map_or(first, |&(_, layout)| layout))
+                id.and_then(|id| self.ids.get(&id)).map_or(first, |&(_, layout)| layout)
             });
             let _ = layout.and_then(|layout| fields.sample(layout));
             return;
