@@ -254,7 +254,7 @@ fn reports_take_the_words_of_perf() {
     assert!(!report(&["--stdio", "--comm", "nobody"]).contains('%'));
     assert!(!report(&["--dso", "[kernel.kallsyms]", "--stdio", "--no-children"]).contains("leaf"));
     let annotated = output(rprof().args(["annotate", "leaf", "-i"]).arg(&recorded.file));
-    assert!(annotated.contains("100.00 %") || annotated.contains("chain.c:"), "{annotated}");
+    assert!(annotated.contains("burn.h:"), "{annotated}");
     assert!(annotated.contains("imul"), "{annotated}");
     let refused = rprof().args(["annotate", "no_such_function", "-i"]).arg(&recorded.file).output().unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("no sample was taken in no_such_function"));
