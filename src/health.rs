@@ -75,7 +75,8 @@ impl Default for Health {
 impl Health {
     /// Adds to a row.
     pub fn add(&mut self, row: Count, number: u64) {
-        self.0[row as usize] += number;
+        let sum = &mut self.0[row as usize];
+        *sum = sum.saturating_add(number);
     }
 
     /// Reads a row.
@@ -87,7 +88,7 @@ impl Health {
     /// Adds every row of another table.
     pub fn merge(&mut self, other: &Health) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
-            *mine += theirs;
+            *mine = mine.saturating_add(theirs);
         }
     }
 

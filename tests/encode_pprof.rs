@@ -262,7 +262,10 @@ fn errors_say_what_is_wrong_where() {
     assert_eq!(message(&[0x12, 2, 0x10, 1, 0x32, 0]), "sample 1 has 1 values for 0 sample types");
     assert_eq!(message(&[0x0a, 2, 0x08, 5, 0x32, 0]), "a sample type refers to string 5, but there are 1");
     assert_eq!(message(&[0x32, 1, b'x', 0x70, 0]), "string 0 is not the empty string");
-    assert_eq!(message(b"PERFILE2........"), "a perf.data file, which is a recording and not yet a profile");
+    assert_eq!(
+        message(b"PERFILE2........"),
+        "a perf.data file, which is a recording and not yet a profile (rprof convert FILE x.pb.gz makes one of it)"
+    );
     assert_eq!(message(b"\xff\xfe\x00"), "not a profile of a known format");
     assert_eq!(message(b""), "not a profile of a known format");
     let cut = encode(&server_profile());

@@ -161,7 +161,13 @@ fn stacks(attr: &mut abi::perf_event_attr, event: &Event, graph: CallGraph, stac
 
 /// How samples of an attr are laid out.
 pub(super) fn layout(attr: &abi::perf_event_attr, part: Option<Part>) -> Layout {
-    Layout { sample_type: attr.sample_type, registers: attr.sample_regs_user, part }
+    Layout {
+        sample_type: attr.sample_type,
+        registers: attr.sample_regs_user,
+        trailers: true,
+        part,
+        ..Layout::default()
+    }
 }
 
 /// Bytes of the largest sample of an attr: header and fixed fields, a callchain of the kernel's default limit, registers, and the

@@ -240,6 +240,13 @@ impl Uprobe {
 }
 
 impl Event {
+    /// The event of a type and config (`perf_event_attr`), if it is one of those with a name.
+    #[must_use]
+    pub fn preset(kind: u32, config: u64) -> Option<Event> {
+        let same = |preset: &&Preset| preset.kind == kind && u64::from(preset.config) == config;
+        PRESETS.iter().find(same).map(|preset| preset.event(preset.names[0]))
+    }
+
     /// Whether it is a hardware event for which the CPU's clock can stand in.
     #[must_use]
     pub fn is_cycles(&self) -> bool {

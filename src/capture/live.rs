@@ -502,6 +502,7 @@ fn wants(scope: &Scope, record: &Record<'_>) -> bool {
         | Record::Finish(_)
         | Record::HeapChange(_)
         | Record::Lost { .. }
+        | Record::LostSamples { .. }
         | Record::Throttle { .. }
         | Record::Other(_) => true,
     }

@@ -97,6 +97,7 @@ impl LeftOut {
             pid: self.pid,
             tid: self.tid,
             time: self.begin.map_or(Timestamp::default(), |begin| begin.out),
+            cpu: None,
             period: 1,
             user_mode: false,
             ip: 0,
@@ -104,6 +105,7 @@ impl LeftOut {
             registers: Some(UserRegisters { compat: false, mask: REGISTERS, values: Words::new(&self.registers) }),
             stack,
             stack_full: full,
+            branches: 0,
             begin: self.begin,
             allocation: None,
         }

@@ -200,6 +200,7 @@ impl ThreadStack {
             pid: self.task.pid,
             tid: self.task.tid,
             time: Timestamp::default(),
+            cpu: None,
             period: 1,
             user_mode: user.is_some(),
             ip: user.map_or(0, |user| user.pc.0),
@@ -211,6 +212,7 @@ impl ThreadStack {
             }),
             stack: user.map_or(&[], |user| &user.stack),
             stack_full: false,
+            branches: 0,
             begin: None,
             allocation: None,
         }

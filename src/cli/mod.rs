@@ -1,14 +1,19 @@
 //! Command line: arguments and one file a command.
 
+pub mod annotate;
 pub mod compact;
 pub mod continuous;
+pub mod convert;
 pub mod doctor;
+pub mod input;
 pub mod ls;
+pub mod overhead;
 pub mod perf;
 pub mod pin;
 pub mod query;
 pub mod record;
 pub mod report;
+pub mod script;
 pub mod selection;
 pub mod show;
 pub mod snapshot;
@@ -42,6 +47,9 @@ enum Command {
     Stack(stack::StackArgs),
     Status(status::StatusArgs),
     Report(Box<report::ReportArgs>),
+    Script(Box<script::ScriptArgs>),
+    Annotate(Box<annotate::AnnotateArgs>),
+    Convert(Box<convert::ConvertArgs>),
     Ls(ls::LsArgs),
     Pin(pin::PinArgs),
     Compact(compact::CompactArgs),
@@ -77,6 +85,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Stack(args) => stack::run(args, &line).map(|()| 0),
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),
+        Command::Script(args) => script::run(args).map(|()| 0),
+        Command::Annotate(args) => annotate::run(args).map(|()| 0),
+        Command::Convert(args) => convert::run(args).map(|()| 0),
         Command::Ls(args) => ls::run(args).map(|()| 0),
         Command::Pin(args) => pin::run(args).map(|()| 0),
         Command::Compact(args) => compact::run(args).map(|()| 0),

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::show::{self, Counts, Granularity, ShowArgs, amount, percent, printable};
-use super::{UsageError, when};
+use super::{UsageError, usage, when};
 use crate::encode::{Format, ReadOptions, WriteOptions, read_file, write_file_with};
 use crate::ids::UnixNanos;
 use crate::profile::{KeptLabels, MergeOptions, Profile, Quality};
@@ -121,6 +121,9 @@ impl Grouping {
 /// # Errors
 /// If there is no such directory, nothing in it of that time, or the question means nothing.
 pub fn run(args: &QueryArgs) -> anyhow::Result<()> {
+    if args.show.keys().is_some() {
+        return Err(usage("--sort of a query takes self or total; a table by keys is of: rprof report --sort"));
+    }
     refuse_what_makes_no_sense(args)?;
     let now = UnixNanos::from(SystemTime::now());
     let path = args.path.clone().unwrap_or_else(store::default_directory);

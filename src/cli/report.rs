@@ -4,15 +4,26 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::input::{self, RecordingArgs};
+use super::overhead::{self, OverheadArgs};
 use super::show::{self, Counts, ShowArgs, amount, percent, printable};
-use crate::encode::read_file;
 use crate::profile::{Profile, Quality};
 
 /// Show a profile in the terminal: functions by time, trees of callers and callees
 #[derive(Args, Debug, Clone)]
 pub struct ReportArgs {
-    /// The profile: pprof or folded stacks, told by content; `-` is the standard input
-    pub file: PathBuf,
+    /// The profile: a recording (perf.data), pprof or folded stacks, told by content; `-` is the standard input [default: perf.data]
+    #[arg(value_name = "FILE", conflicts_with = "input")]
+    pub file: Option<PathBuf>,
+    /// The same, as perf spells it
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// How a recording is read
+    #[command(flatten)]
+    pub recording: RecordingArgs,
+    /// perf's words
+    #[command(flatten)]
+    pub overhead: OverheadArgs,
     /// What of it is shown
     #[command(flatten)]
     pub show: ShowArgs,
@@ -23,7 +34,8 @@ pub struct ReportArgs {
 /// # Errors
 /// If the file is no profile, or there is no such value or function.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
-    let profile = read_file(&args.file)?;
+    let file = args.file.clone().or_else(|| args.input.clone()).unwrap_or_else(|| input::DEFAULT.into());
+    let profile = input::read(&file, &args.recording, false)?;
     show::print(&render(profile, args, show::width())?)
 }
 
@@ -34,11 +46,16 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
 pub fn render(mut profile: Profile, args: &ReportArgs, width: usize) -> anyhow::Result<String> {
     let filter = args.show.filter()?;
     let column = args.show.column(&profile)?;
+    args.overhead.keep(&mut profile);
     filter.add_tag_frames(&mut profile, args.show.unit.as_deref());
     let all = profile.total(column);
     filter.apply_to_samples(&mut profile);
     filter.apply_to_frames(&mut profile);
     let total = if args.show.relative_percentages { profile.total(column) } else { all };
+    if args.overhead.wanted(args.show.keys().is_some()) {
+        let columns = if args.show.value.is_some() { vec![column] } else { overhead::value_columns(&profile) };
+        return Ok(overhead::render(&profile, &columns, args.show.keys(), &args.overhead));
+    }
     let counts = Counts::new(&profile, column, total, &args.show);
     let mut out = String::new();
     header(&profile, &counts, profile.total(column), &mut out);

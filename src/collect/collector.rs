@@ -15,7 +15,7 @@ use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, Thr
 use crate::capture::{CallGraph, Event, Probe, Rate};
 use crate::health::{Count, Health};
 use crate::ids::{Address, ImageId, KernelAddress, Pid, Tid, Timestamp, Unit};
-use crate::process::{ImageInfo, Process, ProcessInfo, ProcessKey, Processes};
+use crate::process::{Archive, ImageInfo, Process, ProcessInfo, ProcessKey, Processes};
 use crate::record::{Allocation, Begin, EventIndex, Finish, Flow, KernelTid, Placed, Record, Sample, State};
 use crate::sys::perf_event::abi;
 use crate::unwind::{Cfi, End, StackCopy, Unwinder, UserFrame, Why};
@@ -69,6 +69,25 @@ pub struct Collector {
     /// Since when this window counts.
     began: Timestamp,
     wakers: bool,
+    /// Each sample by itself, if that is asked for.
+    journal: Option<Vec<Journaled>>,
+}
+
+/// One sample, in the order in which they came.
+#[derive(Clone, Copy, Debug)]
+pub struct Journaled {
+    /// An index into the window's events.
+    pub event: u32,
+    /// The thread.
+    pub thread: ThreadIndex,
+    /// The stack, kernel part at the leaf.
+    pub stack: StackId,
+    /// When; 0 where a recording does not tell.
+    pub time: Timestamp,
+    /// The CPU, where a recording tells it.
+    pub cpu: Option<u32>,
+    /// How much it stands for, in the event's unit.
+    pub period: u64,
 }
 
 /// What was dropped of an event since the beginning, and how much of it earlier windows told.
@@ -76,6 +95,8 @@ pub struct Collector {
 struct Losses {
     /// By records.
     recorded: Loss,
+    /// By records of what the kernel counted.
+    exact: u64,
     told: Loss,
 }
 
@@ -83,7 +104,7 @@ impl Losses {
     /// What was dropped since the last window. A record of it comes later than the count, so sums are compared, not windows.
     fn seal(&mut self, lost: Option<&[u64]>, event: usize) -> Loss {
         let exact = lost.and_then(|lost| lost.get(event)).copied().unwrap_or(0);
-        let lost = self.recorded.lost.max(exact).max(self.told.lost);
+        let lost = self.recorded.lost.max(exact).max(self.exact).max(self.told.lost);
         let all = Loss { lost, throttled: self.recorded.throttled };
         let told = std::mem::replace(&mut self.told, all);
         Loss { lost: all.lost - told.lost, throttled: all.throttled - told.throttled }
@@ -110,6 +131,8 @@ struct Chain {
     user: Vec<u64>,
     registers: Vec<u64>,
     frames: Vec<UserFrame>,
+    /// Whether stacks come from a file, which may hold what the kernel's walk found alone.
+    recorded: bool,
 }
 
 impl Collector {
@@ -139,7 +162,33 @@ impl Collector {
             heap: Heap::default(),
             began: Timestamp::default(),
             wakers: false,
+            journal: None,
         }
+    }
+
+    /// A collector of what was recorded earlier or elsewhere: processes are known by its records alone, and their files are found as
+    /// `archive` says.
+    #[must_use]
+    pub fn of_recording(events: &[Event], graph: CallGraph, archive: Archive) -> Collector {
+        let processes = Processes::recorded(archive);
+        let chain = Chain { recorded: true, ..Chain::default() };
+        Collector { processes, chain, patience: Duration::from_secs(60), ..Collector::new(events, graph) }
+    }
+
+    /// Keeps each sample by itself too, until [`Collector::take_journal`].
+    pub fn keep_journal(&mut self) {
+        self.journal = Some(Vec::new());
+    }
+
+    /// How many samples the journal holds.
+    #[must_use]
+    pub fn journaled(&self) -> usize {
+        self.journal.as_ref().map_or(0, Vec::len)
+    }
+
+    /// The samples since the last call, whose stacks and threads are those of the window that grows.
+    pub fn take_journal(&mut self) -> Vec<Journaled> {
+        self.journal.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Keeps the time of each sample, so that none are added up.
@@ -341,7 +390,7 @@ impl Collector {
             Record::Lost { event, lost } => {
                 health.add(Count::RecordsLost, *lost);
                 if let Some(loss) = event.and_then(|event| self.losses.get_mut(event.0 as usize)) {
-                    loss.recorded.lost += lost;
+                    loss.recorded.lost = loss.recorded.lost.saturating_add(*lost);
                 }
             }
             Record::Throttle { event } => {
@@ -360,6 +409,11 @@ impl Collector {
                 }
             }
             Record::Comm { pid, exec: true, .. } => self.heap.end(KernelTid(pid.0 as u64)),
+            Record::LostSamples { event, lost } => {
+                if let Some(loss) = event.and_then(|event| self.losses.get_mut(event.0 as usize)) {
+                    loss.exact = loss.exact.saturating_add(*lost);
+                }
+            }
             Record::Map(_) | Record::Comm { .. } | Record::Fork(_) | Record::Other(_) => {}
         }
         self.processes.follow(record);
@@ -495,7 +549,7 @@ impl Collector {
             self.take_in(sample, thread, stack, health);
         }
         let is_plain = sample.begin.is_none() && sample.allocation.is_none();
-        self.weight += if is_plain && sample.event.0 == 0 { sample.period } else { 0 };
+        self.weight = self.weight.saturating_add(if is_plain && sample.event.0 == 0 { sample.period } else { 0 });
         health.add(Count::Samples, 1);
         self.send_requests();
         Flow::Continue
@@ -519,6 +573,10 @@ impl Collector {
             waker: None,
         };
         self.counts.add(key, Tally { samples: 1, weight: sample.period });
+        if let Some(journal) = &mut self.journal {
+            let &Sample { time, cpu, period, .. } = sample;
+            journal.push(Journaled { event: key.event, thread, stack, time, cpu, period });
+        }
     }
 
     /// The time by which a sample is told from others.
@@ -758,7 +816,8 @@ impl Chain {
         let Some(registers) = native.and_then(|native| Registers::from_perf(native.mask, &self.registers)) else {
             self.by_kernel(process);
             let unwinds = matches!(graph, CallGraph::Auto | CallGraph::Dwarf { .. });
-            let missing = unwinds && (sample.user_mode || sample.registers.is_some());
+            let walked_before = self.recorded && self.frames.len() > 1;
+            let missing = unwinds && !walked_before && (sample.user_mode || sample.registers.is_some());
             health.add(Count::StacksNoRegisters, u64::from(missing));
             return missing.then_some(Marker::NoRegisters);
         };
@@ -780,12 +839,13 @@ impl Chain {
     }
 
     /// The user part as the kernel walked it: an instruction, then return addresses. The kernel ends its walk by whatever the
-    /// frame pointer held, so what is no code is left away.
+    /// frame pointer held, so what is no code is left away; but a recording may not tell of all code.
     fn by_kernel(&mut self, process: &Process) {
         let space = process.space();
         let frames = calls(&self.user).enumerate().map_while(|(at, address)| {
             let address = Address(address);
-            (at == 0 || space.find(address).is_some()).then(|| UserFrame { address, place: space.place(address) })
+            let believed = at == 0 || self.recorded || space.find(address).is_some();
+            believed.then(|| UserFrame { address, place: space.place(address) })
         });
         self.frames.extend(frames);
     }

@@ -223,6 +223,7 @@ mod tests {
             pid: crate::ids::Pid(i32::MAX),
             range: (Address(0), Address(1)),
             root: None,
+            archive: None,
         }
     }
 

@@ -3,9 +3,12 @@
 //! A new format is a file here and a row in [`FORMATS`].
 
 mod file;
+mod firefox;
 mod flamegraph;
 mod folded;
 mod pprof;
+mod speedscope;
+mod tracks;
 mod wire;
 
 use std::io::{self, Write};
@@ -78,6 +81,20 @@ pub static FORMATS: &[Format] = &[
         write: flamegraph::write,
         read: None,
     },
+    Format {
+        name: "speedscope",
+        endings: &["speedscope.json", "speedscope"],
+        purpose: "speedscope's own JSON: a profile for each thread, samples in the order of time",
+        write: speedscope::write,
+        read: None,
+    },
+    Format {
+        name: "firefox",
+        endings: &["json"],
+        purpose: "Firefox Profiler's JSON: a track for each thread, along the time where it is kept",
+        write: firefox::write,
+        read: None,
+    },
 ];
 
 /// What a writer can be asked for.
@@ -127,7 +144,9 @@ pub enum DecodeError {
     #[error("not a profile of a known format")]
     Unrecognized,
     /// A file of `perf record`.
-    #[error("a perf.data file, which is a recording and not yet a profile")]
+    #[error(
+        "a perf.data file, which is a recording and not yet a profile (rprof convert FILE x.pb.gz makes one of it)"
+    )]
     PerfData,
     /// The compressed data is damaged or cut short.
     #[error("the gzip data is damaged: {0}")]

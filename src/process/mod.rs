@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use image::{Image, ImageError, Segment};
 pub use images::{ImageInfo, Images};
-pub use open::OpenRequest;
+pub use open::{Archive, OpenRequest};
 pub use present::{Extent, Present, describe};
 pub use space::{AddressSpace, Content, Epochs, Mapping};
 pub use table::{Process, ProcessKey, Processes};

@@ -3,14 +3,15 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
+use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 use rustc_hash::FxHashMap;
 
 use super::image::{Image, ImageError};
-use crate::ids::{Address, ImageId, Pid};
+use crate::ids::{Address, BuildId, ImageId, Pid};
 use crate::record::Identity;
 use crate::sys;
 
@@ -32,6 +33,60 @@ pub struct OpenRequest {
     pub range: (Address, Address),
     /// That process's root directory.
     pub root: Option<Arc<File>>,
+    /// Where to look instead, if the process was recorded earlier or elsewhere.
+    pub archive: Option<Arc<Archive>>,
+}
+
+/// Where the files of a recording are found: by build ID or path, never by way of a process of this machine.
+#[derive(Clone, Debug, Default)]
+pub struct Archive {
+    /// A folder that stands for the root of the machine that was recorded.
+    pub symfs: Option<PathBuf>,
+    /// Folders of files by build ID, as `~/.debug` of perf.
+    pub caches: Vec<PathBuf>,
+    /// Folders of debug files, as `/usr/lib/debug`.
+    pub debug_directories: Vec<PathBuf>,
+    /// The build IDs that the recording tells of its files.
+    pub build_ids: FxHashMap<String, BuildId>,
+    /// When the recording was written: a file without a build ID that is younger is another one.
+    pub written: Option<SystemTime>,
+    /// Whether it was recorded under the kernel that runs here, so that its vDSO is ours.
+    pub own_kernel: bool,
+}
+
+impl Archive {
+    /// What tells a file from others at the same path: its build ID where it is known, for an inode means nothing elsewhere.
+    pub(super) fn identity(&self, name: &str, recorded: &Identity) -> Identity {
+        match (recorded, self.build_ids.get(name)) {
+            (Identity::BuildId(_), _) | (_, None) => recorded.clone(),
+            (_, Some(id)) => Identity::BuildId(id.clone()),
+        }
+    }
+
+    /// The files that may be the one, best first.
+    fn candidates(&self, name: &str, build_id: Option<&BuildId>) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        let path = Path::new(name);
+        let below = |root: &PathBuf| Some(root.join(path.strip_prefix("/").ok()?));
+        paths.extend(self.symfs.as_ref().and_then(below));
+        let digits = build_id.map(ToString::to_string).unwrap_or_default();
+        let split = digits.split_at_checked(2).filter(|_| !digits.is_empty());
+        if let Some((first, rest)) = split {
+            for cache in &self.caches {
+                let entry = cache.join(".build-id").join(first).join(rest);
+                // A folder of `elf` (or `vdso`) and perhaps `debug`; of old perfs the file itself.
+                paths.extend([entry.join("elf"), entry.join("vdso"), entry]);
+            }
+        }
+        if path.is_absolute() && self.symfs.is_none() {
+            paths.push(path.to_path_buf());
+        }
+        if let Some((first, rest)) = split {
+            let folders = self.debug_directories.iter();
+            paths.extend(folders.map(|folder| folder.join(".build-id").join(first).join(format!("{rest}.debug"))));
+        }
+        paths
+    }
 }
 
 impl OpenRequest {
@@ -44,6 +99,9 @@ impl OpenRequest {
     /// # Errors
     /// [`ImageError`]: why the last way failed, or the first that would have taken a privilege.
     pub fn open(&self) -> Result<Arc<Image>, ImageError> {
+        if let Some(archive) = &self.archive {
+            return self.open_archived(archive);
+        }
         if &*self.name == VDSO {
             let bytes = sys::vdso().ok_or_else(|| self.failed(io::ErrorKind::NotFound.into()))?;
             return Image::from_bytes(self.id, VDSO, bytes);
@@ -62,6 +120,37 @@ impl OpenRequest {
             }
         }
         Err(last)
+    }
+
+    /// The vDSO of this kernel is the recorded one if that was recorded here.
+    fn open_archived(&self, archive: &Archive) -> Result<Arc<Image>, ImageError> {
+        let build_id = if let Identity::BuildId(id) = &self.identity { Some(id) } else { None };
+        let mut last = self.failed(io::ErrorKind::NotFound.into());
+        for path in archive.candidates(&self.name, build_id) {
+            let file = sys::open_regular(None, &path, true).map_err(|source| self.failed(source));
+            match file.and_then(|file| self.check_archived(&file, archive)) {
+                Ok(image) => return Ok(image),
+                Err(error) => last = error,
+            }
+        }
+        match sys::vdso().filter(|_| &*self.name == VDSO && archive.own_kernel) {
+            Some(bytes) => Image::from_bytes(self.id, VDSO, bytes),
+            None => Err(last),
+        }
+    }
+
+    fn check_archived(&self, file: &File, archive: &Archive) -> Result<Arc<Image>, ImageError> {
+        let replaced = || ImageError::Replaced { name: self.name.to_string() };
+        let image = Image::from_file(self.id, &self.name, file)?;
+        match &self.identity {
+            Identity::BuildId(build_id) if image.build_id() != Some(build_id) => Err(replaced()),
+            Identity::BuildId(_) => Ok(image),
+            _ => {
+                let changed = file.metadata().and_then(|meta| meta.modified()).ok();
+                let younger = changed.zip(archive.written).is_some_and(|(changed, written)| changed > written);
+                if younger { Err(replaced()) } else { Ok(image) }
+            }
+        }
     }
 
     fn failed(&self, source: io::Error) -> ImageError {

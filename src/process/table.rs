@@ -14,7 +14,7 @@ use super::ProcessInfo;
 use super::image::Image;
 use super::images::{Images, State};
 use super::labels::Labels;
-use super::open::{self, OpenRequest, Roots};
+use super::open::{self, Archive, OpenRequest, Roots};
 use super::space::{AddressSpace, Content, Epochs, Mapping};
 use crate::capture;
 use crate::ids::{Address, ImageId, Pid, Tid};
@@ -56,6 +56,8 @@ pub struct Process {
     losses: u32,
     read: Instant,
     perf_map_sought: Option<Instant>,
+    /// It was recorded: /proc knows nothing of it.
+    recorded: bool,
 }
 
 /// A process and its program.
@@ -111,7 +113,15 @@ impl Process {
     pub fn thread_name(&mut self, tid: Tid) -> Arc<str> {
         let pid = self.info.pid;
         let process = &self.info.comm;
-        let read = || comm_of(&format!("/proc/{}/task/{}/comm", pid.0, tid.0)).unwrap_or_else(|| process.clone());
+        let read = || match process.is_empty() {
+            _ if !self.recorded => {
+                comm_of(&format!("/proc/{}/task/{}/comm", pid.0, tid.0)).unwrap_or_else(|| process.clone())
+            }
+            // As perf names them: the idle task of each CPU, and threads of which the recording tells nothing.
+            true if tid.0 == 0 => "swapper".into(),
+            true => format!(":{}", tid.0).into(),
+            false => process.clone(),
+        };
         self.threads.entry(tid).or_insert_with(read).clone()
     }
 }
@@ -131,6 +141,8 @@ pub struct Processes {
     last_round: Option<Instant>,
     /// Processes that were read from /proc, if anybody asks for them.
     present: Option<Vec<Pid>>,
+    /// Of processes that were recorded earlier or elsewhere, of which /proc knows nothing: where their files are.
+    archive: Option<Arc<Archive>>,
 }
 
 /// What many processes have in common, held once.
@@ -149,6 +161,12 @@ impl Processes {
         Processes::default()
     }
 
+    /// An empty table of processes that were recorded: only records tell of them.
+    #[must_use]
+    pub fn recorded(archive: Archive) -> Processes {
+        Processes { archive: Some(Arc::new(archive)), ..Processes::default() }
+    }
+
     /// Follows a record. Samples change nothing; where records of processes were lost, each is read anew at its next sample.
     pub fn follow(&mut self, record: &Record<'_>) {
         match record {
@@ -160,6 +178,7 @@ impl Processes {
             Record::Lost { event: None, .. } => self.losses = self.losses.wrapping_add(1),
             Record::Sample(_)
             | Record::Lost { .. }
+            | Record::LostSamples { .. }
             | Record::Throttle { .. }
             | Record::Finish(_)
             | Record::HeapChange(_)
@@ -170,6 +189,10 @@ impl Processes {
     /// Takes a running process into the table, from /proc. One that is gone, or not ours to read, is left as it is.
     pub fn read(&mut self, pid: Pid) {
         self.present.iter_mut().for_each(|present| present.push(pid));
+        if self.archive.is_some() {
+            self.process(pid);
+            return;
+        }
         let maps = executable_maps(pid);
         self.process(pid);
         maps.iter().for_each(|map| self.map_of_proc(pid, map));
@@ -187,6 +210,7 @@ impl Processes {
         let (round, losses) = (self.round, self.losses);
         match self.table.get_mut(&pid) {
             None => self.read(pid),
+            Some(_) if self.archive.is_some() => {}
             Some(process) if process.losses != losses && process.read.elapsed() >= REREAD => {
                 self.refresh(pid);
             }
@@ -315,10 +339,11 @@ impl Processes {
     }
 
     fn process_and_shared(&mut self, pid: Pid) -> (&mut Process, &mut Shared) {
-        let Processes { table, shared, keys, epochs, round, losses, .. } = self;
+        let Processes { table, shared, keys, epochs, round, losses, archive, .. } = self;
         let process = table.entry(pid).or_insert_with(|| {
             let info = ProcessInfo::new(next_key(keys), pid);
-            Process { round: *round, losses: *losses, ..Process::new(info, AddressSpace::new(epochs)) }
+            let process = Process { round: *round, losses: *losses, ..Process::new(info, AddressSpace::new(epochs)) };
+            if archive.is_some() { process.recorded() } else { process }
         });
         (process, shared)
     }
@@ -344,7 +369,11 @@ impl Processes {
     fn map_file(&mut self, map: &MapRecord<'_>, end: Address, name: &str) -> Content {
         let name = name.strip_suffix(" (deleted)").unwrap_or(name);
         // The vDSO is the kernel's, the same for all, wherever its record says it is stored.
-        let identity = if name == open::VDSO { &Identity::Unknown } else { &map.identity };
+        let identity = match &self.archive {
+            Some(archive) => &archive.identity(name, &map.identity),
+            None if name == open::VDSO => &Identity::Unknown,
+            None => &map.identity,
+        };
         let (image, open_it) = self.images.find(name, identity);
         if self.images.is_code_in_memory(image) {
             return Content::Anonymous;
@@ -360,6 +389,7 @@ impl Processes {
                 pid: map.pid,
                 range,
                 root,
+                archive: self.archive.clone(),
             });
         }
         if open_it || self.images.state(image) == State::Pending {
@@ -391,7 +421,7 @@ impl Processes {
         process.space.clear(&mut self.epochs);
         process.threads.clear();
         process.pending.clear();
-        process.looked_up = false;
+        process.looked_up = self.archive.is_some();
     }
 
     /// A thread shares its process's memory; a process starts with a copy of its parent's.
@@ -406,7 +436,11 @@ impl Processes {
         }
         let key = next_key(&mut self.keys);
         let Some(parent) = self.table.get(&task.parent) else {
-            // The parent is not wanted, or its own records were lost.
+            // The parent is not wanted, or its own records were lost. A recording may tell of a parent later than of its child.
+            if self.archive.is_some() {
+                self.process(task.pid);
+                return;
+            }
             self.table.remove(&task.pid);
             self.read(task.pid);
             return;
@@ -427,6 +461,8 @@ impl Processes {
             losses: parent.losses,
             read: parent.read,
             round: self.round,
+            looked_up: parent.recorded,
+            recorded: parent.recorded,
             ..Process::new(info, parent.space.clone())
         };
         self.table.insert(task.pid, child);
@@ -437,12 +473,21 @@ impl Processes {
         let Some(process) = self.table.get_mut(&task.pid) else { return };
         process.threads.remove(&task.tid);
         process.leader_ended |= task.pid.0 == task.tid.0;
-        process.ended |= process.leader_ended && !capture::lives(task.pid);
+        let lives = || match self.archive {
+            Some(_) => !process.threads.is_empty(),
+            None => capture::lives(task.pid),
+        };
+        process.ended |= process.leader_ended && !lives();
     }
 
     /// Forgets processes that had ended by the last call. From time to time looks whether others are gone whose end was not
     /// heard of; those go if they are missing twice, so that their last samples have been passed on.
     pub fn sweep(&mut self) {
+        if self.archive.is_some() {
+            // A task is sampled for a little while behind the record of its end: it goes at the second call.
+            self.table.retain(|_, process| !(process.ended && std::mem::replace(&mut process.missing, true)));
+            return;
+        }
         self.table.retain(|_, process| !process.ended);
         if self.last_round.get_or_insert_with(Instant::now).elapsed() < ROUND {
             return;
@@ -477,7 +522,15 @@ impl Process {
             losses: 0,
             read: Instant::now(),
             perf_map_sought: None,
+            recorded: false,
         }
+    }
+
+    /// A process of which nothing is to be looked up. What it made at run time has names in a perf map here, if it ran here, as our own
+    /// user.
+    fn recorded(self) -> Process {
+        let info = ProcessInfo { uid: nix::unistd::geteuid().as_raw(), ..self.info };
+        Process { info, looked_up: true, recorded: true, ..self }
     }
 
     /// Completes what /proc knows, once: while the process lives. What it inherited from its parent stays where it is gone.

@@ -78,6 +78,13 @@ pub fn build(window: Window, namer: &mut dyn Namer, progress: &mut dyn FnMut(usi
     builder.profile
 }
 
+/// The functions of each distinct frame of a window, innermost first; never none.
+pub fn name_frames(window: &Window, namer: &mut dyn Namer) -> FxHashMap<Frame, Arc<[Symbol]>> {
+    let frames = distinct_frames(window);
+    let of_image = frames.chunk_by(|a, b| a.image() == b.image());
+    of_image.flat_map(|frames| frames.iter().copied().zip(names(window, namer, frames)).collect::<Vec<_>>()).collect()
+}
+
 /// Each frame once. Sorted by image and address, so that whoever names them walks through each file's tables in order.
 fn distinct_frames(window: &Window) -> Vec<Frame> {
     let mut frames = window.stacks.distinct_frames().to_vec();

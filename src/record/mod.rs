@@ -46,6 +46,13 @@ pub enum Record<'a> {
         /// How many.
         lost: u64,
     },
+    /// The kernel had no room for so many samples of an event, told at its end: some of them by [`Record::Lost`] before.
+    LostSamples {
+        /// The event, where it is known.
+        event: Option<EventIndex>,
+        /// How many.
+        lost: u64,
+    },
     /// An event came so often that the kernel stopped it until the next tick.
     Throttle {
         /// The event, where it is known.
@@ -60,7 +67,7 @@ pub enum Record<'a> {
 }
 
 /// An event happened, at this place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sample<'a> {
     /// Which event.
     pub event: EventIndex,
@@ -68,8 +75,10 @@ pub struct Sample<'a> {
     pub pid: Pid,
     /// The thread.
     pub tid: Tid,
-    /// When.
+    /// When; 0 where a file does not tell.
     pub time: Timestamp,
+    /// The CPU, where it was asked for.
+    pub cpu: Option<u32>,
     /// How much the sample stands for, in the event's unit.
     pub period: u64,
     /// Whether the CPU ran user code (`PERF_RECORD_MISC_USER`).
@@ -84,6 +93,8 @@ pub struct Sample<'a> {
     pub stack: &'a [u8],
     /// Whether the copy filled the whole room for it, so that the stack may go on.
     pub stack_full: bool,
+    /// Branches that the CPU took last, as many as came with the sample; nothing else of them is kept.
+    pub branches: u64,
     /// If it was taken because a thread left its CPU: what is known of that.
     pub begin: Option<Begin>,
     /// If it is of an allocation: which.

@@ -27,13 +27,21 @@ pub enum RecordError {
     },
 }
 
-/// How an event's samples are laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How an event's records are laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// `perf_event_attr.sample_type`. [`Layout::COMMON`] is always part of it.
+    /// `perf_event_attr.sample_type`. [`Layout::COMMON`] is part of it in the events that we open, but not in all files.
     pub sample_type: u64,
+    /// `perf_event_attr.read_format`.
+    pub read_format: u64,
+    /// `perf_event_attr.branch_sample_type`.
+    pub branches: u64,
     /// `perf_event_attr.sample_regs_user`.
     pub registers: u64,
+    /// `perf_event_attr.sample_regs_intr`.
+    pub interrupted_registers: u64,
+    /// `perf_event_attr.sample_id_all`: whether all other records end with a part of a sample's fields.
+    pub trailers: bool,
     /// What its raw data holds, if a BPF program of ours writes it.
     pub part: Option<Part>,
 }
@@ -45,10 +53,49 @@ impl Layout {
         | abi::PERF_SAMPLE_TID as u64
         | abi::PERF_SAMPLE_TIME as u64;
 
-    fn has(&self, bit: abi::perf_event_sample_format) -> bool {
+    /// Whether samples have a field (`PERF_SAMPLE_*`).
+    #[must_use]
+    pub fn has(&self, bit: abi::perf_event_sample_format) -> bool {
         self.sample_type & u64::from(bit) != 0
     }
+
+    /// Which word of a sample, behind its header, is a field, if it is one of those that always have the same place.
+    fn word_of(&self, field: abi::perf_event_sample_format) -> Option<usize> {
+        const FIRST: [abi::perf_event_sample_format; 6] = [
+            abi::PERF_SAMPLE_IDENTIFIER,
+            abi::PERF_SAMPLE_IP,
+            abi::PERF_SAMPLE_TID,
+            abi::PERF_SAMPLE_TIME,
+            abi::PERF_SAMPLE_ADDR,
+            abi::PERF_SAMPLE_ID,
+        ];
+        let before = FIRST.iter().take_while(|&&other| other != field).filter(|&&other| self.has(other)).count();
+        self.has(field).then_some(before)
+    }
+
+    /// Which word of another record, counted from its end, is a field; 1 is the last word.
+    fn word_from_end(&self, field: abi::perf_event_sample_format) -> Option<usize> {
+        let behind = TRAILER_FIELDS.iter().rev().take_while(|&&other| other != field);
+        (self.trailers && self.has(field)).then(|| 1 + behind.filter(|&&other| self.has(other)).count())
+    }
+
+    /// Bytes behind the fields of every record but a sample.
+    fn trailer(&self) -> usize {
+        if self.trailers { 8 * TRAILER_FIELDS.iter().filter(|&&field| self.has(field)).count() } else { 0 }
+    }
 }
+
+/// What other records than samples end with (`sample_id_all`), a word each.
+const TRAILER_FIELDS: [abi::perf_event_sample_format; 6] = [
+    abi::PERF_SAMPLE_TID,
+    abi::PERF_SAMPLE_TIME,
+    abi::PERF_SAMPLE_ID,
+    abi::PERF_SAMPLE_STREAM_ID,
+    abi::PERF_SAMPLE_CPU,
+    abi::PERF_SAMPLE_IDENTIFIER,
+];
+/// `PERF_SAMPLE_WEIGHT` or `PERF_SAMPLE_WEIGHT_STRUCT`: a word either way.
+const WEIGHT: u32 = abi::PERF_SAMPLE_WEIGHT | abi::PERF_SAMPLE_WEIGHT_STRUCT;
 
 /// Bytes of the header.
 const HEADER: usize = 8;
@@ -62,12 +109,97 @@ const TRAILER: usize = 24;
 #[derive(Debug, Default)]
 pub struct Decoder {
     ids: FxHashMap<u64, (EventIndex, Layout)>,
+    /// Of the first event of a file: where the fields lie that all its events have in the same place, and whose a record is that
+    /// names none.
+    first: Option<(EventIndex, Layout)>,
+    /// Whether there is no other.
+    alone: bool,
 }
 
 impl Decoder {
     /// Tells of an event's id, as the kernel gave it.
     pub fn add(&mut self, id: u64, event: EventIndex, layout: Layout) {
         self.ids.insert(id, (event, layout));
+    }
+
+    /// Tells of an event of a file, whose records may name their event elsewhere than ours do, or not at all if there is but one.
+    pub fn add_of_file(&mut self, ids: &[u64], event: EventIndex, layout: Layout) {
+        self.alone = self.first.is_none();
+        self.first.get_or_insert((event, layout));
+        ids.iter().for_each(|&id| self.add(id, event, layout));
+    }
+
+    /// The layout of a record of a file; `None` for a sample of an unknown event.
+    fn of_file(&self, bytes: &[u8]) -> Option<(EventIndex, Layout)> {
+        let (_, first) = self.first?;
+        let [identifier, id] = [abi::PERF_SAMPLE_IDENTIFIER, abi::PERF_SAMPLE_ID];
+        let is_sample = kind(bytes)? == abi::PERF_RECORD_SAMPLE;
+        let at = if is_sample {
+            first.word_of(identifier).or_else(|| first.word_of(id)).map(|at| HEADER + 8 * at)
+        } else {
+            let from_end = first.word_from_end(identifier).or_else(|| first.word_from_end(id));
+            from_end.and_then(|words| bytes.len().checked_sub(8 * words)).filter(|&at| at >= HEADER)
+        };
+        let id = at.and_then(|at| word(bytes, at));
+        let known = id.and_then(|id| self.ids.get(&id)).copied();
+        // Records that perf made itself have the id 0.
+        known.or_else(|| self.first.filter(|_| !is_sample || self.alone || id == Some(0)))
+    }
+
+    /// The time of a record of a file; `None` if it has none: then it is as good as any, and comes where it stands.
+    #[must_use]
+    pub fn time_of_file(&self, bytes: &[u8]) -> Option<Timestamp> {
+        let (_, layout) = self.first?;
+        let at = if kind(bytes)? == abi::PERF_RECORD_SAMPLE {
+            HEADER + 8 * layout.word_of(abi::PERF_SAMPLE_TIME)?
+        } else {
+            bytes.len().checked_sub(8 * layout.word_from_end(abi::PERF_SAMPLE_TIME)?).filter(|&at| at >= HEADER)?
+        };
+        word(bytes, at).filter(|&time| time != 0 && time != u64::MAX).map(Timestamp)
+    }
+
+    /// Reads a record of a file.
+    ///
+    /// # Errors
+    /// [`RecordError`] if it is not as its event's attr says.
+    pub fn decode_of_file<'a>(&self, bytes: &'a [u8]) -> Result<Record<'a>, RecordError> {
+        let kind = kind(bytes).unwrap_or(0);
+        let short = RecordError::Short { kind };
+        let found = self.of_file(bytes);
+        if kind == abi::PERF_RECORD_SAMPLE {
+            let (event, layout) = found.ok_or(RecordError::UnknownId { id: 0 })?;
+            let mut fields = Fields(bytes.get(HEADER..).ok_or(short)?);
+            let misc = misc(bytes) & abi::PERF_RECORD_MISC_CPUMODE_MASK;
+            let (sample, _) = fields.sample(event, layout, misc == abi::PERF_RECORD_MISC_USER).ok_or(short)?;
+            fields.rest_of_sample(layout).ok_or(short)?;
+            return Ok(Record::Sample(sample));
+        }
+        let trailer = found.map_or(0, |(_, layout)| layout.trailer());
+        let body = bytes.len().checked_sub(trailer).and_then(|end| bytes.get(HEADER..end)).ok_or(short)?;
+        self.other(kind, misc(bytes), body, found.map(|(event, _)| event)).ok_or(short)
+    }
+
+    /// Turns the bytes of a record of a file from the other byte order into ours. What cannot be told apart (raw data, copies of
+    /// stacks, names) stays; so does a record that ends within its fields, from there on.
+    pub fn swap_of_file(&self, bytes: &mut [u8]) {
+        let mut fields = Swap { bytes, at: 0 };
+        let _ = fields.header();
+        let kind = kind(fields.bytes).unwrap_or(0);
+        if kind == abi::PERF_RECORD_SAMPLE {
+            // The id is read in our order to find the layout, and turned only then.
+            let layout = self.first.map(|(_, first)| {
+                let place = first.word_of(abi::PERF_SAMPLE_IDENTIFIER).or_else(|| first.word_of(abi::PERF_SAMPLE_ID));
+                let id = place.and_then(|at| word(fields.bytes, HEADER + 8 * at)).map(u64::swap_bytes);
+                id.and_then(|id| self.ids.get(&id)).map_or(first, |&(_, layout)| layout)
+            });
+            let _ = layout.and_then(|layout| fields.sample(layout));
+            return;
+        }
+        let trailer = self.first.map_or(0, |(_, layout)| layout.trailer());
+        let end = fields.bytes.len().saturating_sub(trailer).max(HEADER);
+        let _ = fields.other(kind, end);
+        fields.at = end;
+        let _ = self.first.and_then(|(_, layout)| fields.trailer(layout));
     }
 
     /// Forgets an event: its last record has been read.
@@ -111,28 +243,38 @@ impl Decoder {
         if kind == abi::PERF_RECORD_SAMPLE {
             return self.sample(bytes);
         }
-        let misc = bytes.get(4..6).map_or(0, |misc| u32::from(u16::from_ne_bytes([misc[0], misc[1]])));
         let body = bytes.len().checked_sub(TRAILER).and_then(|end| bytes.get(HEADER..end));
-        let mut fields = Fields(body.ok_or(short)?);
         let event =
             word(bytes, bytes.len().saturating_sub(8)).and_then(|id| self.ids.get(&id)).map(|&(event, _)| event);
-        let record = match kind {
+        self.other(kind, misc(bytes), body.ok_or(short)?, event).ok_or(short)
+    }
+
+    /// A record that is no sample, of its fields without what all have in common. `event` is whose ring it was in.
+    fn other<'a>(&self, kind: u32, misc: u32, body: &'a [u8], event: Option<EventIndex>) -> Option<Record<'a>> {
+        let mut fields = Fields(body);
+        match kind {
+            // Data, which programs map as well as code.
+            abi::PERF_RECORD_MMAP | abi::PERF_RECORD_MMAP2 if misc & abi::PERF_RECORD_MISC_MMAP_DATA != 0 => {
+                Some(Record::Other(kind))
+            }
+            abi::PERF_RECORD_MMAP => fields.map(),
             abi::PERF_RECORD_MMAP2 => fields.map2(misc),
             abi::PERF_RECORD_COMM => fields.comm(misc & abi::PERF_RECORD_MISC_COMM_EXEC != 0),
+            // What perf makes of tasks that ran already, whose names and mappings it tells next: nothing of the parent's is theirs.
+            abi::PERF_RECORD_FORK if misc & abi::PERF_RECORD_MISC_FORK_EXEC != 0 => Some(Record::Other(kind)),
             abi::PERF_RECORD_FORK => fields.task().map(Record::Fork),
             abi::PERF_RECORD_EXIT => fields.task().map(Record::Exit),
             abi::PERF_RECORD_LOST => fields.lost(|id| self.ids.get(&id).map(|&(event, _)| event)),
+            abi::PERF_RECORD_LOST_SAMPLES => fields.u64().map(|lost| Record::LostSamples { event, lost }),
             abi::PERF_RECORD_THROTTLE => Some(Record::Throttle { event }),
             other => Some(Record::Other(other)),
-        };
-        record.ok_or(short)
+        }
     }
 
-    /// In the order of the man page; fields that we never ask for are not among ours.
     fn sample<'a>(&self, bytes: &'a [u8]) -> Result<Record<'a>, RecordError> {
         let short = RecordError::Short { kind: abi::PERF_RECORD_SAMPLE };
         let mut fields = Fields(bytes.get(HEADER..).ok_or(short)?);
-        let id = fields.u64().unwrap_or(0);
+        let id = word(bytes, HEADER).unwrap_or(0);
         let &(event, layout) = self.ids.get(&id).ok_or(RecordError::UnknownId { id })?;
         let misc = u32::from(bytes[4]) & abi::PERF_RECORD_MISC_CPUMODE_MASK;
         let user_mode = misc == abi::PERF_RECORD_MISC_USER;
@@ -153,6 +295,10 @@ impl Decoder {
 
 fn kind(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|kind| u32::from_ne_bytes(*kind))
+}
+
+fn misc(bytes: &[u8]) -> u32 {
+    bytes.get(4..6).map_or(0, |misc| u32::from(u16::from_ne_bytes([misc[0], misc[1]])))
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u64> {
@@ -197,17 +343,24 @@ impl<'a> Fields<'a> {
         OsStr::from_bytes(&rest[..end])
     }
 
-    /// Behind the id. The raw data comes beside the sample.
+    fn word_if(&mut self, layout: Layout, field: abi::perf_event_sample_format) -> Option<Option<u64>> {
+        if layout.has(field) { self.u64().map(Some) } else { Some(None) }
+    }
+
+    /// In the order of the man page, up to the copy of the stack. The raw data comes beside the sample.
     fn sample(&mut self, event: EventIndex, layout: Layout, user_mode: bool) -> Option<(Sample<'a>, &'a [u8])> {
-        let ip = self.u64()?;
-        let (pid, tid) = (self.pid()?, self.tid()?);
-        let time = Timestamp(self.u64()?);
-        for skipped in [abi::PERF_SAMPLE_ADDR, abi::PERF_SAMPLE_ID, abi::PERF_SAMPLE_STREAM_ID, abi::PERF_SAMPLE_CPU] {
-            if layout.has(skipped) {
-                self.u64()?;
-            }
+        self.word_if(layout, abi::PERF_SAMPLE_IDENTIFIER)?;
+        let ip = self.word_if(layout, abi::PERF_SAMPLE_IP)?.unwrap_or(0);
+        let (pid, tid) = if layout.has(abi::PERF_SAMPLE_TID) { (self.pid()?, self.tid()?) } else { (Pid(-1), Tid(-1)) };
+        let time = Timestamp(self.word_if(layout, abi::PERF_SAMPLE_TIME)?.unwrap_or(0));
+        for skipped in [abi::PERF_SAMPLE_ADDR, abi::PERF_SAMPLE_ID, abi::PERF_SAMPLE_STREAM_ID] {
+            self.word_if(layout, skipped)?;
         }
-        let period = if layout.has(abi::PERF_SAMPLE_PERIOD) { self.u64()? } else { 1 };
+        let cpu = if layout.has(abi::PERF_SAMPLE_CPU) { Some((self.u32()?, self.u32()?).0) } else { None };
+        let period = self.word_if(layout, abi::PERF_SAMPLE_PERIOD)?.unwrap_or(1);
+        if layout.has(abi::PERF_SAMPLE_READ) {
+            self.counters(layout.read_format)?;
+        }
         let callchain = self.counted(layout.has(abi::PERF_SAMPLE_CALLCHAIN))?;
         let raw = if layout.has(abi::PERF_SAMPLE_RAW) {
             let size = self.u32()?;
@@ -215,6 +368,7 @@ impl<'a> Fields<'a> {
         } else {
             &[]
         };
+        let branches = if layout.has(abi::PERF_SAMPLE_BRANCH_STACK) { self.branch_stack(layout.branches)? } else { 0 };
         let registers = if layout.has(abi::PERF_SAMPLE_REGS_USER) { self.registers(layout.registers)? } else { None };
         let (stack, stack_full) =
             if layout.has(abi::PERF_SAMPLE_STACK_USER) { self.stack()? } else { (&[][..], false) };
@@ -223,6 +377,7 @@ impl<'a> Fields<'a> {
             pid,
             tid,
             time,
+            cpu,
             period,
             user_mode,
             ip,
@@ -230,10 +385,44 @@ impl<'a> Fields<'a> {
             registers,
             stack,
             stack_full,
+            branches,
             begin: None,
             allocation: None,
         };
         Some((sample, raw))
+    }
+
+    /// What lies behind the copy of the stack, of which nothing is used: it must be there.
+    fn rest_of_sample(&mut self, layout: Layout) -> Option<()> {
+        let words = [WEIGHT, abi::PERF_SAMPLE_DATA_SRC, abi::PERF_SAMPLE_TRANSACTION];
+        self.skip_present(layout, &words)?;
+        if layout.has(abi::PERF_SAMPLE_REGS_INTR) {
+            self.registers(layout.interrupted_registers)?;
+        }
+        self.skip_present(layout, &LAST_WORDS)?;
+        if layout.has(abi::PERF_SAMPLE_AUX) {
+            let size = usize::try_from(self.u64()?).ok()?;
+            self.bytes(size)?;
+        }
+        Some(())
+    }
+
+    fn skip_present(&mut self, layout: Layout, words: &[abi::perf_event_sample_format]) -> Option<()> {
+        words.iter().try_for_each(|&word| self.word_if(layout, word).map(|_| ()))
+    }
+
+    /// `struct read_format`: the values of counters, as their `read_format` lays them out.
+    fn counters(&mut self, format: u64) -> Option<()> {
+        let group = (format & u64::from(abi::PERF_FORMAT_GROUP) != 0).then(|| self.u64());
+        let count = group.map_or(Some(1), |count| count)?;
+        self.words(counter_words(format, count)?).map(|_| ())
+    }
+
+    /// `{ u64 nr; [u64 hw_idx;] { u64 from, to, flags } lbr[nr]; [u64 counters[nr];] }`; answers their number.
+    fn branch_stack(&mut self, kinds: u64) -> Option<u64> {
+        let count = self.u64()?;
+        self.words(branch_words(kinds, count)?)?;
+        Some(count)
     }
 
     fn counted(&mut self, present: bool) -> Option<Words<'a>> {
@@ -265,6 +454,14 @@ impl<'a> Fields<'a> {
         Some((&room[..real], real == size))
     }
 
+    /// `{ u32 pid, tid; u64 addr, len, pgoff; char filename[]; }`
+    fn map(&mut self) -> Option<Record<'a>> {
+        let (pid, _tid) = (self.pid()?, self.tid()?);
+        let (start, size, offset) = (Address(self.u64()?), self.u64()?, self.u64()?);
+        let identity = Identity::Unknown;
+        Some(Record::Map(MapRecord { pid, start, size, offset, identity, name: self.string() }))
+    }
+
     /// `{ u32 pid, tid; u64 addr, len, pgoff; union { u32 maj, min; u64 ino, ino_generation; / u8 build_id_size, …; u8 build_id[20] }; u32 prot, flags; char filename[]; }`
     fn map2(&mut self, misc: u32) -> Option<Record<'a>> {
         let (pid, _tid) = (self.pid()?, self.tid()?);
@@ -274,8 +471,16 @@ impl<'a> Fields<'a> {
         Some(Record::Map(MapRecord { pid, start, size, offset, identity, name: self.string() }))
     }
 
+    /// A kernel that tells a mapping to several programs, one of which asked for build IDs, may set the flag for the others too:
+    /// then the bytes are an inode's.
     fn build_id(&mut self) -> Option<Identity> {
+        let mut inode = Fields(self.0);
         let (head, bytes) = self.bytes(24)?.split_at(4);
+        let is_size = head[0] <= 20 && head[1..] == [0; 3];
+        let empty_behind = || bytes.get(usize::from(head[0])..).is_some_and(|rest| rest.iter().all(|&byte| byte == 0));
+        if !is_size || !empty_behind() {
+            return inode.inode();
+        }
         let id = bytes.get(..usize::from(head[0])).and_then(BuildId::new);
         Some(id.map_or(Identity::Unknown, Identity::BuildId))
     }
@@ -302,6 +507,157 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The words behind the registers of what was interrupted. `PERF_SAMPLE_AUX` has an earlier bit, but comes last.
+const LAST_WORDS: [abi::perf_event_sample_format; 4] = [
+    abi::PERF_SAMPLE_PHYS_ADDR,
+    abi::PERF_SAMPLE_CGROUP,
+    abi::PERF_SAMPLE_DATA_PAGE_SIZE,
+    abi::PERF_SAMPLE_CODE_PAGE_SIZE,
+];
+
+/// The words of so many counters, behind their number.
+fn counter_words(format: u64, count: u64) -> Option<u64> {
+    let has = |bits: u32| u64::from((format & u64::from(bits)).count_ones());
+    let times = has(abi::PERF_FORMAT_TOTAL_TIME_ENABLED | abi::PERF_FORMAT_TOTAL_TIME_RUNNING);
+    count.checked_mul(1 + has(abi::PERF_FORMAT_ID | abi::PERF_FORMAT_LOST))?.checked_add(times)
+}
+
+/// The words of so many branches, behind their number.
+fn branch_words(kinds: u64, count: u64) -> Option<u64> {
+    let has = |bit: u32| u64::from(kinds & u64::from(bit) != 0);
+    let counters = has(abi::PERF_SAMPLE_BRANCH_COUNTERS);
+    count.checked_mul(3 + counters)?.checked_add(has(abi::PERF_SAMPLE_BRANCH_HW_INDEX))
+}
+
+/// Turns fields into the other byte order where they lie, in the same order as [`Fields`] reads them; each that is needed to find
+/// the next is answered.
+struct Swap<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Swap<'_> {
+    fn number<const SIZE: usize>(&mut self) -> Option<[u8; SIZE]> {
+        let field: &mut [u8; SIZE] = self.bytes.get_mut(self.at..)?.first_chunk_mut()?;
+        field.reverse();
+        self.at += SIZE;
+        Some(*field)
+    }
+
+    fn half(&mut self) -> Option<u32> {
+        self.number().map(u32::from_ne_bytes)
+    }
+
+    fn halves(&mut self, count: usize) -> Option<()> {
+        (0..count).try_for_each(|_| self.half().map(|_| ()))
+    }
+
+    fn word(&mut self) -> Option<u64> {
+        self.number().map(u64::from_ne_bytes)
+    }
+
+    fn words(&mut self, count: u64) -> Option<()> {
+        (0..count).try_for_each(|_| self.word().map(|_| ()))
+    }
+
+    fn skip(&mut self, bytes: u64) -> Option<()> {
+        self.at = self.at.checked_add(usize::try_from(bytes).ok()?)?;
+        Some(())
+    }
+
+    fn header(&mut self) -> Option<()> {
+        self.half()?;
+        self.number::<2>()?;
+        self.number::<2>()?;
+        Some(())
+    }
+
+    fn sample(&mut self, layout: Layout) -> Option<()> {
+        let has = |field| u64::from(layout.has(field));
+        self.words(has(abi::PERF_SAMPLE_IDENTIFIER) + has(abi::PERF_SAMPLE_IP))?;
+        self.halves(2 * has(abi::PERF_SAMPLE_TID) as usize)?;
+        let words = [abi::PERF_SAMPLE_TIME, abi::PERF_SAMPLE_ADDR, abi::PERF_SAMPLE_ID, abi::PERF_SAMPLE_STREAM_ID];
+        self.words(words.iter().map(|&field| has(field)).sum())?;
+        self.halves(2 * has(abi::PERF_SAMPLE_CPU) as usize)?;
+        self.words(has(abi::PERF_SAMPLE_PERIOD))?;
+        if layout.has(abi::PERF_SAMPLE_READ) {
+            let group = layout.read_format & u64::from(abi::PERF_FORMAT_GROUP) != 0;
+            let count = if group { self.word()? } else { 1 };
+            self.words(counter_words(layout.read_format, count)?)?;
+        }
+        if layout.has(abi::PERF_SAMPLE_CALLCHAIN) {
+            let count = self.word()?;
+            self.words(count)?;
+        }
+        if layout.has(abi::PERF_SAMPLE_RAW) {
+            let size = self.half()?;
+            self.skip(size.into())?;
+        }
+        if layout.has(abi::PERF_SAMPLE_BRANCH_STACK) {
+            let count = self.word()?;
+            self.words(branch_words(layout.branches, count)?)?;
+        }
+        if layout.has(abi::PERF_SAMPLE_REGS_USER) {
+            self.registers(layout.registers)?;
+        }
+        if layout.has(abi::PERF_SAMPLE_STACK_USER) {
+            let size = self.word()?;
+            self.skip(size)?;
+            self.words(u64::from(size > 0))?;
+        }
+        self.words(has(WEIGHT) + has(abi::PERF_SAMPLE_DATA_SRC) + has(abi::PERF_SAMPLE_TRANSACTION))?;
+        if layout.has(abi::PERF_SAMPLE_REGS_INTR) {
+            self.registers(layout.interrupted_registers)?;
+        }
+        self.words(LAST_WORDS.iter().map(|&field| has(field)).sum())?;
+        self.words(has(abi::PERF_SAMPLE_AUX))
+    }
+
+    fn registers(&mut self, mask: u64) -> Option<()> {
+        let abi = self.word()?;
+        self.words(if abi == 0 { 0 } else { mask.count_ones().into() })
+    }
+
+    /// A record that is no sample, up to where its common fields begin.
+    fn other(&mut self, kind: u32, end: usize) -> Option<()> {
+        match kind {
+            abi::PERF_RECORD_MMAP | abi::PERF_RECORD_MMAP2 => {
+                self.halves(2)?;
+                self.words(3)?;
+                if kind == abi::PERF_RECORD_MMAP {
+                    return Some(());
+                }
+                if misc(self.bytes) & abi::PERF_RECORD_MISC_MMAP_BUILD_ID != 0 {
+                    self.skip(24)?;
+                } else {
+                    self.halves(2)?;
+                    self.words(2)?;
+                }
+                self.halves(2)
+            }
+            abi::PERF_RECORD_COMM => self.halves(2),
+            abi::PERF_RECORD_FORK | abi::PERF_RECORD_EXIT => {
+                self.halves(4)?;
+                self.words(1)
+            }
+            abi::PERF_RECORD_LOST | abi::PERF_RECORD_LOST_SAMPLES | abi::PERF_RECORD_THROTTLE => {
+                self.words((end.saturating_sub(self.at) / 8) as u64)
+            }
+            _ => None,
+        }
+    }
+
+    fn trailer(&mut self, layout: Layout) -> Option<()> {
+        for field in TRAILER_FIELDS.into_iter().filter(|&field| layout.trailers && layout.has(field)) {
+            match field {
+                abi::PERF_SAMPLE_TID | abi::PERF_SAMPLE_CPU => self.halves(2)?,
+                _ => self.words(1)?,
+            }
+        }
+        Some(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,6 +670,10 @@ mod tests {
             | abi::PERF_SAMPLE_REGS_USER as u64
             | abi::PERF_SAMPLE_STACK_USER as u64,
         registers: 0b11,
+        trailers: true,
+        read_format: 0,
+        branches: 0,
+        interrupted_registers: 0,
         part: None,
     };
 

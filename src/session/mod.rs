@@ -6,6 +6,7 @@ mod control;
 mod finisher;
 mod perf_data;
 mod record;
+pub mod replay;
 mod sampler;
 mod screen;
 mod signals;

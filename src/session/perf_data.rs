@@ -157,8 +157,8 @@ impl Recorder {
                 writer.sample(&fields(sample, stamp), callchain(kernel, walked.user().filter(|_| user)));
             }
             Record::Lost { event, lost } => writer.lost(*event, *lost, stamp),
-            // Its body names an event by the kernel's number.
-            Record::Throttle { .. } | Record::Finish(_) | Record::HeapChange(_) => {}
+            // Samples that were lost are told from their events' counts; the body of the others names an event by the kernel's number.
+            Record::LostSamples { .. } | Record::Throttle { .. } | Record::Finish(_) | Record::HeapChange(_) => {}
             Record::Comm { pid, exec: true, .. } => {
                 self.waiting.take_if(|waiting| waiting == pid);
                 writer.pass_on(raw.bytes, raw.cpu);

@@ -46,6 +46,20 @@ impl Screen {
         self.live.tick();
     }
 
+    /// The bar while a large file is read, in bytes.
+    pub(super) fn reading(&self, done: u64, total: u64) {
+        if self.live.length() != Some(total) {
+            self.live.set_length(total);
+            self.live.set_style(style("reading {bar:40} {bytes}/{total_bytes}"));
+        }
+        self.live.set_position(done);
+    }
+
+    /// Takes the bar away.
+    pub(super) fn clear(&self) {
+        self.live.finish_and_clear();
+    }
+
     /// The bar while frames are named.
     pub(super) fn naming(&self, done: usize, total: usize) {
         if self.live.length() != Some(total as u64) {

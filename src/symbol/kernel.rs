@@ -4,13 +4,16 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use object::{Object, ObjectSymbol, SymbolKind};
+
 use super::Symbol;
 use super::names::Names;
-use crate::ids::KernelAddress;
+use crate::ids::{ImageId, KernelAddress};
+use crate::process::Image;
 
 /// Bytes of the file; it has 10 to 20 MB with all modules.
 const MOST_BYTES: u64 = 256 << 20;
@@ -28,9 +31,22 @@ struct Entry {
     module: u16,
 }
 
-/// The symbols of the running kernel.
+/// Where the kernel's symbols are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KernelSymbols {
+    /// A file like `/proc/kallsyms`.
+    Kallsyms(PathBuf),
+    /// The kernel's ELF file (`vmlinux`).
+    Vmlinux(PathBuf),
+}
+
+/// The symbols of a kernel.
 pub(super) struct Kernel {
-    path: Box<Path>,
+    source: KernelSymbols,
+    /// A symbol of the kernel itself and its address while it was recorded; it is loaded elsewhere at each boot.
+    reference: Option<(Arc<str>, u64)>,
+    /// The address of that symbol in the file.
+    found: Option<u64>,
     entries: Vec<Entry>,
     names: String,
     modules: Vec<Arc<str>>,
@@ -40,18 +56,25 @@ pub(super) struct Kernel {
 
 impl Kernel {
     /// Reads the symbols. A file that cannot be read has none.
-    pub(super) fn read(path: &Path) -> Kernel {
+    pub(super) fn read(source: &KernelSymbols, reference: Option<&(Arc<str>, u64)>) -> Kernel {
         let mut kernel = Kernel {
-            path: path.into(),
+            source: source.clone(),
+            reference: reference.cloned(),
+            found: None,
             entries: Vec::new(),
             names: String::new(),
             modules: vec!["[kernel.kallsyms]".into()],
             restricted: true,
             read_at: Instant::now(),
         };
-        let lines = File::open(path).map(|file| BufReader::with_capacity(1 << 16, file.take(MOST_BYTES)));
         // What was read before an error stands.
-        let _ = lines.and_then(|lines| kernel.parse(lines));
+        let _ = match source {
+            KernelSymbols::Kallsyms(path) => File::open(path)
+                .map(|file| BufReader::with_capacity(1 << 16, file.take(MOST_BYTES)))
+                .and_then(|lines| kernel.parse(lines)),
+            KernelSymbols::Vmlinux(path) => kernel.read_elf(path),
+        };
+        kernel.move_to_reference();
         kernel.restricted = kernel.entries.is_empty();
         kernel.sort();
         kernel
@@ -65,7 +88,7 @@ impl Kernel {
     /// The function at an address.
     pub(super) fn find(&mut self, address: KernelAddress, names: &mut Names) -> Symbol {
         if self.lookup(address).is_none() && !self.restricted && self.read_at.elapsed() > READ_AGAIN {
-            *self = Kernel::read(&self.path.clone());
+            *self = Kernel::read(&self.source.clone(), self.reference.clone().as_ref());
         }
         match self.lookup(address) {
             Some((name, module)) => {
@@ -97,7 +120,40 @@ impl Kernel {
         Ok(())
     }
 
+    /// The functions of an ELF file.
+    fn read_elf(&mut self, path: &Path) -> io::Result<()> {
+        let file = crate::sys::open_regular(None, path, true)?;
+        let image = Image::from_file(ImageId(u32::MAX), &path.to_string_lossy(), &file);
+        let image = image.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        for symbol in image.elf().symbols().filter(|symbol| symbol.kind() == SymbolKind::Text || symbol.is_global()) {
+            if let Ok(name) = symbol.name() {
+                let (address, text) = (symbol.address(), symbol.kind() == SymbolKind::Text);
+                self.refer(name, address);
+                if text && !name.is_empty() {
+                    self.add(&Line { address, name, module: None });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refer(&mut self, name: &str, address: u64) {
+        if self.reference.as_ref().is_some_and(|(wanted, _)| &**wanted == name) {
+            self.found = Some(address);
+        }
+    }
+
+    /// Moves the kernel's own symbols to where they were while it was recorded. Modules lay elsewhere then, nobody knows where.
+    fn move_to_reference(&mut self) {
+        let Some((was, is)) = self.reference.as_ref().map(|reference| reference.1).zip(self.found) else { return };
+        if was != is {
+            self.entries.retain(|entry| entry.module == 0);
+            self.entries.iter_mut().for_each(|entry| entry.address = entry.address.wrapping_add(was.wrapping_sub(is)));
+        }
+    }
+
     fn add(&mut self, symbol: &Line<'_>) {
+        self.refer(symbol.name, symbol.address);
         let module = symbol.module.map_or(Some(0), |module| self.module(module));
         let (Ok(name), Ok(length), Some(module)) =
             (u32::try_from(self.names.len()), u16::try_from(symbol.name.len()), module)
@@ -162,7 +218,7 @@ mod tests {
     fn kernel(text: &str) -> Kernel {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        Kernel::read(file.path())
+        Kernel::read(&KernelSymbols::Kallsyms(file.path().into()), None)
     }
 
     #[test]
@@ -187,7 +243,7 @@ mod tests {
         let mut kernel = kernel("0000000000000000 T _stext\n0000000000000000 T startup\n");
         assert!(kernel.restricted());
         assert!(!kernel.find(KernelAddress(0xffff_ffff_8100_0010), &mut Names::default()).named);
-        assert!(Kernel::read(Path::new("/nonexistent")).restricted());
+        assert!(Kernel::read(&KernelSymbols::Kallsyms("/nonexistent".into()), None).restricted());
     }
 
     proptest! {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::dwarf::DwarfError;
+pub use self::kernel::KernelSymbols;
 
 use self::image::ImageSymbols;
 use self::kernel::Kernel;
@@ -37,7 +38,9 @@ pub struct Options {
     /// Where debug files are looked up, apart from beside their binary.
     pub debug_directories: Vec<PathBuf>,
     /// The kernel's symbols.
-    pub kallsyms: PathBuf,
+    pub kernel: KernelSymbols,
+    /// A symbol of the kernel and its address when it was sampled, if that was not now: its symbols are moved accordingly.
+    pub kernel_reference: Option<(Arc<str>, u64)>,
     /// Whether calls that were inlined become frames of their own.
     pub inlined: bool,
     /// Bytes that tables of images may take between two batches.
@@ -48,7 +51,8 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             debug_directories: vec![PathBuf::from("/usr/lib/debug")],
-            kallsyms: PathBuf::from("/proc/kallsyms"),
+            kernel: KernelSymbols::Kallsyms(PathBuf::from("/proc/kallsyms")),
+            kernel_reference: None,
             inlined: true,
             memory: 48 << 20,
         }
@@ -155,13 +159,15 @@ impl Symbolizer {
 
     /// The function at an address of the kernel.
     pub fn kernel(&mut self, address: KernelAddress) -> Symbol {
-        let kernel = self.kernel.get_or_insert_with(|| Kernel::read(&self.options.kallsyms));
+        let Options { kernel, kernel_reference, .. } = &self.options;
+        let kernel = self.kernel.get_or_insert_with(|| Kernel::read(kernel, kernel_reference.as_ref()));
         kernel.find(address, &mut self.names)
     }
 
     /// Whether the kernel hides its addresses (`kernel.kptr_restrict`, no `CAP_SYSLOG`) or its symbols cannot be read.
     pub fn kernel_restricted(&mut self) -> bool {
-        self.kernel.get_or_insert_with(|| Kernel::read(&self.options.kallsyms)).restricted()
+        let Options { kernel, kernel_reference, .. } = &self.options;
+        self.kernel.get_or_insert_with(|| Kernel::read(kernel, kernel_reference.as_ref())).restricted()
     }
 
     /// The function at an address of code that a process made at run time: by its perf map, else `[anon]+0xaddress`.

@@ -1,11 +1,13 @@
 //! The options that `report` and `query` share: what of a profile is shown, in pprof's spellings.
 
 use std::ffi::OsString;
+use std::str::FromStr;
 
 use clap::{ArgAction, Args, ValueEnum};
 use regex::Regex;
 
 use crate::cli::UsageError;
+use crate::cli::overhead::SortKey;
 use crate::profile::{Filter, Profile, TagFilter, converts};
 
 /// Options that pprof spells with one dash. Both commands take them with one dash or two.
@@ -60,9 +62,9 @@ pub(in crate::cli) fn with_two_dashes(words: Vec<OsString>) -> Vec<OsString> {
 /// What of a profile is shown, and how.
 #[derive(Args, Debug, Clone)]
 pub struct ShowArgs {
-    /// What functions are sorted by
-    #[arg(long, value_enum, default_value_t = Sort::Own)]
-    pub sort: Sort,
+    /// What functions are sorted by: self or total. Of a report: what rows are told apart by, in perf's table (comm,dso,symbol,pid,tid)
+    #[arg(short, long, value_name = "KEYS", default_value = "self")]
+    pub sort: SortBy,
     /// Sort functions by themselves and all that they called: `--sort total`
     #[arg(long, conflicts_with_all = ["sort", "flat"])]
     pub cum: bool,
@@ -147,13 +149,33 @@ pub struct ShowArgs {
 }
 
 /// An order of functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
     /// What was counted in the function itself
-    #[value(name = "self")]
     Own,
     /// What was counted in the function and in all that it called
     Total,
+}
+
+/// What `--sort` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SortBy {
+    /// Our table, in this order.
+    Functions(Sort),
+    /// perf's table, its rows told apart by these.
+    Keys(Vec<SortKey>),
+}
+
+impl FromStr for SortBy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SortBy, String> {
+        match text {
+            "self" => Ok(SortBy::Functions(Sort::Own)),
+            "total" => Ok(SortBy::Functions(Sort::Total)),
+            keys => keys.split(',').map(str::parse).collect::<Result<_, _>>().map(SortBy::Keys),
+        }
+    }
 }
 
 /// What a row of a table stands for.
@@ -175,7 +197,17 @@ impl ShowArgs {
     /// The order that was asked for.
     #[must_use]
     pub fn order(&self) -> Sort {
-        if self.cum { Sort::Total } else { self.sort }
+        match self.sort {
+            _ if self.cum => Sort::Total,
+            SortBy::Functions(order) => order,
+            SortBy::Keys(_) => Sort::Own,
+        }
+    }
+
+    /// What rows of perf's table are told apart by, if that is asked for.
+    #[must_use]
+    pub fn keys(&self) -> Option<&[SortKey]> {
+        if let SortBy::Keys(keys) = &self.sort { Some(keys) } else { None }
     }
 
     /// The filters, their expressions compiled.

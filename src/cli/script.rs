@@ -1,0 +1,360 @@
+//! `rprof script`: a recording as text, an event a block, in the layout of `perf script`: what collapses stacks, and viewers that take
+//! perf's text, read it.
+
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use regex::Regex;
+use rustc_hash::FxHashMap;
+
+use super::input::{self, RecordingArgs};
+use super::usage;
+use crate::collect::{Frame, Journaled, Thread};
+use crate::profile::KERNEL;
+use crate::record::perf_data::{Attr, Header};
+use crate::session::Screen;
+use crate::session::replay::{Chunk, Replay};
+use crate::symbol::Symbol;
+use crate::sys::perf_event::abi;
+
+/// Print a recording sample by sample, as perf script does
+#[derive(Args, Debug, Clone)]
+pub struct ScriptArgs {
+    /// The recording (perf.data); `-` is the standard input
+    #[arg(value_name = "FILE", conflicts_with = "input")]
+    pub file: Option<PathBuf>,
+    /// The same, as perf spells it
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Fields to print: comm, tid, pid, time, cpu, event, period, ip, sym, dso, srcline; with + or - before one it is added to
+    /// the usual ones, or left out
+    #[arg(short = 'F', long, value_name = "FIELDS", allow_hyphen_values = true)]
+    pub fields: Option<String>,
+    /// Only samples of threads of these names
+    #[arg(long, visible_alias = "comms", value_name = "NAME,…", value_delimiter = ',')]
+    pub comm: Vec<String>,
+    /// Only samples of these processes
+    #[arg(long, value_name = "PID,…", value_delimiter = ',')]
+    pub pid: Vec<i32>,
+    /// Only samples of these threads
+    #[arg(long, value_name = "TID,…", value_delimiter = ',')]
+    pub tid: Vec<i32>,
+    /// Only samples whose own code lies in a file that matches
+    #[arg(long, value_name = "REGEX")]
+    pub dso: Option<String>,
+    /// Print what the file says of itself first
+    #[arg(long)]
+    pub header: bool,
+    /// Print what the file says of itself, and nothing else
+    #[arg(long)]
+    pub header_only: bool,
+    /// Leave out calls that were inlined
+    #[arg(long)]
+    pub no_inline: bool,
+    /// Accepted, as perf has it: times are in microseconds without, in nanoseconds with it
+    #[arg(long)]
+    pub ns: bool,
+    /// How the recording is read
+    #[command(flatten)]
+    pub recording: RecordingArgs,
+}
+
+/// Prints a recording. A reader that has seen enough (a closed pipe) is no error.
+///
+/// # Errors
+/// If the file is no recording, or a field is unknown.
+pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
+    let path = args.file.clone().or_else(|| args.input.clone()).unwrap_or_else(|| input::DEFAULT.into());
+    let choice = Choice::new(args)?;
+    let screen = Screen::new(false);
+    let replay = Replay::open(&path, args.recording.options(args.no_inline, false), &screen)?;
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    if args.header || args.header_only {
+        let text = header(replay.header(), &path);
+        if is_closed(out.write_all(text.as_bytes()))? || args.header_only {
+            return Ok(out.flush().or_else(|error| is_closed(Err(error)).map(|_| ()))?);
+        }
+    }
+    let attrs = replay.header().attrs.clone();
+    if args.fields.as_deref().is_some_and(|fields| fields.contains("trace"))
+        && attrs.iter().any(|attr| attr.kind == abi::PERF_TYPE_TRACEPOINT)
+    {
+        screen.say("the arguments of tracepoints (trace) are not decoded");
+    }
+    let mut failed = Ok(());
+    replay.samples(&mut |chunk| match is_closed(tell(chunk, &attrs, &choice, &mut out)) {
+        Ok(closed) => !closed,
+        Err(error) => {
+            failed = Err(error);
+            false
+        }
+    })?;
+    failed?;
+    is_closed(out.flush())?;
+    Ok(())
+}
+
+/// Whether the reader of our output has gone.
+fn is_closed(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// The fields that can be printed.
+const FIELDS: [&str; 11] = ["comm", "tid", "pid", "time", "cpu", "event", "period", "ip", "sym", "dso", "srcline"];
+/// Those that are, where nothing else is asked for.
+const USUAL: [&str; 9] = ["comm", "tid", "time", "cpu", "event", "period", "ip", "sym", "dso"];
+/// Fields of others' command lines that no sample of ours has, or that say how others are printed.
+const EMPTY: [&str; 2] = ["trace", "flags"];
+
+/// Bytes of text that are written at once.
+const PIECE: usize = 1 << 16;
+
+/// What is printed of which samples.
+struct Choice {
+    fields: Vec<&'static str>,
+    chosen: bool,
+    comm: Vec<String>,
+    pid: Vec<i32>,
+    tid: Vec<i32>,
+    dso: Option<Regex>,
+    nanoseconds: bool,
+}
+
+impl Choice {
+    fn new(args: &ScriptArgs) -> anyhow::Result<Choice> {
+        let dso = args.dso.as_ref().map(|dso| Regex::new(dso)).transpose();
+        Ok(Choice {
+            fields: fields(args.fields.as_deref())?,
+            chosen: args.fields.as_deref().is_some_and(|fields| !fields.starts_with(['+', '-'])),
+            comm: args.comm.clone(),
+            pid: args.pid.clone(),
+            tid: args.tid.clone(),
+            dso: dso.map_err(|error| usage(format!("--dso: {error}")))?,
+            nanoseconds: args.ns,
+        })
+    }
+
+    fn has(&self, field: &str) -> bool {
+        self.fields.contains(&field)
+    }
+
+    fn wants(&self, thread: &Thread, module: &str) -> bool {
+        (self.comm.is_empty() || self.comm.iter().any(|comm| **comm == *thread.comm))
+            && (self.pid.is_empty() || self.pid.contains(&thread.pid.0))
+            && (self.tid.is_empty() || self.tid.contains(&thread.tid.0))
+            && self.dso.as_ref().is_none_or(|dso| dso.is_match(module))
+    }
+}
+
+/// The fields of an option; a kind of event may stand before them (`sw:comm,ip`), for all are printed alike.
+fn fields(text: Option<&str>) -> anyhow::Result<Vec<&'static str>> {
+    let Some(text) = text else { return Ok(USUAL.into()) };
+    let text = text.rsplit_once(':').map_or(text, |(_, fields)| fields);
+    let changes = text.starts_with(['+', '-']);
+    let mut fields: Vec<&'static str> = if changes { USUAL.into() } else { Vec::new() };
+    for word in text.split(',').filter(|word| !word.is_empty()) {
+        let name = word.trim_start_matches(['+', '-']);
+        let Some(&known) = FIELDS.iter().find(|&&field| field == name) else {
+            if EMPTY.contains(&name) {
+                continue;
+            }
+            return Err(usage(format!("-F: there is no field {name:?}; there are {}", FIELDS.join(", "))));
+        };
+        fields.retain(|&field| field != known);
+        if !word.starts_with('-') {
+            fields.push(known);
+        }
+    }
+    Ok(fields)
+}
+
+/// Writes the text of a chunk. What a stack looks like is put together once.
+fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice, out: &mut dyn Write) -> io::Result<()> {
+    let mut text = String::new();
+    let widest = chunk.events.iter().map(|event| event.name.len()).max().unwrap_or(0);
+    let mut stacks: FxHashMap<_, Arc<str>> = FxHashMap::default();
+    for sample in chunk.samples {
+        let Some(thread) = chunk.window.threads.get(sample.thread.0 as usize) else { continue };
+        let Some(attr) = attrs.get(sample.event as usize) else { continue };
+        let leaf = chunk.window.stacks.frames(sample.stack).next();
+        let module = leaf.map_or_else(String::new, |leaf| module(chunk, leaf, thread));
+        if !choice.wants(thread, &module) {
+            continue;
+        }
+        let chain = attr.layout.has(abi::PERF_SAMPLE_CALLCHAIN);
+        head(sample, thread, attr, chunk, choice, widest, chain, &mut text);
+        if choice.has("ip") || choice.has("sym") {
+            let frames = stacks.entry((sample.stack, thread.process, chain)).or_insert_with(|| {
+                let mut frames = String::new();
+                stack(chunk, sample, thread, choice, chain, &mut frames);
+                frames.into()
+            });
+            text.push_str(frames);
+        }
+        text.push('\n');
+        if text.len() >= PIECE {
+            out.write_all(text.as_bytes())?;
+            text.clear();
+        }
+    }
+    out.write_all(text.as_bytes())
+}
+
+/// `comm tid [cpu] time: period event:`, the widths as perf's.
+#[expect(clippy::too_many_arguments, reason = "a line of many columns")]
+fn head(
+    sample: &Journaled,
+    thread: &Thread,
+    attr: &Attr,
+    chunk: &Chunk<'_>,
+    choice: &Choice,
+    widest: usize,
+    chain: bool,
+    text: &mut String,
+) {
+    let comm = super::show::printable(&thread.comm);
+    if choice.has("comm") {
+        let _ = if chain { write!(text, "{comm} ") } else { write!(text, "{comm:>16} ") };
+    }
+    let _ = match (choice.has("pid"), choice.has("tid")) {
+        (true, true) => write!(text, "{:>5}/{:<5} ", thread.pid.0, thread.tid.0),
+        (true, false) => write!(text, "{:>5} ", thread.pid.0),
+        (false, true) => write!(text, "{:>5} ", thread.tid.0),
+        (false, false) => Ok(()),
+    };
+    if let Some(cpu) = sample.cpu.filter(|_| choice.has("cpu")) {
+        let _ = write!(text, "[{cpu:03}] ");
+    }
+    if choice.has("time") && attr.layout.has(abi::PERF_SAMPLE_TIME) {
+        let (seconds, rest) = (sample.time.0 / 1_000_000_000, sample.time.0 % 1_000_000_000);
+        let _ = if choice.nanoseconds {
+            write!(text, "{seconds:>5}.{rest:09}: ")
+        } else {
+            write!(text, "{seconds:>5}.{:06}: ", rest / 1000)
+        };
+    }
+    let tracepoint = attr.kind == abi::PERF_TYPE_TRACEPOINT && !choice.chosen;
+    if choice.has("period") && !tracepoint {
+        let _ = write!(text, "{:>10} ", sample.period);
+    }
+    if choice.has("event")
+        && let Some(event) = chunk.events.get(sample.event as usize)
+    {
+        let _ = write!(text, "{:>widest$}: ", event.name);
+    }
+}
+
+/// The frames, a line each, leaf first; a sample without a callchain has its one on the line of the event.
+fn stack(chunk: &Chunk<'_>, sample: &Journaled, thread: &Thread, choice: &Choice, chain: bool, text: &mut String) {
+    if chain {
+        text.push('\n');
+    }
+    for frame in chunk.window.stacks.frames(sample.stack) {
+        let module = module(chunk, frame, thread);
+        let symbols = chunk.names.get(&frame).map(|symbols| &symbols[..]).unwrap_or_default();
+        if !chain {
+            // The place alone, as one function.
+            symbols.last().iter().for_each(|symbol| line(frame, symbol, &module, choice, text));
+            return;
+        }
+        for symbol in symbols {
+            text.push('\t');
+            line(frame, symbol, &module, choice, text);
+            text.push('\n');
+        }
+    }
+}
+
+fn line(frame: Frame, symbol: &Symbol, module: &str, choice: &Choice, text: &mut String) {
+    if choice.has("ip") {
+        let _ = write!(text, "{:>16x}", address(frame));
+    }
+    if choice.has("sym") {
+        let marker = matches!(frame, Frame::Marker(_));
+        let name = if symbol.named || marker { super::show::printable(&symbol.function) } else { "[unknown]".into() };
+        let _ = write!(text, " {name}");
+    }
+    if symbol.inlined {
+        text.push_str(" (inlined)");
+    } else if choice.has("dso") {
+        let _ = write!(text, " ({module})");
+    }
+    if choice.has("srcline")
+        && let Some(file) = &symbol.file
+    {
+        let _ = write!(text, "\n  {}:{}", super::show::printable(file), symbol.line);
+    }
+}
+
+/// In the file of code, where the frame lies in one.
+fn address(frame: Frame) -> u64 {
+    match frame {
+        Frame::Image(place) => place.rva.0,
+        Frame::Kernel(address) => address.0,
+        Frame::Anonymous(_, address) => address.0,
+        Frame::Marker(_) => 0,
+    }
+}
+
+/// The file of a frame, as perf names it.
+fn module(chunk: &Chunk<'_>, frame: Frame, thread: &Thread) -> String {
+    let of_kernel = || chunk.names.get(&frame).and_then(|symbols| symbols.first()?.module.clone());
+    let name = match frame {
+        Frame::Image(place) => chunk.window.images.get(&place.image).map(|info| info.name.to_string()),
+        Frame::Kernel(_) => Some(of_kernel().map_or_else(|| KERNEL.to_owned(), |module| module.to_string())),
+        Frame::Anonymous(..) => {
+            let named = chunk.names.get(&frame).and_then(|symbols| symbols.first()).is_some_and(|symbol| symbol.named);
+            named.then(|| format!("/tmp/perf-{}.map", thread.pid.0))
+        }
+        Frame::Marker(_) => None,
+    };
+    name.map_or_else(|| "[unknown]".into(), |name| super::show::printable(&name))
+}
+
+/// What the file says of itself, in perf's words.
+fn header(header: &Header, path: &Path) -> String {
+    let mut text = String::from("# ========\n");
+    let mut line = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            let _ = writeln!(text, "# {name} : {}", super::show::printable(&value));
+        }
+    };
+    let written = std::fs::metadata(path).and_then(|file| file.modified()).ok();
+    let written = written.and_then(|time| jiff::Timestamp::try_from(time).ok());
+    let written = written
+        .map(|time| time.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%a %b %e %H:%M:%S %Y").to_string());
+    line("captured on   ", written);
+    line("hostname", header.hostname.clone());
+    line("os release", header.release.clone());
+    line("perf version", header.version.clone());
+    line("arch", header.arch.clone());
+    line("nrcpus online", header.cpus.map(|(_, online)| online.to_string()));
+    line("nrcpus avail", header.cpus.map(|(available, _)| available.to_string()));
+    line("cpudesc", header.cpu_model.clone());
+    line("total memory", header.memory.map(|kilobytes| format!("{kilobytes} kB")));
+    let command = (!header.command.is_empty()).then(|| header.command.join(" "));
+    line("cmdline", command);
+    for attr in &header.attrs {
+        let rate = if attr.by_frequency { "sample_freq" } else { "sample_period" };
+        let ids: Vec<String> = attr.ids.iter().take(64).map(ToString::to_string).collect();
+        let value = format!(
+            "name = {}, , id = {{ {} }}, type = {}, config = {:#x}, {{ sample_period, sample_freq }} = {} ({rate}), sample_type = {:#x}",
+            attr.name,
+            ids.join(", "),
+            attr.kind,
+            attr.config,
+            attr.rate,
+            attr.layout.sample_type
+        );
+        line("event", Some(value));
+    }
+    text.push_str("# ========\n#\n");
+    text
+}
