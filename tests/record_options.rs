@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::process::Stdio;
 
 use common::programs::{self, c};
 use common::recording::{Attempt, Recorded, attempt, cpu_ms, let_run, record, rprof, start, text};
@@ -155,7 +156,8 @@ fn the_ending_or_the_option_chooses_the_format() {
     let stdout = attempt(&["-p", &pid, "--duration", "0.2", "--format", "folded", "-o", "-"], NO_COMMAND);
     folded(stdout.printed.into_bytes());
     let mut default = rprof();
-    default.current_dir(folder.path()).args(["record", "-p", &pid, "--duration", "0.1"]);
+    // Into a pipe it would go as a stream.
+    default.current_dir(folder.path()).args(["record", "-p", &pid, "--duration", "0.1"]).stdout(Stdio::null());
     assert_eq!(Attempt::of(&mut default).status, Some(0));
     assert!(fs::read(folder.path().join("perf.data")).unwrap().starts_with(b"PERFILE2"));
     for options in [&["-o", "x.unknown"][..], &["-o", "x", "--format", "unknown"]] {

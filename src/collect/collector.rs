@@ -6,24 +6,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::chain::Chain;
+use super::counts::Counts;
 use super::heap::{self, Heap};
 use super::loader::{Loaded, Loader};
 use super::off_cpu::{self, Charge, Intervals, Open, PartKey};
 use super::pass_on::{self, TimeAway, Walked};
-use super::stack::{Frame, Marker, StackId, StackTree};
-use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, WakerIndex, Window};
+use super::stack::{Frame, Marker, StackId};
+use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, ThreadIndex, Window};
 use crate::capture::{CallGraph, Event, Probe, Rate};
 use crate::health::{Count, Health};
-use crate::ids::{Address, ImageId, KernelAddress, Pid, Tid, Timestamp, Unit};
-use crate::process::{Archive, ImageInfo, Process, ProcessInfo, ProcessKey, Processes};
+use crate::ids::{ImageId, Pid, Timestamp, Unit};
+use crate::process::{Archive, ImageInfo, ProcessInfo, Processes};
 use crate::record::{Allocation, Begin, EventIndex, Finish, Flow, KernelTid, Placed, Record, Sample, State};
-use crate::sys::perf_event::abi;
-use crate::unwind::{Cfi, End, StackCopy, Unwinder, UserFrame, Why};
-
-#[cfg(target_arch = "aarch64")]
-use crate::unwind::aarch64::{Aarch64 as Host, Registers};
-#[cfg(target_arch = "x86_64")]
-use crate::unwind::x86_64::{Registers, X86_64 as Host};
+use crate::unwind::{Cfi, Unwinder};
 
 /// How long samples wait in the rings for the images of their process to be opened. Opening takes well below a millisecond, unless
 /// the disk is asleep.
@@ -109,30 +105,6 @@ impl Losses {
         let told = std::mem::replace(&mut self.told, all);
         Loss { lost: all.lost - told.lost, throttled: all.throttled - told.throttled }
     }
-}
-
-/// What a window is made of, while it grows.
-#[derive(Default)]
-struct Counts {
-    samples: FxHashMap<SampleKey, Tally>,
-    stacks: StackTree,
-    threads: Vec<Thread>,
-    processes: Vec<ProcessInfo>,
-    process_index: FxHashMap<ProcessKey, ProcessIndex>,
-    thread_index: FxHashMap<(ProcessKey, Tid), ThreadIndex>,
-    wakers: Vec<Arc<str>>,
-    waker_index: FxHashMap<Arc<str>, WakerIndex>,
-}
-
-/// One stack while it is put together; kept, so that no sample has to allocate.
-#[derive(Default)]
-struct Chain {
-    kernel: Vec<u64>,
-    user: Vec<u64>,
-    registers: Vec<u64>,
-    frames: Vec<UserFrame>,
-    /// Whether stacks come from a file, which may hold what the kernel's walk found alone.
-    recorded: bool,
 }
 
 impl Collector {
@@ -711,181 +683,6 @@ pub struct Span {
     pub main_process: Option<Pid>,
     /// Lines for people.
     pub comments: Vec<String>,
-}
-
-impl Counts {
-    fn add(&mut self, key: SampleKey, more: Tally) {
-        self.samples.entry(key).or_default().add(more);
-    }
-
-    fn waker(&mut self, name: &str) -> WakerIndex {
-        if let Some(&index) = self.waker_index.get(name) {
-            return index;
-        }
-        let (name, index): (Arc<str>, _) = (name.into(), WakerIndex(self.wakers.len() as u32));
-        self.wakers.push(name.clone());
-        self.waker_index.insert(name, index);
-        index
-    }
-
-    /// A thread and a stack of the window before.
-    fn adopt(&mut self, before: &Counts, thread: ThreadIndex, stack: StackId) -> (ThreadIndex, StackId) {
-        let Some(row) = before.threads.get(thread.0 as usize) else { return (thread, StackTree::EMPTY) };
-        let Some(info) = before.processes.get(row.process.0 as usize) else { return (thread, StackTree::EMPTY) };
-        let process = self.process(info);
-        let key = (info.key, row.tid);
-        let thread = match self.thread_index.get(&key) {
-            Some(&known) if self.threads[known.0 as usize].comm == row.comm => known,
-            _ => self.add_thread(key, Thread { process, ..row.clone() }),
-        };
-        let frames: Vec<Frame> = before.stacks.frames(stack).collect();
-        let frames = frames.into_iter().rev().map(|frame| match frame {
-            Frame::Anonymous(_, address) => Frame::Anonymous(process, address),
-            other => other,
-        });
-        (thread, frames.fold(StackTree::EMPTY, |caller, frame| self.stacks.push(caller, frame)))
-    }
-
-    fn process(&mut self, info: &ProcessInfo) -> ProcessIndex {
-        let processes = &mut self.processes;
-        *self.process_index.entry(info.key).or_insert_with(|| {
-            processes.push(info.clone());
-            ProcessIndex(processes.len() as u32 - 1)
-        })
-    }
-
-    fn add_thread(&mut self, key: (ProcessKey, Tid), thread: Thread) -> ThreadIndex {
-        let index = ThreadIndex(self.threads.len() as u32);
-        self.threads.push(thread);
-        self.thread_index.insert(key, index);
-        index
-    }
-
-    /// The row of a thread. One that takes another name, by itself or by exec, gets another row.
-    fn thread(&mut self, process: &mut Process, tid: Tid) -> ThreadIndex {
-        let comm = process.thread_name(tid);
-        let key = (process.key(), tid);
-        if let Some(&index) = self.thread_index.get(&key)
-            && self.threads[index.0 as usize].comm == comm
-        {
-            return index;
-        }
-        let info = process.info();
-        let owner = self.process(info);
-        self.add_thread(key, Thread { process: owner, pid: info.pid, tid, comm })
-    }
-}
-
-impl Chain {
-    /// Takes the kernel's callchain apart: `PERF_CONTEXT_*` marks, very large numbers, stand before each part.
-    fn read(&mut self, sample: &Sample<'_>) {
-        const KERNEL: u64 = abi::PERF_CONTEXT_KERNEL;
-        const USER: u64 = abi::PERF_CONTEXT_USER;
-        const FIRST_MARK: u64 = abi::PERF_CONTEXT_MAX;
-        self.kernel.clear();
-        self.user.clear();
-        self.frames.clear();
-        let mut part = if sample.user_mode { USER } else { KERNEL };
-        for word in sample.callchain.iter() {
-            match (word, part) {
-                (FIRST_MARK.., _) => part = word,
-                (_, KERNEL) => self.kernel.push(word),
-                (_, USER) => self.user.push(word),
-                _ => {}
-            }
-        }
-        if sample.callchain.is_empty() {
-            let leaf = if sample.user_mode { &mut self.user } else { &mut self.kernel };
-            leaf.push(sample.ip);
-        }
-    }
-
-    /// Finds the user part of the stack. Answers what stands in the root's place, if the root was not reached; by frame
-    /// pointer alone nobody can tell.
-    fn walk(
-        &mut self,
-        sample: &Sample<'_>,
-        graph: CallGraph,
-        unwinder: &mut Unwinder,
-        process: &Process,
-        health: &mut Health,
-    ) -> Option<Marker> {
-        self.registers.clear();
-        self.registers.extend(sample.registers.iter().flat_map(|registers| registers.values.iter()));
-        let native = sample.registers.filter(|registers| !registers.compat);
-        let Some(registers) = native.and_then(|native| Registers::from_perf(native.mask, &self.registers)) else {
-            self.by_kernel(process);
-            let unwinds = matches!(graph, CallGraph::Auto | CallGraph::Dwarf { .. });
-            let walked_before = self.recorded && self.frames.len() > 1;
-            let missing = unwinds && !walked_before && (sample.user_mode || sample.registers.is_some());
-            health.add(Count::StacksNoRegisters, u64::from(missing));
-            return missing.then_some(Marker::NoRegisters);
-        };
-        let stack = StackCopy { start: stack_pointer(&registers), bytes: sample.stack };
-        let walked = unwinder.walk::<Host>(process.space(), &registers, stack, &mut self.frames, health);
-        let end = unwinder.splice(process.space(), &self.user, &mut self.frames, walked, health);
-        if end != End::Root && !sample.user_mode && self.is_within_exec(process) {
-            self.frames.clear();
-            return None;
-        }
-        health.add(end.count(), 1);
-        marker(end)
-    }
-
-    /// Whether the task is in the kernel, in the middle of `execve`: its registers are still those of the program before, and lead
-    /// nowhere in the new one, which has not run yet.
-    fn is_within_exec(&self, process: &Process) -> bool {
-        matches!(self.frames[..], [leaf] if process.space().find(leaf.address).is_none())
-    }
-
-    /// The user part as the kernel walked it: an instruction, then return addresses. The kernel ends its walk by whatever the
-    /// frame pointer held, so what is no code is left away; but a recording may not tell of all code.
-    fn by_kernel(&mut self, process: &Process) {
-        let space = process.space();
-        let frames = calls(&self.user).enumerate().map_while(|(at, address)| {
-            let address = Address(address);
-            let believed = at == 0 || self.recorded || space.find(address).is_some();
-            believed.then(|| UserFrame { address, place: space.place(address) })
-        });
-        self.frames.extend(frames);
-    }
-
-    /// Adds the stack to the tree, from the root to the leaf; where it is kept `by_address`, user frames are what they are in the process.
-    fn push(&self, stacks: &mut StackTree, process: ProcessIndex, marker: Option<Marker>, by_address: bool) -> StackId {
-        let root = marker.map_or(StackTree::EMPTY, |marker| stacks.push(StackTree::EMPTY, Frame::Marker(marker)));
-        let user = self.frames.iter().rev().map(|frame| match frame.place {
-            Some(place) if !by_address => Frame::Image(place),
-            _ => Frame::Anonymous(process, frame.address),
-        });
-        let user = user.fold(root, |caller, frame| stacks.push(caller, frame));
-        let kernel = calls(&self.kernel).rev().map(|address| Frame::Kernel(KernelAddress(address)));
-        kernel.fold(user, |caller, frame| stacks.push(caller, frame))
-    }
-}
-
-/// An instruction and the return addresses behind it, as addresses within the instructions that they belong to.
-fn calls(chain: &[u64]) -> impl DoubleEndedIterator<Item = u64> + '_ {
-    chain.iter().enumerate().map(|(at, &address)| address.wrapping_sub(u64::from(at > 0)))
-}
-
-fn marker(end: End) -> Option<Marker> {
-    match end {
-        End::Root => None,
-        End::Truncated(Why::Truncated) => Some(Marker::Truncated),
-        End::Truncated(Why::NoUnwindInfo) => Some(Marker::NoUnwindInfo),
-        End::Truncated(Why::Broken) => Some(Marker::Broken),
-        End::Truncated(Why::TooDeep) => Some(Marker::TooDeep),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn stack_pointer(registers: &Registers) -> Address {
-    Address(registers.gpr[7])
-}
-
-#[cfg(target_arch = "aarch64")]
-fn stack_pointer(registers: &Registers) -> Address {
-    Address(registers.sp)
 }
 
 /// What part of the departures from CPUs the stacks stand for, if it is not all.

@@ -1,6 +1,8 @@
 //! From records to windows: the one record loop, and stacks counted.
 
+mod chain;
 mod collector;
+mod counts;
 mod heap;
 mod loader;
 mod off_cpu;

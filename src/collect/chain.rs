@@ -1,0 +1,145 @@
+//! The stack of one sample: the kernel's part as the kernel wrote it, the user part as it is walked.
+
+use super::stack::{Frame, Marker, StackId, StackTree};
+use super::window::ProcessIndex;
+use crate::capture::CallGraph;
+use crate::health::{Count, Health};
+use crate::ids::{Address, KernelAddress};
+use crate::process::Process;
+use crate::record::Sample;
+use crate::sys::perf_event::abi;
+use crate::unwind::{End, StackCopy, Unwinder, UserFrame, Why};
+
+#[cfg(target_arch = "aarch64")]
+use crate::unwind::aarch64::{Aarch64 as Host, Registers};
+#[cfg(target_arch = "x86_64")]
+use crate::unwind::x86_64::{Registers, X86_64 as Host};
+
+/// One stack while it is put together; kept, so that no sample has to allocate.
+#[derive(Default)]
+pub(super) struct Chain {
+    pub(super) kernel: Vec<u64>,
+    pub(super) user: Vec<u64>,
+    pub(super) registers: Vec<u64>,
+    pub(super) frames: Vec<UserFrame>,
+    /// Whether stacks come from a file, which may hold what the kernel's walk found alone.
+    pub(super) recorded: bool,
+}
+
+impl Chain {
+    /// Takes the kernel's callchain apart: `PERF_CONTEXT_*` marks, very large numbers, stand before each part.
+    pub(super) fn read(&mut self, sample: &Sample<'_>) {
+        const KERNEL: u64 = abi::PERF_CONTEXT_KERNEL;
+        const USER: u64 = abi::PERF_CONTEXT_USER;
+        const FIRST_MARK: u64 = abi::PERF_CONTEXT_MAX;
+        self.kernel.clear();
+        self.user.clear();
+        self.frames.clear();
+        let mut part = if sample.user_mode { USER } else { KERNEL };
+        for word in sample.callchain.iter() {
+            match (word, part) {
+                (FIRST_MARK.., _) => part = word,
+                (_, KERNEL) => self.kernel.push(word),
+                (_, USER) => self.user.push(word),
+                _ => {}
+            }
+        }
+        if sample.callchain.is_empty() {
+            let leaf = if sample.user_mode { &mut self.user } else { &mut self.kernel };
+            leaf.push(sample.ip);
+        }
+    }
+
+    /// Finds the user part of the stack. Answers what stands in the root's place, if the root was not reached; by frame
+    /// pointer alone nobody can tell.
+    pub(super) fn walk(
+        &mut self,
+        sample: &Sample<'_>,
+        graph: CallGraph,
+        unwinder: &mut Unwinder,
+        process: &Process,
+        health: &mut Health,
+    ) -> Option<Marker> {
+        self.registers.clear();
+        self.registers.extend(sample.registers.iter().flat_map(|registers| registers.values.iter()));
+        let native = sample.registers.filter(|registers| !registers.compat);
+        let Some(registers) = native.and_then(|native| Registers::from_perf(native.mask, &self.registers)) else {
+            self.by_kernel(process);
+            let unwinds = matches!(graph, CallGraph::Auto | CallGraph::Dwarf { .. });
+            let walked_before = self.recorded && self.frames.len() > 1;
+            let missing = unwinds && !walked_before && (sample.user_mode || sample.registers.is_some());
+            health.add(Count::StacksNoRegisters, u64::from(missing));
+            return missing.then_some(Marker::NoRegisters);
+        };
+        let stack = StackCopy { start: stack_pointer(&registers), bytes: sample.stack };
+        let walked = unwinder.walk::<Host>(process.space(), &registers, stack, &mut self.frames, health);
+        let end = unwinder.splice(process.space(), &self.user, &mut self.frames, walked, health);
+        if end != End::Root && !sample.user_mode && self.is_within_exec(process) {
+            self.frames.clear();
+            return None;
+        }
+        health.add(end.count(), 1);
+        marker(end)
+    }
+
+    /// Whether the task is in the kernel, in the middle of `execve`: its registers are still those of the program before, and lead
+    /// nowhere in the new one, which has not run yet.
+    fn is_within_exec(&self, process: &Process) -> bool {
+        matches!(self.frames[..], [leaf] if process.space().find(leaf.address).is_none())
+    }
+
+    /// The user part as the kernel walked it: an instruction, then return addresses. The kernel ends its walk by whatever the
+    /// frame pointer held, so what is no code is left away; but a recording may not tell of all code.
+    fn by_kernel(&mut self, process: &Process) {
+        let space = process.space();
+        let frames = calls(&self.user).enumerate().map_while(|(at, address)| {
+            let address = Address(address);
+            let believed = at == 0 || self.recorded || space.find(address).is_some();
+            believed.then(|| UserFrame { address, place: space.place(address) })
+        });
+        self.frames.extend(frames);
+    }
+
+    /// Adds the stack to the tree, from the root to the leaf; where it is kept `by_address`, user frames are what they are in the process.
+    pub(super) fn push(
+        &self,
+        stacks: &mut StackTree,
+        process: ProcessIndex,
+        marker: Option<Marker>,
+        by_address: bool,
+    ) -> StackId {
+        let root = marker.map_or(StackTree::EMPTY, |marker| stacks.push(StackTree::EMPTY, Frame::Marker(marker)));
+        let user = self.frames.iter().rev().map(|frame| match frame.place {
+            Some(place) if !by_address => Frame::Image(place),
+            _ => Frame::Anonymous(process, frame.address),
+        });
+        let user = user.fold(root, |caller, frame| stacks.push(caller, frame));
+        let kernel = calls(&self.kernel).rev().map(|address| Frame::Kernel(KernelAddress(address)));
+        kernel.fold(user, |caller, frame| stacks.push(caller, frame))
+    }
+}
+
+/// An instruction and the return addresses behind it, as addresses within the instructions that they belong to.
+fn calls(chain: &[u64]) -> impl DoubleEndedIterator<Item = u64> + '_ {
+    chain.iter().enumerate().map(|(at, &address)| address.wrapping_sub(u64::from(at > 0)))
+}
+
+fn marker(end: End) -> Option<Marker> {
+    match end {
+        End::Root => None,
+        End::Truncated(Why::Truncated) => Some(Marker::Truncated),
+        End::Truncated(Why::NoUnwindInfo) => Some(Marker::NoUnwindInfo),
+        End::Truncated(Why::Broken) => Some(Marker::Broken),
+        End::Truncated(Why::TooDeep) => Some(Marker::TooDeep),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn stack_pointer(registers: &Registers) -> Address {
+    Address(registers.gpr[7])
+}
+
+#[cfg(target_arch = "aarch64")]
+fn stack_pointer(registers: &Registers) -> Address {
+    Address(registers.sp)
+}
