@@ -12,12 +12,12 @@ use rustc_hash::FxHashMap;
 
 use super::input::{self, RecordingArgs};
 use super::usage;
-use crate::collect::{Frame, Journaled, Thread};
+use crate::collect::{Frame, Journaled, ProcessIndex, Thread};
 use crate::profile::KERNEL;
 use crate::record::perf_data::{Attr, Header};
 use crate::session::Screen;
 use crate::session::replay::{Chunk, Replay};
-use crate::symbol::Symbol;
+use crate::symbol::{Symbol, without_parameters};
 use crate::sys::perf_event::abi;
 
 /// Print a recording sample by sample, as perf script does
@@ -180,6 +180,7 @@ fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice, out: &mut dyn Write)
     let mut text = String::new();
     let widest = chunk.events.iter().map(|event| event.name.len()).max().unwrap_or(0);
     let mut stacks: FxHashMap<_, Arc<str>> = FxHashMap::default();
+    let mut lines: Lines = FxHashMap::default();
     for sample in chunk.samples {
         let Some(thread) = chunk.window.threads.get(sample.thread.0 as usize) else { continue };
         let Some(attr) = attrs.get(sample.event as usize) else { continue };
@@ -193,7 +194,7 @@ fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice, out: &mut dyn Write)
         if choice.has("ip") || choice.has("sym") {
             let frames = stacks.entry((sample.stack, thread.process, chain)).or_insert_with(|| {
                 let mut frames = String::new();
-                stack(chunk, sample, thread, choice, chain, &mut frames);
+                stack(chunk, sample, thread, choice, chain, &mut lines, &mut frames);
                 frames.into()
             });
             text.push_str(frames);
@@ -251,25 +252,46 @@ fn head(
     }
 }
 
+/// The lines of a frame in a process: a few thousand frames make up all stacks, and putting lines together is what takes time.
+type Lines = FxHashMap<(Frame, ProcessIndex), Arc<str>>;
+
 /// The frames, a line each, leaf first; a sample without a callchain has its one on the line of the event.
-fn stack(chunk: &Chunk<'_>, sample: &Journaled, thread: &Thread, choice: &Choice, chain: bool, text: &mut String) {
-    if chain {
-        text.push('\n');
-    }
-    for frame in chunk.window.stacks.frames(sample.stack) {
-        let module = module(chunk, frame, thread);
-        let symbols = chunk.names.get(&frame).map(|symbols| &symbols[..]).unwrap_or_default();
-        if !chain {
-            // The place alone, as one function.
-            symbols.last().iter().for_each(|symbol| line(frame, symbol, &module, choice, text));
-            return;
+fn stack(
+    chunk: &Chunk<'_>,
+    sample: &Journaled,
+    thread: &Thread,
+    choice: &Choice,
+    chain: bool,
+    lines: &mut Lines,
+    text: &mut String,
+) {
+    let mut frames = chunk.window.stacks.frames(sample.stack);
+    if !chain {
+        // The place alone, as one function.
+        if let Some(leaf) = frames.next() {
+            let (module, symbols) = (module(chunk, leaf, thread), symbols(chunk, leaf));
+            symbols.last().iter().for_each(|symbol| line(leaf, symbol, &module, choice, text));
         }
-        for symbol in symbols {
-            text.push('\t');
-            line(frame, symbol, &module, choice, text);
-            text.push('\n');
-        }
+        return;
     }
+    text.push('\n');
+    for frame in frames {
+        let lines = lines.entry((frame, thread.process)).or_insert_with(|| {
+            let module = module(chunk, frame, thread);
+            let mut lines = String::new();
+            for symbol in symbols(chunk, frame) {
+                lines.push('\t');
+                line(frame, symbol, &module, choice, &mut lines);
+                lines.push('\n');
+            }
+            lines.into()
+        });
+        text.push_str(lines);
+    }
+}
+
+fn symbols<'a>(chunk: &'a Chunk<'_>, frame: Frame) -> &'a [Symbol] {
+    chunk.names.get(&frame).map(|symbols| &symbols[..]).unwrap_or_default()
 }
 
 fn line(frame: Frame, symbol: &Symbol, module: &str, choice: &Choice, text: &mut String) {
@@ -278,7 +300,10 @@ fn line(frame: Frame, symbol: &Symbol, module: &str, choice: &Choice, text: &mut
     }
     if choice.has("sym") {
         let marker = matches!(frame, Frame::Marker(_));
-        let name = if symbol.named || marker { super::show::printable(&symbol.function) } else { "[unknown]".into() };
+        // Parameters are not among the words that perf prints, and may be a hundred times as long as the name.
+        let bare = without_parameters(&symbol.system_name);
+        let name = bare.as_deref().unwrap_or(&symbol.function);
+        let name = if symbol.named || marker { super::show::printable(name) } else { "[unknown]".into() };
         let _ = write!(text, " {name}");
     }
     if symbol.inlined {

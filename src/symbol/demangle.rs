@@ -4,6 +4,8 @@
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use cpp_demangle::DemangleOptions;
+
 /// Bytes of a linkage name that is demangled. The longest in a Chromium build are some 6 KB; time grows with the square.
 const LONGEST_INPUT: usize = 8 << 10;
 /// Bytes of a demangled name; beyond, the linkage name says more to a reader.
@@ -17,7 +19,17 @@ pub(super) fn demangle(name: &str) -> Option<String> {
         return None;
     }
     // The last resort: neither demangler is known to panic, but both parse what a stranger wrote.
-    catch_unwind(AssertUnwindSafe(|| rust(name).or_else(|| cpp(name)))).ok().flatten()
+    catch_unwind(AssertUnwindSafe(|| rust(name).or_else(|| cpp(name, options())))).ok().flatten()
+}
+
+/// As [`demangle`], but of C++ without parameters and return type, as perf prints names.
+#[must_use]
+pub fn without_parameters(name: &str) -> Option<String> {
+    if name.len() > LONGEST_INPUT || !name.starts_with("_Z") {
+        return None;
+    }
+    let bare = || options().no_params().no_return_type();
+    catch_unwind(AssertUnwindSafe(|| rust(name).or_else(|| cpp(name, bare())))).ok().flatten()
 }
 
 fn looks_mangled(name: &str) -> bool {
@@ -31,10 +43,13 @@ fn rust(name: &str) -> Option<String> {
     Some(out.0)
 }
 
-fn cpp(name: &str) -> Option<String> {
+fn options() -> DemangleOptions {
+    DemangleOptions::default().recursion_limit(DEEPEST_NAME)
+}
+
+fn cpp(name: &str, options: DemangleOptions) -> Option<String> {
     let limit = cpp_demangle::ParseOptions::default().recursion_limit(DEEPEST_NAME);
     let symbol = cpp_demangle::Symbol::new_with_options(name, &limit).ok()?;
-    let options = cpp_demangle::DemangleOptions::default().recursion_limit(DEEPEST_NAME);
     let mut out = Bounded(String::with_capacity(2 * name.len()));
     symbol.structured_demangle(&mut out, &options).ok()?;
     Some(out.0)

@@ -24,6 +24,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::dwarf::DwarfError;
 pub use self::kernel::KernelSymbols;
+pub use demangle::without_parameters;
 
 use self::image::ImageSymbols;
 use self::kernel::Kernel;
