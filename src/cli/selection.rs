@@ -41,7 +41,7 @@ pub struct WhatArgs {
     #[arg(long)]
     lock: bool,
     /// Record what is allocated by malloc and its kind, sampled by bytes, and what of it is in use at the end. Each call of an allocator
-    /// is slowed by some microseconds; with =allocated, which leaves out what is in use, by a third of that
+    /// is slowed by a microsecond or two; with =allocated, which leaves out what is in use, by half of that
     #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "in-use")]
     alloc: Option<Alloc>,
     /// Bytes between two samples of allocations, with B, K, M or G [default: 512K]

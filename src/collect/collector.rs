@@ -250,6 +250,7 @@ impl Collector {
     /// Counts from a point in time on: what was away then is charged from there.
     pub fn begin(&mut self, at: Timestamp) {
         self.began = at;
+        self.intervals.values_mut().for_each(|open| open.charged = open.charged.max(at));
     }
 
     /// A census found every interval that was open at an instant.

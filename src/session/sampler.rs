@@ -162,14 +162,21 @@ impl<'a> Sampler<'a> {
 
     /// Starts sampling, unless it is to be `delayed`, and releases the command.
     pub(super) fn begin(&mut self, delayed: bool, child: Option<&mut Child>) -> Result<(), RecordingError> {
-        if !delayed && !self.live.enables_on_exec() {
+        let enabled = !delayed && !self.live.enables_on_exec();
+        if enabled {
             self.enable()?;
         }
-        if let Some(child) = child {
-            let released = child.release();
-            released.map_err(|source| RecordingError::Command { command: child.program().to_owned(), source })?;
+        match child {
+            Some(child) => {
+                let released = child.release();
+                released.map_err(|source| RecordingError::Command { command: child.program().to_owned(), source })?;
+            }
+            // The window began with that.
+            None if enabled => return Ok(()),
+            None => {}
         }
         self.start = Moment::now();
+        self.collector.begin(self.start.clock);
         Ok(())
     }
 
