@@ -22,7 +22,8 @@ pub(super) fn demangle(name: &str) -> Option<String> {
     catch_unwind(AssertUnwindSafe(|| rust(name).or_else(|| cpp(name, options())))).ok().flatten()
 }
 
-/// As [`demangle`], but of C++ without parameters and return type, as perf prints names.
+/// The demangled form of a linkage name without parameters and return type, as perf prints names; `None` if it is not mangled, or not
+/// within the bounds.
 #[must_use]
 pub fn without_parameters(name: &str) -> Option<String> {
     if name.len() > LONGEST_INPUT || !name.starts_with("_Z") {
