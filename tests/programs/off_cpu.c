@@ -108,9 +108,9 @@ static __attribute__((noinline)) void hog_b(void)
     {                                                                                                             \
         pthread_setname_np(pthread_self(), #name);                                                                \
         before;                                                                                                   \
-        long begin = away();                                                                                      \
+        long begin = away(), born = now(CLOCK_MONOTONIC);                                                         \
         name();                                                                                                   \
-        printf(#name " %ld\n", away() - begin);                                                                   \
+        printf(#name " %ld\n" #name ".whole %ld\n", away() - begin, now(CLOCK_MONOTONIC) - born);                 \
         return nothing;                                                                                           \
     }
 THREAD(nap, ) THREAD(hold, ) THREAD(want, ) THREAD(ping, ) THREAD(pong, ) THREAD(disk, )

@@ -105,7 +105,10 @@ struct away {
     u64 waker;
     char waker_comm[TASK_COMM_LEN];
     s64 left;
-    u64 told; // of the time that the thread had a CPU
+    // Where it is asked for how long threads had a CPU. By the wall: the scheduler's own sum leaves out what a hypervisor took meanwhile.
+    u64 on;   // since when it has one; 0 if it has none, or is not known yet
+    u64 ran;  // until it last left one
+    u64 told; // of it
 };
 
 // Of each CPU.
@@ -307,9 +310,11 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempted, struct task_struct *prev, struct task_struct *next, unsigned int state)
 {
     u64 now = bpf_ktime_get_ns();
-    struct away *away = next->pid ? bpf_task_storage_get(&tasks, next, 0, 0) : 0;
-    if (away)
+    struct away *away = next->pid ? bpf_task_storage_get(&tasks, next, 0, RUNS ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0) : 0;
+    if (away) {
         come_back(ctx, next, away, now);
+        away->on = now;
+    }
     if (!prev->pid || state & TASK_DEAD)
         return 0;
     away = bpf_task_storage_get(&tasks, prev, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -318,6 +323,8 @@ int BPF_PROG(on_switch, bool preempted, struct task_struct *prev, struct task_st
     // Its return was not told for want of room, or was not traced, as those are not that follow some threads of hypervisors' agents.
     if (away->out)
         come_back(ctx, prev, away, away->in ? away->in : now - has_run_for(prev));
+    away->ran += now - (away->on ? away->on : now - has_run_for(prev));
+    away->on = 0;
     away->out = now;
     away->woken = away->waker = away->in = 0;
     away->stride = draw(now);
@@ -345,9 +352,20 @@ int BPF_PROG(on_waking, struct task_struct *task)
 // How long a thread had a CPU, as far as it was not told yet.
 static __always_inline u64 take_run(struct task_struct *task, struct away *away)
 {
-    u64 all = task->se.sum_exec_runtime, told = away->told;
+    if (!RUNS)
+        return 0;
+    u64 now = bpf_ktime_get_ns();
+    if (task->on_cpu && !away->on)
+        away->on = now; // since before it was seen first
+    u64 on = away->on, all = away->ran;
+    // It may leave its CPU at this moment: what is read of it then is told the next time.
+    if (task->on_cpu && on && on < now && *(volatile u64 *)&away->on == on)
+        all += now - on;
+    if (all <= away->told)
+        return 0;
+    u64 ran = all - away->told;
     away->told = all;
-    return RUNS && all > told ? all - told : 0;
+    return ran;
 }
 
 SEC("tp_btf/sched_process_exit")
