@@ -232,7 +232,7 @@ fn left_out(bytes: &[u8]) -> LeftOut {
         task,
         ended: words[1].cast_signed(),
         ran: words[2],
-        begin: (out.0 > 0).then(|| Begin::new(task, out, 1, state)),
+        begin: (out.0 > 0).then(|| Begin { found: true, ..Begin::new(task, out, 1, state) }),
         callchain: bytes_of([abi::PERF_CONTEXT_KERNEL].iter().chain(words[5..69].iter().take(depth as usize))),
         registers: bytes_of(words[69..].iter().take(REGISTERS.count_ones() as usize)),
     }

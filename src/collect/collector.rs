@@ -568,7 +568,7 @@ impl Collector {
             stride: begin.stride.into(),
             cpu: self.cpu,
         };
-        let missed = self.intervals.begin(begin.task, open);
+        let missed = self.intervals.begin(begin.task, open, begin.found);
         health.add(Count::IntervalsMissed, missed as u64);
     }
 

@@ -158,12 +158,13 @@ pub(super) struct Intervals {
 }
 
 impl Intervals {
-    /// Answers how many ends of the thread's intervals before were missed.
-    pub(super) fn begin(&mut self, task: KernelTid, open: Open) -> usize {
+    /// Answers how many ends of the thread's intervals before were missed. One that was `found` by a census tells nothing of them: their
+    /// ends may still lie in a ring.
+    pub(super) fn begin(&mut self, task: KernelTid, open: Open, found: bool) -> usize {
         self.departures += open.stride;
         self.taken += 1;
         self.thinned |= open.stride > 1;
-        let missed = self.forget_before(task, open.out);
+        let missed = if found { 0 } else { self.forget_before(task, open.out) };
         self.away(task);
         self.open.insert((task, open.out), open);
         missed
@@ -364,11 +365,11 @@ mod tests {
     #[test]
     fn waiting_for_a_cpu_is_told_from_being_blocked() {
         let mut intervals = Intervals::default();
-        intervals.begin(KernelTid(7), open(100, State::Interruptible));
+        intervals.begin(KernelTid(7), open(100, State::Interruptible), false);
         let charges = intervals.finish(&finish(100, Some(160), 190)).unwrap();
         assert_eq!(told(&charges), [(State::Interruptible, 60), (State::Runnable, 30)]);
         assert_eq!(charges[0].waker.as_deref(), Some("waker"));
-        intervals.begin(KernelTid(7), open(200, State::Preempted));
+        intervals.begin(KernelTid(7), open(200, State::Preempted), false);
         assert_eq!(told(&intervals.finish(&finish(200, None, 250)).unwrap()), [(State::Preempted, 50)]);
         assert_eq!(intervals.finish(&finish(200, None, 260)), None, "its beginning is not known");
     }
@@ -376,7 +377,7 @@ mod tests {
     #[test]
     fn each_window_is_charged_with_its_own_part() {
         let mut intervals = Intervals::default();
-        intervals.begin(KernelTid(7), open(100, State::Uninterruptible));
+        intervals.begin(KernelTid(7), open(100, State::Uninterruptible), false);
         assert_eq!(told(&intervals.charge_until(Timestamp(150))), [(State::Uninterruptible, 50)]);
         assert_eq!(told(&intervals.charge_until(Timestamp(250))), [(State::Uninterruptible, 100)]);
         // It was woken before the last window began.
@@ -387,15 +388,15 @@ mod tests {
     #[test]
     fn short_ones_are_left_out_and_those_of_a_census_stand_for_themselves() {
         let mut intervals = Intervals { shortest: 50, ..Intervals::default() };
-        intervals.begin(KernelTid(7), open(100, State::Interruptible));
+        intervals.begin(KernelTid(7), open(100, State::Interruptible), false);
         assert_eq!(intervals.finish(&finish(100, None, 140)), Some(Vec::new()));
         let drawn = |out| Open { stride: 20, ..open(out, State::Interruptible) };
-        intervals.begin(KernelTid(7), drawn(200));
+        intervals.begin(KernelTid(7), drawn(200), false);
         assert!(intervals.is_thinned());
         intervals.counted_at(Timestamp(250));
         assert!(!intervals.is_thinned());
         assert_eq!(told(&intervals.finish(&finish(200, None, 300)).unwrap()), [(State::Interruptible, 100)]);
-        intervals.begin(KernelTid(7), drawn(300));
+        intervals.begin(KernelTid(7), drawn(300), false);
         assert_eq!(told(&intervals.finish(&finish(300, None, 360)).unwrap()), [(State::Interruptible, 1200)]);
         assert_eq!(intervals.take_shares(), (41, 3));
     }
@@ -403,12 +404,17 @@ mod tests {
     #[test]
     fn an_interval_of_a_census_outlasts_records_of_older_ones() {
         let mut intervals = Intervals::default();
-        assert_eq!(intervals.begin(KernelTid(7), open(300, State::Interruptible)), 0, "found by a census");
-        assert_eq!(intervals.begin(KernelTid(7), open(100, State::Interruptible)), 0, "was still in the ring");
+        assert_eq!(intervals.begin(KernelTid(7), open(300, State::Interruptible), true), 0, "found by a census");
+        assert_eq!(intervals.begin(KernelTid(7), open(100, State::Interruptible), false), 0, "was still in the ring");
         assert_eq!(told(&intervals.finish(&finish(100, None, 200)).unwrap()), [(State::Interruptible, 100)]);
         assert_eq!(told(&intervals.finish(&finish(300, None, 350)).unwrap()), [(State::Interruptible, 50)]);
-        intervals.begin(KernelTid(7), open(400, State::Interruptible));
-        assert_eq!(intervals.begin(KernelTid(7), open(500, State::Interruptible)), 1, "one end was missed");
+        // One whose end is still in the ring, when a census finds the next.
+        intervals.begin(KernelTid(7), open(360, State::Interruptible), false);
+        assert_eq!(intervals.begin(KernelTid(7), open(390, State::Interruptible), true), 0);
+        assert_eq!(told(&intervals.finish(&finish(360, None, 380)).unwrap()), [(State::Interruptible, 20)]);
+        assert_eq!(told(&intervals.finish(&finish(390, None, 395)).unwrap()), [(State::Interruptible, 5)]);
+        intervals.begin(KernelTid(7), open(400, State::Interruptible), false);
+        assert_eq!(intervals.begin(KernelTid(7), open(500, State::Interruptible), false), 1, "one end was missed");
     }
 
     #[test]
@@ -420,7 +426,7 @@ mod tests {
             PartKey { sample, lock: false, cpu: None }
         };
         for (out, time) in [(100, 1), (200, 1), (300, 2)] {
-            intervals.begin(KernelTid(7), Open { stride: 10, ..open(out, State::Interruptible) });
+            intervals.begin(KernelTid(7), Open { stride: 10, ..open(out, State::Interruptible) }, false);
             let end = Finish { left_out: 70, ..finish(out, None, out + 20) };
             for charge in intervals.finish(&end).unwrap() {
                 intervals.away(KernelTid(7)).add(key(time), &charge);
@@ -435,7 +441,7 @@ mod tests {
         intervals.leave_out(KernelTid(8), 5);
         assert!(intervals.take_away().all(|away| away.tallies().err() == Some(5)));
         // A census found one wait: where else it was, nobody knows better.
-        intervals.begin(KernelTid(7), open(500, State::Interruptible));
+        intervals.begin(KernelTid(7), open(500, State::Interruptible), false);
         for charge in intervals.finish(&Finish { left_out: 30, ..finish(500, None, 600) }).unwrap() {
             intervals.away(KernelTid(7)).add(key(3), &charge);
         }

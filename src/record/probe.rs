@@ -71,6 +71,8 @@ pub struct Begin {
     pub state: State,
     /// Whether it waits for a lock, of its program or of the kernel; known only where that is asked for.
     pub lock: bool,
+    /// Whether it was found to be away by a census, so that the end of a time away before may still lie in a ring.
+    pub found: bool,
 }
 
 /// A thread whose departure was told is back on a CPU, or one that ends tells what was left out of it (`struct end`).
@@ -161,7 +163,7 @@ impl Begin {
     /// A departure, with the bits of its state.
     #[must_use]
     pub fn new(task: KernelTid, out: Timestamp, stride: u32, state: u32) -> Begin {
-        Begin { task, out, stride, state: State::from_kernel(state), lock: state & LOCK != 0 }
+        Begin { task, out, stride, state: State::from_kernel(state), lock: state & LOCK != 0, found: false }
     }
 
     /// Reads the raw data; `None` if it is too short.
