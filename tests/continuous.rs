@@ -309,6 +309,24 @@ fn a_budget_lowers_the_frequency_and_keeps_the_values_right() {
 }
 
 #[test]
+fn what_a_kind_does_not_need_of_the_budget_the_others_get() {
+    let program = running();
+    let pid = program.pid().to_string();
+    let options = ["--window", "2s", "--cpu", "--page-faults", "-F", "1999", "-p", &pid];
+    let mut recorder = Recorder::start_with_budget("0.05%", &options);
+    let lowered = |recorder: &Recorder| {
+        recorder.rows().iter().map(|row| comments(&load(recorder.directory(), row))).collect::<String>()
+    };
+    wait_for("a change", || lowered(&recorder).contains("frequency 1999.0 to "));
+    recorder.end(Signal::SIGTERM);
+    let told = lowered(&recorder);
+    assert!(told.contains("cpu-clock: frequency 1999.0 to "), "{told}");
+    assert!(!told.contains("page-faults: "), "{told}");
+    let metrics = std::fs::read_to_string(recorder.directory().join("rprof.prom")).unwrap();
+    assert!(metrics.contains("rprof_event_scale_ratio{event=\"page-faults\"} 1\n"), "{metrics}");
+}
+
+#[test]
 fn snapshots_beside_a_recorder() {
     let program = running();
     let pid = program.pid().to_string();

@@ -19,7 +19,7 @@ use rustc_hash::FxHashSet;
 use super::alloc::{Alloc, AllocTotals};
 use super::attr::{AlsoRecords, CallGraph, Features, MAX_STACK_BYTES};
 use super::error::CaptureError;
-use super::event::Event;
+use super::event::{Event, Probe};
 use super::off_cpu::{LeftOut, OffCpu};
 use super::target::{self, Scope, Target};
 use crate::health::{Count, Health};
@@ -123,8 +123,10 @@ pub struct Live {
     off_cpu: Option<OffCpu>,
     /// The programs that tell of allocations, if that was asked for.
     alloc: Option<Alloc>,
-    /// How often is sampled, in proportion to what was asked for.
-    scale: f64,
+    /// How often each event is sampled, in proportion to what was asked for.
+    scales: Vec<f64>,
+    /// Samples of each event, wanted or not.
+    taken: Vec<u64>,
     /// The ids of events that were closed lately: their last records may still be in the rings.
     closed: Vec<u64>,
     /// Of events that were closed, by event.
@@ -142,27 +144,43 @@ impl Live {
         self.reopen().inspect_err(|_| self.stack_bytes = before)
     }
 
-    /// Samples so many times as often as was asked for. (An ioctl would change the rate of a running clock, but not the period
+    /// Samples each event so many times as often as was asked for. (An ioctl would change the rate of a running clock, but not the period
     /// that its samples tell, so the events are opened anew.)
     ///
     /// # Errors
     /// As [`Live::open`]; those that run go on as they are.
-    pub fn set_scale(&mut self, scale: f64) -> Result<(), CaptureError> {
-        let before = std::mem::replace(&mut self.scale, scale);
-        self.reopen().inspect_err(|_| self.scale = before)?;
-        if let Some(off_cpu) = &mut self.off_cpu {
-            off_cpu.set_scale(scale);
+    pub fn set_scales(&mut self, scales: &[f64]) -> Result<(), CaptureError> {
+        let before = std::mem::replace(&mut self.scales, scales.to_vec());
+        if let Err(error) = self.reopen() {
+            self.scales = before;
+            return Err(error);
         }
-        if let Some(alloc) = &mut self.alloc {
-            alloc.set_scale(scale);
+        let (away, alloc) = (self.scale_of(Probe::is_away), self.scale_of(Probe::is_alloc));
+        if let Some(off_cpu) = &mut self.off_cpu {
+            off_cpu.set_scale(away);
+        }
+        if let Some(programs) = &mut self.alloc {
+            programs.set_scale(alloc);
         }
         Ok(())
     }
 
-    /// How often is sampled, in proportion to what was asked for.
+    /// Of the first of the events that share programs of ours: what these tell is sampled as one of its.
+    fn scale_of(&self, shares: fn(Probe) -> bool) -> f64 {
+        let first = self.settings.events.iter().position(|event| event.probe.is_some_and(shares));
+        first.map_or(1.0, |at| self.scales[at])
+    }
+
+    /// How often each event is sampled, in proportion to what was asked for.
     #[must_use]
-    pub fn scale(&self) -> f64 {
-        self.scale
+    pub fn scales(&self) -> &[f64] {
+        &self.scales
+    }
+
+    /// How many samples of each event the kernel took, wanted or not.
+    #[must_use]
+    pub fn taken(&self) -> &[u64] {
+        &self.taken
     }
 
     /// Opens the sampling events anew and starts them. What was counted of the old ones is kept.
@@ -393,9 +411,10 @@ impl Live {
         health: &mut Health,
         mut visit: impl FnMut(&Record<'_>, Raw<'_>, &mut Health) -> Flow,
     ) {
-        let (decoder, scope, alloc) = (&self.decoder, &mut self.scope, &mut self.alloc);
+        let (decoder, scope, alloc, taken) = (&self.decoder, &mut self.scope, &mut self.alloc, &mut self.taken);
         self.merge.drain(&mut self.rings, until, |raw| {
             let bytes = raw.bytes;
+            decoder.sampled(bytes).into_iter().for_each(|event| taken[event.0 as usize] += 1);
             let unwanted = Decoder::sample_task(bytes).is_some_and(|(pid, tid)| !scope.wants_sample(pid, tid));
             if unwanted && !decoder.is_of_another(bytes) {
                 health.add(Count::SamplesSkipped, 1);

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 use regex::Regex;
@@ -12,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::input::{self, RecordingArgs};
 use super::usage;
-use crate::collect::{Frame, Journaled, ProcessIndex, Thread};
+use crate::collect::{Frame, Journaled, StackId, Thread};
 use crate::profile::KERNEL;
 use crate::record::perf_data::{Attr, Header};
 use crate::session::Screen;
@@ -84,8 +83,8 @@ pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
     {
         screen.say("the arguments of tracepoints (trace) are not decoded");
     }
-    let mut failed = Ok(());
-    replay.samples(&mut |chunk| match is_closed(tell(chunk, &attrs, &choice, &mut out)) {
+    let (mut failed, mut lines) = (Ok(()), Lines::default());
+    replay.samples(&mut |chunk| match is_closed(tell(chunk, &attrs, &choice, &mut lines, &mut out)) {
         Ok(closed) => !closed,
         Err(error) => {
             failed = Err(error);
@@ -112,9 +111,6 @@ const FIELDS: [&str; 11] = ["comm", "tid", "pid", "time", "cpu", "event", "perio
 const USUAL: [&str; 9] = ["comm", "tid", "time", "cpu", "event", "period", "ip", "sym", "dso"];
 /// Fields of others' command lines that no sample of ours has, or that say how others are printed.
 const EMPTY: [&str; 2] = ["trace", "flags"];
-
-/// Bytes of text that are written at once.
-const PIECE: usize = 1 << 16;
 
 /// What is printed of which samples.
 struct Choice {
@@ -145,11 +141,11 @@ impl Choice {
         self.fields.contains(&field)
     }
 
-    fn wants(&self, thread: &Thread, module: &str) -> bool {
+    fn wants(&self, thread: &Thread, module: impl Fn() -> String) -> bool {
         (self.comm.is_empty() || self.comm.iter().any(|comm| **comm == *thread.comm))
             && (self.pid.is_empty() || self.pid.contains(&thread.pid.0))
             && (self.tid.is_empty() || self.tid.contains(&thread.tid.0))
-            && self.dso.as_ref().is_none_or(|dso| dso.is_match(module))
+            && self.dso.as_ref().is_none_or(|dso| dso.is_match(&module()))
     }
 }
 
@@ -175,37 +171,94 @@ fn fields(text: Option<&str>) -> anyhow::Result<Vec<&'static str>> {
     Ok(fields)
 }
 
-/// Writes the text of a chunk. What a stack looks like is put together once.
-fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice, out: &mut dyn Write) -> io::Result<()> {
-    let mut text = String::new();
+/// Writes the text of a chunk.
+fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice, lines: &mut Lines, out: &mut dyn Write) -> io::Result<()> {
     let widest = chunk.events.iter().map(|event| event.name.len()).max().unwrap_or(0);
-    let mut stacks: FxHashMap<_, Arc<str>> = FxHashMap::default();
-    let mut lines: Lines = FxHashMap::default();
+    // Processes have other numbers in each chunk.
+    lines.retain(|frame, _| !matches!(frame, Frame::Anonymous(..)));
+    let mut page = Page { text: String::with_capacity(2 * PIECE), last: Vec::new(), end: 0 };
     for sample in chunk.samples {
         let Some(thread) = chunk.window.threads.get(sample.thread.0 as usize) else { continue };
         let Some(attr) = attrs.get(sample.event as usize) else { continue };
         let leaf = chunk.window.stacks.frames(sample.stack).next();
-        let module = leaf.map_or_else(String::new, |leaf| module(chunk, leaf, thread));
-        if !choice.wants(thread, &module) {
+        if !choice.wants(thread, || leaf.map_or_else(String::new, |leaf| module(chunk, leaf, thread))) {
             continue;
         }
         let chain = attr.layout.has(abi::PERF_SAMPLE_CALLCHAIN);
-        head(sample, thread, attr, chunk, choice, widest, chain, &mut text);
+        head(sample, thread, attr, chunk, choice, widest, chain, &mut page.text);
         if choice.has("ip") || choice.has("sym") {
-            let frames = stacks.entry((sample.stack, thread.process, chain)).or_insert_with(|| {
-                let mut frames = String::new();
-                stack(chunk, sample, thread, choice, chain, &mut lines, &mut frames);
-                frames.into()
-            });
-            text.push_str(frames);
+            if chain {
+                page.stack(chunk, sample, thread, choice, lines);
+            } else if let Some(leaf) = leaf {
+                // The place alone, as one function.
+                let (module, symbols) = (module(chunk, leaf, thread), symbols(chunk, leaf));
+                symbols.last().iter().for_each(|symbol| line(leaf, symbol, &module, choice, &mut page.text));
+            }
         }
-        text.push('\n');
-        if text.len() >= PIECE {
-            out.write_all(text.as_bytes())?;
-            text.clear();
+        page.text.push('\n');
+        if page.text.len() >= PIECE {
+            page.write(out)?;
         }
     }
-    out.write_all(text.as_bytes())
+    out.write_all(page.text.as_bytes())
+}
+
+/// The text of samples, of which the last one's stack stays: samples that follow each other share most of their callers, whose lines are
+/// taken over as a whole.
+struct Page {
+    text: String,
+    /// The stacks that the frames of the last one's stack are the leaves of, and where the lines of each begin, counted back from `end`.
+    last: Vec<(StackId, usize)>,
+    /// Where the lines of the last stack end.
+    end: usize,
+}
+
+impl Page {
+    /// Adds the frames, a line each, leaf first.
+    fn stack(&mut self, chunk: &Chunk<'_>, sample: &Journaled, thread: &Thread, choice: &Choice, lines: &mut Lines) {
+        self.text.push('\n');
+        let mut path = Vec::with_capacity(self.last.len());
+        let mut before = std::mem::take(&mut self.last).into_iter().peekable();
+        for (stack, frame) in chunk.window.stacks.path(sample.stack) {
+            // A caller's number is smaller than its callees'.
+            while before.next_if(|&(other, _)| other > stack).is_some() {}
+            if let Some(&(_, back)) = before.peek().filter(|&&(other, _)| other == stack) {
+                self.text.extend_from_within(self.end - back..self.end);
+                break;
+            }
+            path.push((stack, self.text.len()));
+            self.text.push_str(lines.entry(frame).or_insert_with(|| frame_lines(chunk, frame, thread, choice)));
+        }
+        self.end = self.text.len();
+        path.iter_mut().for_each(|(_, start)| *start = self.end - *start);
+        path.extend(before);
+        self.last = path;
+    }
+
+    /// Writes all, and begins anew.
+    fn write(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(self.text.as_bytes())?;
+        self.text.clear();
+        self.last.clear();
+        Ok(())
+    }
+}
+
+/// Bytes of text that are written at once: of many stacks, as the first of a piece is put together anew.
+const PIECE: usize = 1 << 20;
+
+/// The lines of a frame: a few thousand frames make up all stacks, and putting lines together is what takes time.
+type Lines = FxHashMap<Frame, Box<str>>;
+
+fn frame_lines(chunk: &Chunk<'_>, frame: Frame, thread: &Thread, choice: &Choice) -> Box<str> {
+    let module = module(chunk, frame, thread);
+    let mut lines = String::new();
+    for symbol in symbols(chunk, frame) {
+        lines.push('\t');
+        line(frame, symbol, &module, choice, &mut lines);
+        lines.push('\n');
+    }
+    lines.into()
 }
 
 /// `comm tid [cpu] time: period event:`, the widths as perf's.
@@ -249,44 +302,6 @@ fn head(
         && let Some(event) = chunk.events.get(sample.event as usize)
     {
         let _ = write!(text, "{:>widest$}: ", event.name);
-    }
-}
-
-/// The lines of a frame in a process: a few thousand frames make up all stacks, and putting lines together is what takes time.
-type Lines = FxHashMap<(Frame, ProcessIndex), Arc<str>>;
-
-/// The frames, a line each, leaf first; a sample without a callchain has its one on the line of the event.
-fn stack(
-    chunk: &Chunk<'_>,
-    sample: &Journaled,
-    thread: &Thread,
-    choice: &Choice,
-    chain: bool,
-    lines: &mut Lines,
-    text: &mut String,
-) {
-    let mut frames = chunk.window.stacks.frames(sample.stack);
-    if !chain {
-        // The place alone, as one function.
-        if let Some(leaf) = frames.next() {
-            let (module, symbols) = (module(chunk, leaf, thread), symbols(chunk, leaf));
-            symbols.last().iter().for_each(|symbol| line(leaf, symbol, &module, choice, text));
-        }
-        return;
-    }
-    text.push('\n');
-    for frame in frames {
-        let lines = lines.entry((frame, thread.process)).or_insert_with(|| {
-            let module = module(chunk, frame, thread);
-            let mut lines = String::new();
-            for symbol in symbols(chunk, frame) {
-                lines.push('\t');
-                line(frame, symbol, &module, choice, &mut lines);
-                lines.push('\n');
-            }
-            lines.into()
-        });
-        text.push_str(lines);
     }
 }
 

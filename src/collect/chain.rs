@@ -108,14 +108,12 @@ impl Chain {
         marker: Option<Marker>,
         by_address: bool,
     ) -> StackId {
-        let root = marker.map_or(StackTree::EMPTY, |marker| stacks.push(StackTree::EMPTY, Frame::Marker(marker)));
         let user = self.frames.iter().rev().map(|frame| match frame.place {
             Some(place) if !by_address => Frame::Image(place),
             _ => Frame::Anonymous(process, frame.address),
         });
-        let user = user.fold(root, |caller, frame| stacks.push(caller, frame));
         let kernel = calls(&self.kernel).rev().map(|address| Frame::Kernel(KernelAddress(address)));
-        kernel.fold(user, |caller, frame| stacks.push(caller, frame))
+        stacks.push_all(marker.map(Frame::Marker).into_iter().chain(user).chain(kernel))
     }
 }
 

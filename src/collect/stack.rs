@@ -112,11 +112,15 @@ impl PrefixTree {
 
     /// The frames of a stack, leaf first.
     pub fn frames(&self, stack: StackId) -> impl Iterator<Item = u32> + '_ {
+        self.path(stack).map(|(_, frame)| frame)
+    }
+
+    /// The frames of a stack, leaf first, each with the stack that it is the leaf of. The numbers of those stacks fall.
+    pub fn path(&self, stack: StackId) -> impl Iterator<Item = (StackId, u32)> + '_ {
         let mut at = stack;
         std::iter::from_fn(move || {
             let node = self.nodes.get((at.0 as usize).checked_sub(1)?)?;
-            at = node.caller;
-            Some(node.frame)
+            Some((std::mem::replace(&mut at, node.caller), node.frame))
         })
     }
 
@@ -144,6 +148,8 @@ pub struct StackTree {
     frames: Vec<Frame>,
     frame_index: FxHashMap<Frame, u32>,
     tree: PrefixTree,
+    /// The stack that was pushed last, root first.
+    last: Vec<(Frame, StackId)>,
 }
 
 impl StackTree {
@@ -160,9 +166,32 @@ impl StackTree {
         self.tree.push(caller, frame)
     }
 
+    /// The stack of these frames, root first. Samples that follow each other share most of their callers, which are not looked up again.
+    pub fn push_all(&mut self, frames: impl Iterator<Item = Frame>) -> StackId {
+        let (mut stack, mut depth, mut shared) = (StackTree::EMPTY, 0, true);
+        for frame in frames {
+            shared &= self.last.get(depth).is_some_and(|(known, _)| *known == frame);
+            if shared {
+                stack = self.last[depth].1;
+            } else {
+                stack = self.push(stack, frame);
+                self.last.truncate(depth);
+                self.last.push((frame, stack));
+            }
+            depth += 1;
+        }
+        stack
+    }
+
     /// The frames of a stack, leaf first.
     pub fn frames(&self, stack: StackId) -> impl Iterator<Item = Frame> + '_ {
-        self.tree.frames(stack).filter_map(|frame| self.frames.get(frame as usize).copied())
+        self.path(stack).map(|(_, frame)| frame)
+    }
+
+    /// The frames of a stack, leaf first, each with the stack that it is the leaf of. The numbers of those stacks fall.
+    pub fn path(&self, stack: StackId) -> impl Iterator<Item = (StackId, Frame)> + '_ {
+        let frame = |(id, frame): (StackId, u32)| Some((id, *self.frames.get(frame as usize)?));
+        self.tree.path(stack).filter_map(frame)
     }
 
     /// All frames, each once.
@@ -208,6 +237,22 @@ mod tests {
         assert_eq!(tree.len(), 3);
         assert_eq!(tree.frames(b).collect::<Vec<_>>(), [kernel(3), kernel(1)]);
         assert_eq!(tree.frames(StackTree::EMPTY).count(), 0);
+    }
+
+    #[test]
+    fn stacks_one_after_the_other_are_as_pushed_by_themselves() {
+        let mut tree = StackTree::default();
+        let kernel = |address| Frame::Kernel(KernelAddress(address));
+        for addresses in [&[1, 2, 3][..], &[1, 2], &[1, 2, 3, 4], &[1, 5, 3], &[], &[1, 5, 3, 4], &[2], &[1, 2, 3]] {
+            let stack = tree.push_all(addresses.iter().map(|&address| kernel(address)));
+            let alone = addresses.iter().fold(StackTree::EMPTY, |caller, &address| tree.push(caller, kernel(address)));
+            assert_eq!(stack, alone);
+            let frames: Vec<Frame> = tree.frames(stack).collect();
+            assert!(
+                frames.iter().rev().eq(addresses.iter().map(|&address| kernel(address)).collect::<Vec<_>>().iter())
+            );
+        }
+        assert_eq!(tree.len(), 8);
     }
 
     #[test]

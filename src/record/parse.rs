@@ -233,6 +233,14 @@ impl Decoder {
         of.is_some_and(|(_, layout)| layout.part == Some(Part::Finish))
     }
 
+    /// The event that a record is a sample of, if it is one that holds a stack.
+    #[must_use]
+    pub fn sampled(&self, bytes: &[u8]) -> Option<EventIndex> {
+        (kind(bytes)? == abi::PERF_RECORD_SAMPLE).then_some(())?;
+        let (event, layout) = self.ids.get(&word(bytes, HEADER)?)?;
+        (!matches!(layout.part, Some(Part::Finish | Part::HeapChange))).then_some(*event)
+    }
+
     /// Reads a record.
     ///
     /// # Errors

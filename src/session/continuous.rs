@@ -10,8 +10,8 @@ use super::sampler::{ALL, DRAIN, Moment, Sampler};
 use super::screen::Screen;
 use super::signals::Signals;
 use super::status::{STATUS, Status};
-use crate::capture::{Live, Rate};
-use crate::health::{Count, Health};
+use crate::capture::{Event, Live, Rate};
+use crate::health::Health;
 use crate::ids::{Timestamp, UnixNanos};
 use crate::store::{Policy, Source, Writer};
 use crate::sys;
@@ -71,13 +71,14 @@ pub fn record_continuously(
     let finisher = Finisher::start(bench)?;
     screen.say(&format!("recording into {}", continuous.directory.display()));
     sampler.begin(!timing.delay.is_zero(), child.as_mut())?;
-    let spent = Spent { at: sys::now(), cpu: sys::cpu_time(), samples: 0 };
+    let spent = Spent { at: sys::now(), cpu: sys::cpu_time(), samples: sampler.live.taken().to_vec() };
     let budget = continuous.max_overhead.map(|share| {
-        let cpus = sampler.live.cpu_count();
-        Budget::new(share, cpus, hertz.unwrap_or(1.0), spent)
+        let (cpus, events) = (sampler.live.cpu_count(), sampler.live.events());
+        Budget::new(share, cpus, events.iter().map(|event| event.rate), &spent)
     });
     let mut recorder = Recorder {
         schedule: Schedule::new(continuous.window, sampler.start()),
+        scales: vec![Scales::new(spent.at); sampler.live.events().len()],
         status: Status::new(&command, hertz.unwrap_or(0.0), continuous.max_overhead),
         sampler,
         finisher,
@@ -86,10 +87,9 @@ pub fn record_continuously(
         max_memory: continuous.max_memory,
         total: Health::default(),
         lost: 0,
-        scales: Scales::new(spent.at),
         remarks: Vec::new(),
-        window_began: spent,
         reopened: spent.at,
+        window_began: spent,
         crowded: false,
     };
     recorder.run(timing, child.as_mut(), &signals)?;
@@ -132,6 +132,7 @@ fn until_boundary(civil: SystemTime, window: Duration) -> Duration {
 }
 
 /// How often was sampled, over a window.
+#[derive(Clone)]
 struct Scales {
     now: f64,
     since: Timestamp,
@@ -170,7 +171,8 @@ struct Recorder<'a> {
     /// Of all windows that were sealed.
     total: Health,
     lost: u64,
-    scales: Scales,
+    /// Of each event.
+    scales: Vec<Scales>,
     /// What happened within the window.
     remarks: Vec<String>,
     window_began: Spent,
@@ -264,38 +266,36 @@ impl Recorder<'_> {
 
     /// What we have cost since the beginning.
     fn spent(&self) -> Spent {
-        let health = self.sampler.health();
-        let samples = |health: &Health| health.get(Count::Samples) + health.get(Count::SamplesSkipped);
-        Spent { at: sys::now(), cpu: sys::cpu_time(), samples: samples(health) + samples(&self.total) }
+        Spent { at: sys::now(), cpu: sys::cpu_time(), samples: self.sampler.live.taken().to_vec() }
     }
 
     fn keep_budget(&mut self, now: Timestamp) {
         let (spent, cpus) = (self.spent(), self.sampler.live.cpu_count());
         let Some(budget) = &mut self.budget else { return };
-        let Some(pace) = budget.step(spent, cpus) else { return };
+        let Some(pace) = budget.step(&spent, cpus) else { return };
         let used = budget.used(&self.window_began, &spent);
-        self.set_pace(pace, now, &format!("rprof used {:.2} % of the machine in this window", 100.0 * used));
+        self.set_pace(&pace, now, &format!("rprof used {:.2} % of the machine in this window", 100.0 * used));
     }
 
-    fn set_pace(&mut self, pace: Pace, now: Timestamp, why: &str) {
+    fn set_pace(&mut self, pace: &Pace, now: Timestamp, why: &str) {
         let was_followed = self.sampler.follows_processes();
         if pace.follow != was_followed {
             self.sampler.follow_processes(pace.follow);
             let how = if pace.follow { "followed again" } else { "no longer followed, but read when they are sampled" };
             self.remark(format!("processes are {how}: {why}"));
         }
-        let old = self.sampler.live.scale();
-        if (pace.scale - old).abs() < f64::EPSILON {
+        let old = self.sampler.live.scales().to_vec();
+        if old == pace.scales {
             return;
         }
-        match self.sampler.live.set_scale(pace.scale) {
-            Ok(()) => {
-                self.scales.set(pace.scale, now);
-                self.reopened = now;
-                let (from, to) = (self.status.hertz_asked * old, self.status.hertz_asked * pace.scale);
-                self.remark(format!("frequency {from:.1} to {to:.1} Hz: {why}"));
-            }
-            Err(error) => self.remark(format!("cannot change the frequency: {error}")),
+        if let Err(error) = self.sampler.live.set_scales(&pace.scales) {
+            return self.remark(format!("cannot change the frequency: {error}"));
+        }
+        self.reopened = now;
+        for (at, (&from, &to)) in old.iter().zip(&pace.scales).enumerate().filter(|(_, (from, to))| from != to) {
+            self.scales[at].set(to, now);
+            let change = change(&self.sampler.live.events()[at], from, to);
+            self.remark(format!("{change}: {why}"));
         }
     }
 
@@ -312,9 +312,12 @@ impl Recorder<'_> {
             if std::mem::replace(&mut self.crowded, true) {
                 let pace = match &mut self.budget {
                     Some(budget) => budget.halve(),
-                    None => Pace { scale: (self.sampler.live.scale() / 2.0).max(0.01), follow: true },
+                    None => {
+                        let half = |scale: &f64| (scale / 2.0).max(0.01);
+                        Pace { scales: self.sampler.live.scales().iter().map(half).collect(), follow: true }
+                    }
                 };
-                self.set_pace(pace, now, "memory is short");
+                self.set_pace(&pace, now, "memory is short");
             }
         }
         self.crowded &= used as f64 > 0.7 * most as f64;
@@ -354,8 +357,8 @@ impl Recorder<'_> {
         self.total.merge(self.sampler.health());
         let mut remarks = std::mem::take(&mut self.remarks);
         remarks.push(format!("rprof itself: {:.3} s of CPU, {memory} MB of memory", own.as_secs_f64()));
-        let scale = self.scales.seal(at);
-        let window = self.sampler.seal(at, scale, remarks);
+        let scales: Vec<f64> = self.scales.iter_mut().map(|scale| scale.seal(at)).collect();
+        let window = self.sampler.seal(at, &scales, remarks);
         self.lost += window.events.iter().map(|event| event.loss.lost).sum::<u64>();
         let gone = self.sampler.forget_images();
         Work::Window(Box::new(window), gone)
@@ -368,6 +371,17 @@ impl Recorder<'_> {
         }
     }
 
+    /// How often the first event that has a frequency is sampled, in proportion to what was asked for.
+    fn clock_scale(&self) -> f64 {
+        let mut events = self.sampler.live.events().iter().zip(self.sampler.live.scales());
+        events.find(|(event, _)| matches!(event.rate, Rate::Frequency(_))).map_or(1.0, |(_, &scale)| scale)
+    }
+
+    fn event_scales(&self) -> Vec<(String, f64)> {
+        let events = self.sampler.live.events().iter().map(|event| event.name.clone());
+        events.zip(self.sampler.live.scales().iter().copied()).collect()
+    }
+
     fn status(&self, running: bool) -> Status {
         let mut health = self.total.clone();
         health.merge(self.sampler.health());
@@ -375,7 +389,8 @@ impl Recorder<'_> {
             running,
             health,
             lost: self.lost,
-            hertz: self.status.hertz_asked * self.sampler.live.scale(),
+            hertz: self.status.hertz_asked * self.clock_scale(),
+            scales: self.event_scales(),
             cpu: Duration::from_nanos(sys::cpu_time()),
             resident: sys::resident_memory().unwrap_or(0),
             cpus: self.sampler.live.cpu_count(),
@@ -391,6 +406,16 @@ impl Recorder<'_> {
         let last = self.seal(end);
         let status = self.status(false);
         self.finisher.finish(vec![last, Work::Status(Box::new(status))]);
+    }
+}
+
+/// How an event is sampled from now on, instead of as before.
+fn change(event: &Event, from: f64, to: f64) -> String {
+    match event.rate {
+        Rate::Frequency(hertz) if event.is_counted() => {
+            format!("{}: frequency {:.1} to {:.1} Hz", event.name, hertz as f64 * from, hertz as f64 * to)
+        }
+        _ => format!("{}: {:.0} % to {:.0} % as often as asked for", event.name, 100.0 * from, 100.0 * to),
     }
 }
 

@@ -131,7 +131,8 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     ran?;
     let closing = sampler.finish_files(end)?;
     let ended = signals.received().map(|signal| format!("ended by signal {signal}"));
-    let window = sampler.seal(end, 1.0, ended.into_iter().collect());
+    let scales = sampler.live.scales().to_vec();
+    let window = sampler.seal(end, &scales, ended.into_iter().collect());
     window.comments.iter().filter(|line| line.starts_with(ALLOCATIONS)).for_each(|line| screen.say(line));
     let restricted = kernel_names_hidden(&window, &mut symbolizer);
     let mut summary =

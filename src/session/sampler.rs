@@ -391,9 +391,9 @@ impl<'a> Sampler<'a> {
         end
     }
 
-    /// Seals the window at a point up to which everything has been drained, and begins the next one there. `scale` is how often was
-    /// sampled on average, in proportion to what was asked for.
-    pub(super) fn seal(&mut self, end: Timestamp, scale: f64, remarks: Vec<String>) -> Window {
+    /// Seals the window at a point up to which everything has been drained, and begins the next one there. `scales` is how often each
+    /// event was sampled on average, in proportion to what was asked for.
+    pub(super) fn seal(&mut self, end: Timestamp, scales: &[f64], remarks: Vec<String>) -> Window {
         if self.counts_running() {
             self.count_asleep(true);
         } else {
@@ -414,7 +414,8 @@ impl<'a> Sampler<'a> {
         self.start = start.after(duration);
         let span = Span { start: start.civil, began: start.clock, duration, main_process, comments };
         let health = std::mem::take(&mut self.health);
-        let events: Vec<Event> = self.live.events().iter().map(|event| scaled(event, scale)).collect();
+        let events: Vec<Event> =
+            self.live.events().iter().zip(scales).map(|(event, scale)| scaled(event, *scale)).collect();
         let window = self.collector.seal(span, &events, lost.as_deref(), health);
         self.live.forget_allocations(&self.collector.take_gone());
         window

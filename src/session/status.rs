@@ -33,6 +33,8 @@ pub struct Status {
     pub hertz: f64,
     /// See `hertz`.
     pub hertz_asked: f64,
+    /// How often each event is sampled, by name, in proportion to what was asked for.
+    pub scales: Vec<(String, f64)>,
     /// CPUs that are watched.
     pub cpus: usize,
     /// The share (0 to 1) of the machine that may be used.
@@ -121,6 +123,10 @@ impl Status {
         );
         plain("rprof_files", "gauge", "Windows in the directory.", self.files as f64);
         plain("rprof_disk_bytes", "gauge", "Bytes of the windows in the directory.", self.disk_bytes as f64);
+        let scales: Vec<_> = self.scales.iter().map(|(event, scale)| ([("event", &event[..])], *scale)).collect();
+        let scales: Vec<(&[_], f64)> = scales.iter().map(|(labels, value)| (&labels[..], *value)).collect();
+        let help = "How often each event is sampled, in proportion to what was asked for.";
+        metric(&mut text, "rprof_event_scale_ratio", "gauge", help, &scales);
         let ends = ENDS.map(|(row, end)| ([("end", end)], self.health.get(row) as f64));
         let ends: Vec<(&[_], f64)> = ends.iter().map(|(labels, value)| (&labels[..], *value)).collect();
         metric(&mut text, "rprof_stacks_total", "counter", "User stacks, by how their walk ended.", &ends);

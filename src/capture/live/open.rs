@@ -88,7 +88,8 @@ impl Live {
             off_cpu: None,
             alloc: None,
             scope: Scope::new(&settings.target, settings.inherit),
-            scale: 1.0,
+            scales: vec![1.0; settings.events.len()],
+            taken: vec![0; settings.events.len()],
             closed: Vec::new(),
             lost: vec![0; settings.events.len()],
             notes: Vec::new(),
@@ -242,7 +243,7 @@ impl Live {
         for at in 0..self.settings.events.len() {
             let event = &self.settings.events[at];
             let missing = [libc::ENOENT, libc::EOPNOTSUPP, libc::ENODEV];
-            match self.probe(&self.sampling_attr(event)) {
+            match self.probe(&self.sampling_attr(at)) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error().is_some_and(|code| missing.contains(&code)) => {
                     if !event.is_cycles() {
@@ -270,9 +271,9 @@ impl Live {
         EventFd::open(attr, watch, cpu).map(|_| ())
     }
 
-    fn sampling_attr(&self, event: &Event) -> abi::perf_event_attr {
+    fn sampling_attr(&self, at: usize) -> abi::perf_event_attr {
         let watermark = (self.ring_bytes / 4) as u32;
-        let event = Event { rate: self.rate_of(event), ..event.clone() };
+        let event = Event { rate: self.rate_of(at), ..self.settings.events[at].clone() };
         let mut attr = attr::sampling(&event, self.settings.graph, self.stack_bytes, self.features, watermark);
         self.inherit(&mut attr);
         attr.set_enable_on_exec(self.enables_on_exec().into());
@@ -285,13 +286,14 @@ impl Live {
     }
 
     /// How often an event is sampled now. The kernel varies the period of counters by itself, that of clocks it keeps.
-    fn rate_of(&self, event: &Event) -> Rate {
+    fn rate_of(&self, at: usize) -> Rate {
+        let (event, scale) = (&self.settings.events[at], self.scales[at]);
         match event.rate {
             Rate::Frequency(hertz) if self.settings.jitter && event.is_clock() => {
                 let jitter = 1.0 + JITTER * (2.0 * fastrand::f64() - 1.0);
-                Rate::Period((1e9 / (hertz as f64 * self.scale) * jitter) as u64)
+                Rate::Period((1e9 / (hertz as f64 * scale) * jitter) as u64)
             }
-            rate => rate.scaled(self.scale),
+            rate => rate.scaled(scale),
         }
     }
 
@@ -439,7 +441,7 @@ impl Live {
 
     pub(super) fn open_samplers(&mut self, cpu: u32) -> Result<(), CaptureError> {
         for (index, event) in self.settings.events.iter().enumerate().filter(|(_, event)| event.is_counted()) {
-            let attr = self.sampling_attr(event);
+            let attr = self.sampling_attr(index);
             let opened = self.open_on_all(&attr, cpu, &event.name)?;
             let Some(anchor) = self.anchors.iter().find(|anchor| anchor.cpu == cpu) else { continue };
             redirect(opened.iter(), &anchor.fd)?;
