@@ -14,7 +14,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use common::programs::c;
-use common::recording::{rprof, text};
+use common::recording::{rprof, text, wait_for};
 use linux_perf_data::{PerfFileReader, PerfFileRecord};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -255,6 +255,50 @@ fn a_tracepoint() {
     every_reader(&recording, None);
     assert_eq!(recording.samples(), 41);
     assert!(share(&stacks(&recording.path(), "sched:sched_process_exit"), &["do_exit"]) > 0.9);
+    let fields = perf(&["script"], &recording.path());
+    assert_eq!(fields.lines().filter(|line| line.contains("comm=true pid=")).count(), 40, "{fields}");
+}
+
+#[test]
+fn perf_sched_reads_the_scheduler() {
+    let events = "sched:sched_switch,sched:sched_wakeup,sched:sched_wakeup_new,sched:sched_migrate_task,sched:sched_stat_runtime";
+    let naps = "i=0; while [ $i -lt 20 ]; do sleep 0.01; i=$((i + 1)); done";
+    for options in [&["-a"][..], &["-a", "-z"]] {
+        let recording = record(&[&["-e", events], options].concat(), &["sh", "-c", naps]);
+        let latency = perf(&["sched", "latency"], &recording.path());
+        let row =
+            latency.lines().find(|line| line.trim_start().starts_with("sleep:")).unwrap_or_else(|| panic!("{latency}"));
+        assert!(row.contains("(20)"), "{row}");
+        let history = perf(&["sched", "timehist"], &recording.path());
+        assert!(history.lines().filter(|line| line.contains("sleep[")).count() >= 20, "{history}");
+    }
+}
+
+#[test]
+fn tracepoints_of_a_recording_that_is_killed_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("perf.data");
+    let mut rprof = rprof();
+    rprof.args(["record", "-a", "-e", "sched:sched_switch", "-o", text(&file)]).args(["--", "sleep", "60"]);
+    let mut recorder = rprof.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let samples = || Command::new("perf").args(["script", "-F", "trace", "-i"]).arg(&file).output().unwrap();
+    wait_for("records on disk", || fs::metadata(&file).is_ok_and(|file| file.len() > 100_000));
+    recorder.kill().unwrap();
+    recorder.wait().unwrap();
+    let read = samples();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    assert!(String::from_utf8_lossy(&read.stdout).contains("next_comm="), "{}", String::from_utf8_lossy(&read.stderr));
+}
+
+#[test]
+fn fields_of_tracepoints_go_through_a_pipe() {
+    let script = format!(
+        "{} record -q -o - -e sched:sched_process_exec -- sh -c /bin/true | perf script -F trace -i -",
+        text(Path::new(env!("CARGO_BIN_EXE_rprof")))
+    );
+    let read = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let printed = String::from_utf8_lossy(&read.stdout);
+    assert!(printed.contains("filename=/bin/true"), "{printed}{}", String::from_utf8_lossy(&read.stderr));
 }
 
 #[test]

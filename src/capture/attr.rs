@@ -33,6 +33,8 @@ pub struct AlsoRecords {
     pub namespaces: bool,
     /// Each time that a thread gets a CPU or leaves it.
     pub switches: bool,
+    /// Not a record, but a part of one: the fields of tracepoints.
+    pub fields: bool,
 }
 
 /// What this kernel knows and older ones do not.

@@ -108,6 +108,7 @@ impl LeftOut {
             branches: 0,
             begin: self.begin,
             allocation: None,
+            raw: &[],
         }
     }
 }

@@ -215,6 +215,7 @@ impl ThreadStack {
             branches: 0,
             begin: None,
             allocation: None,
+            raw: &[],
         }
     }
 }

@@ -141,7 +141,7 @@ options! {
     "stat" Some('s'), None, Answer::Say("--stat: counts by thread are not written; samples tell their thread");
     "data" Some('d'), None, Answer::Say("-d: addresses of data are not sampled");
     "no-samples" Some('n'), None, Answer::Say("-n: samples are taken all the same");
-    "raw-samples" Some('R'), None, Answer::Say("-R: the fields of tracepoints are not written, only their stacks");
+    "raw-samples" Some('R'), None, Answer::Quiet;
     "all-cgroups" None, None, Answer::Say("--all-cgroups: cgroups are not written; -o FILE.pb.gz has them as labels");
     "running-time" None, None, Answer::Say("--running-time: no event shares a counter with another, so all run all the time");
     "group" None, None, Answer::Say("--group: write -e '{a,b}'");
@@ -225,7 +225,8 @@ impl PerfArgs {
     pub(super) fn complete(&self, recording: &mut Recording) -> anyhow::Result<()> {
         recording.control.clone_from(&self.control);
         let settings = &mut recording.settings;
-        settings.also = AlsoRecords { data_maps: self.raw_stacks, namespaces: true, switches: self.switch_events };
+        settings.also =
+            AlsoRecords { data_maps: self.raw_stacks, namespaces: true, switches: self.switch_events, fields: true };
         for event in &mut settings.events {
             (event.user, event.kernel) = (event.user && !self.all_kernel, event.kernel && !self.all_user);
         }

@@ -99,6 +99,8 @@ pub struct Sample<'a> {
     pub begin: Option<Begin>,
     /// If it is of an allocation: which.
     pub allocation: Option<Allocation>,
+    /// The raw data: of a tracepoint, its fields, as its format file tells.
+    pub raw: &'a [u8],
 }
 
 /// User registers of a sample (`PERF_SAMPLE_REGS_USER`).

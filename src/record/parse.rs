@@ -396,6 +396,7 @@ impl<'a> Fields<'a> {
             branches,
             begin: None,
             allocation: None,
+            raw,
         };
         Some((sample, raw))
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::screen::Screen;
@@ -99,14 +100,16 @@ impl Recorder {
         waiting: Option<Pid>,
     ) -> Result<Recorder, PerfDataError> {
         let raw_stacks = data.raw_stacks && matches!(live.graph(), CallGraph::Auto | CallGraph::Dwarf { .. });
+        let tracing = tracing(live);
         let spec = WriteOptions {
-            events: live.events().iter().map(spec).collect(),
+            events: live.events().iter().map(|event| spec(event, tracing.is_some())).collect(),
             arguments: data.arguments.clone(),
             inherit,
             raw_stacks: raw_stacks.then_some((capture::REGISTERS, capture::MAX_STACK_BYTES)),
             compression: data.compression,
             clock: data.clock,
             build_ids: data.build_ids,
+            tracing,
         };
         let mut recorder = Recorder {
             data: data.clone(),
@@ -206,6 +209,7 @@ impl Recorder {
                 period: time.nanoseconds,
                 user_mode: time.kernel.is_empty(),
                 ip: time.kernel.first().or(time.user.first()).copied().unwrap_or(0),
+                fields: &[],
                 raw_stack: None,
             };
             let (kernel, user) = self.data.parts;
@@ -350,15 +354,25 @@ fn binary(info: &crate::process::ImageInfo) -> Option<Binary> {
     Some(Binary { name: info.name.to_string(), build_id: info.build_id.clone()? })
 }
 
-/// How an event is told: by what every reader knows. Those that stand for something else (times away from CPUs, tracepoints and probes, whose
+/// What tells the fields of the tracepoints; nothing where there are none, or tracefs may not be read.
+fn tracing(live: &Live) -> Option<Arc<[u8]>> {
+    let mut tracepoints =
+        live.events().iter().filter(|event| event.is_tracepoint()).map(|event| &*event.name).peekable();
+    tracepoints.peek()?;
+    let tracefs = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"].map(Path::new);
+    let tracefs = tracefs.into_iter().find(|root| root.join("events").exists())?;
+    write::tracing_data(tracefs, tracepoints).ok().map(Into::into)
+}
+
+/// How an event is told: by what every reader knows. Those that stand for something else (times away from CPUs, probes, and tracepoints, whose
 /// attrs readers take for an error without the description of their fields) are software events with a name.
-fn spec(event: &Event) -> EventSpec {
+fn spec(event: &Event, fields: bool) -> EventSpec {
     let software = |config: u32| (abi::PERF_TYPE_SOFTWARE, u64::from(config));
     let (kind, config) = match event.probe {
         // As perf tells it.
         Some(Probe::OffCpu | Probe::Alloc | Probe::InUse) => software(abi::PERF_COUNT_SW_BPF_OUTPUT),
         Some(Probe::Lock | Probe::Wall) => software(abi::PERF_COUNT_SW_CPU_CLOCK),
-        None if event.is_tracepoint() || event.uprobe.is_some() => software(abi::PERF_COUNT_SW_BPF_OUTPUT),
+        None if (event.is_tracepoint() && !fields) || event.uprobe.is_some() => software(abi::PERF_COUNT_SW_BPF_OUTPUT),
         None => (event.kind, event.config),
     };
     let name = match event.probe {
@@ -370,7 +384,16 @@ fn spec(event: &Event) -> EventSpec {
         (_, Rate::Frequency(hertz)) => SpecRate::Frequency(hertz),
         (_, Rate::Period(period)) => SpecRate::Period(period),
     };
-    EventSpec { name, kind, config, rate, user: event.user, kernel: event.kernel, group: event.terms.group }
+    EventSpec {
+        name,
+        kind,
+        config,
+        rate,
+        user: event.user,
+        kernel: event.kernel,
+        group: event.terms.group,
+        tracepoint: event.is_tracepoint() && fields,
+    }
 }
 
 fn fields<'a>(sample: &Sample<'a>, stamp: Stamp) -> SampleFields<'a> {
@@ -382,6 +405,7 @@ fn fields<'a>(sample: &Sample<'a>, stamp: Stamp) -> SampleFields<'a> {
         period: sample.period,
         user_mode: sample.user_mode,
         ip: sample.ip,
+        fields: sample.raw,
         raw_stack: sample.registers.map(|registers| (registers, sample.stack)),
     }
 }

@@ -275,6 +275,9 @@ impl Live {
         let watermark = (self.ring_bytes / 4) as u32;
         let event = Event { rate: self.rate_of(at), ..self.settings.events[at].clone() };
         let mut attr = attr::sampling(&event, self.settings.graph, self.stack_bytes, self.features, watermark);
+        if self.settings.also.fields && event.is_tracepoint() {
+            attr.sample_type |= u64::from(abi::PERF_SAMPLE_RAW);
+        }
         self.inherit(&mut attr);
         attr.set_enable_on_exec(self.enables_on_exec().into());
         // In the large ring: there are as many of these as of samples.

@@ -15,14 +15,16 @@ mod features;
 mod host;
 mod records;
 mod sink;
+mod tracing;
 
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::format::user_record;
+use super::format::{Feature, user_record};
 use crate::ids::{BuildId, Pid, Tid, Timestamp};
 use crate::record::{EventIndex, MapRecord, TaskRecord, UserRegisters};
 use crate::sys::perf_event::abi;
@@ -30,6 +32,7 @@ use features::Facts;
 pub use host::KernelClock;
 use records::{Builder, Trailer};
 use sink::Sink;
+pub use tracing::tracing_data;
 
 /// One kind of event, as its attr tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub struct EventSpec {
     pub kernel: bool,
     /// The group that it was asked for in, if any: events of one group are shown side by side.
     pub group: Option<u32>,
+    /// Whether it is a tracepoint, `SYSTEM:NAME`, whose samples hold its fields.
+    pub tracepoint: bool,
 }
 
 /// How often an event is sampled.
@@ -77,6 +82,8 @@ pub struct WriteOptions {
     pub clock: KernelClock,
     /// Whether build IDs are written into a section of their own.
     pub build_ids: bool,
+    /// What tells the fields of the tracepoints apart, where there are any ([`tracing_data`]).
+    pub tracing: Option<Arc<[u8]>>,
 }
 
 /// Where and when a record was made.
@@ -105,6 +112,8 @@ pub struct SampleFields<'a> {
     pub user_mode: bool,
     /// The instruction.
     pub ip: u64,
+    /// The fields of a tracepoint.
+    pub fields: &'a [u8],
     /// The user registers and the top of the user stack, for files with raw stacks.
     pub raw_stack: Option<(UserRegisters<'a>, &'a [u8])>,
 }
@@ -144,8 +153,12 @@ impl Writer {
     /// What writing answers.
     pub fn to_file(file: File, options: WriteOptions) -> io::Result<Writer> {
         let attrs = features::attrs(&options);
-        let sink = Sink::file(file, &attrs, options.compression)?;
-        Writer::begin(sink, Facts::gather(), options)
+        let (mut sink, facts) = (Sink::file(file, &attrs, options.compression)?, Facts::gather());
+        if options.tracing.is_some() {
+            // Readers refuse a file with tracepoints that does not say what their fields are.
+            sink.keep(facts.known_at_start(&options));
+        }
+        Writer::begin(sink, facts, options)
     }
 
     /// Begins a stream, in which nothing can be corrected later.
@@ -158,9 +171,14 @@ impl Writer {
         for (id, attr) in (1..).zip(features::attrs(&options)) {
             Builder::begin(sink.room(), user_record::HEADER_ATTR, 0).bytes(&attr).u64(id).end();
         }
-        for (feature, bytes) in facts.known_at_start(&options) {
+        let features = facts.known_at_start(&options).into_iter();
+        // What tells of tracepoints has a record of its own kind.
+        for (feature, bytes) in features.filter(|(feature, _)| *feature != Feature::TracingData) {
             let record = Builder::begin(sink.room(), user_record::HEADER_FEATURE, 0);
             record.u64(u64::from(feature as u8)).bytes(&bytes).end();
+        }
+        if let Some(tracing) = &options.tracing {
+            tracing::record(sink.room(), tracing);
         }
         Writer::begin(sink, facts, options)
     }
@@ -212,6 +230,8 @@ impl Writer {
             Some((_, Some(_))) => record.counted(chain.take_while(|&word| word != records::CONTEXT_USER)),
             _ => record.counted(chain),
         };
+        let is_tracepoint = self.options.events.get(sample.event.0 as usize).is_some_and(|event| event.tracepoint);
+        let record = if is_tracepoint { record.raw(sample.fields) } else { record };
         let record = match raw {
             Some((mask, Some((registers, stack)))) => record.registers(mask, &registers).stack(stack),
             Some((_, None)) => record.u64(0).u64(0),

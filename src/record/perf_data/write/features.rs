@@ -58,7 +58,9 @@ fn attr(event: &EventSpec, first: bool, options: &WriteOptions) -> Vec<u8> {
     set(bit::MMAP | bit::MMAP2 | bit::COMM | bit::COMM_EXEC | bit::TASK, first);
     set(bit::EXCLUDE_CALLCHAIN_USER, options.raw_stacks.is_some());
     let (registers, stack_bytes) = options.raw_stacks.unwrap_or_default();
-    let sample_type = SAMPLE_TYPE | if options.raw_stacks.is_some() { RAW_STACK } else { 0 };
+    let part = |bits: u64, when: bool| if when { bits } else { 0 };
+    let fields = part(abi::PERF_SAMPLE_RAW.into(), event.tracepoint);
+    let sample_type = SAMPLE_TYPE | fields | part(RAW_STACK, options.raw_stacks.is_some());
     let mut attr = Vec::with_capacity(ATTR_BYTES as usize);
     put(&mut attr, &[event.kind, ATTR_BYTES as u32]);
     put64(&mut attr, &[event.config, rate, sample_type, 0, bits]);
@@ -120,7 +122,9 @@ impl Facts {
     /// The features that need no recording, in the order of their numbers.
     pub(super) fn known_at_start(&self, options: &WriteOptions) -> Vec<(Feature, Vec<u8>)> {
         let machine = &self.machine;
-        let mut features = vec![
+        let mut features: Vec<_> =
+            options.tracing.iter().map(|tracing| (Feature::TracingData, tracing.to_vec())).collect();
+        features.extend([
             (Feature::Hostname, one_string(&machine.host)),
             (Feature::OsRelease, one_string(&machine.release)),
             (Feature::Version, one_string(concat!("rprof-", env!("CARGO_PKG_VERSION")))),
@@ -131,7 +135,7 @@ impl Facts {
             (Feature::TotalMem, machine.memory_kb.to_ne_bytes().to_vec()),
             (Feature::CmdLine, command_line(&options.arguments)),
             (Feature::EventDesc, event_descriptions(options)),
-        ];
+        ]);
         features.extend(groups(&options.events).map(|bytes| (Feature::GroupDesc, bytes)));
         features.push((Feature::ClockId, options.clock.resolution().to_ne_bytes().to_vec()));
         features.extend(options.compression.map(|level| (Feature::Compressed, compressed(level, 1))));
@@ -255,6 +259,7 @@ mod tests {
             user: true,
             kernel: true,
             group: None,
+            tracepoint: false,
         };
         let options = WriteOptions {
             events: vec![event.clone(), event],
@@ -264,6 +269,7 @@ mod tests {
             compression: None,
             clock: KernelClock::Monotonic,
             build_ids: true,
+            tracing: None,
         };
         assert!(attrs(&options).iter().all(|attr| attr.len() == ATTR_BYTES as usize));
         assert_eq!(groups(&options.events), None);

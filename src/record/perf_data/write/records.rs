@@ -77,6 +77,17 @@ impl<'a> Builder<'a> {
         this
     }
 
+    /// `{ u32 size; char data[size]; }`, which is a multiple of eight bytes as the kernel has it.
+    pub(super) fn raw(self, data: &[u8]) -> Self {
+        let room = MOST.saturating_sub(self.out.len() - self.start + 4) & !7;
+        let data = &data[..data.len().min(room)];
+        let size = (data.len() + 4).next_multiple_of(8);
+        let end = self.out.len() + size;
+        let this = self.u32(size as u32 - 4).bytes(data);
+        this.out.resize(end, 0);
+        this
+    }
+
     /// `{ u64 abi; u64 regs[weight(mask)]; }`
     pub(super) fn registers(self, mask: u64, registers: &UserRegisters<'_>) -> Self {
         if registers.mask != mask || registers.values.len() != mask.count_ones() as usize {

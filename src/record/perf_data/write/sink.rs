@@ -23,6 +23,8 @@ pub(super) struct Sink {
     /// Bytes of records that were written.
     written: u64,
     compressor: Option<Compressor>,
+    /// Features that lie behind the records at all times, not only at the end.
+    kept: Vec<(Feature, Vec<u8>)>,
     /// Why writing failed; nothing is written after that.
     failed: Option<io::Error>,
 }
@@ -85,8 +87,14 @@ impl Sink {
             pending: Vec::with_capacity(PENDING + (1 << 16)),
             written: 0,
             compressor: compressor.transpose()?,
+            kept: Vec::new(),
             failed: None,
         })
+    }
+
+    /// From now on, each time that all is written these features lie behind it.
+    pub(super) fn keep(&mut self, features: Vec<(Feature, Vec<u8>)>) {
+        self.kept = features;
     }
 
     pub(super) fn is_pipe(&self) -> bool {
@@ -137,6 +145,12 @@ impl Sink {
     /// Writes what waits, and makes the header true.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.write_out();
+        if !self.kept.is_empty() && self.failed.is_none() {
+            let kept = std::mem::take(&mut self.kept);
+            // Behind the records that are new, so that the size may be told next.
+            self.failed = self.write_features(&kept).err();
+            self.kept = kept;
+        }
         self.tell_size();
         self.failed.take().map_or(Ok(()), Err)
     }
@@ -189,9 +203,15 @@ impl Sink {
         }
     }
 
-    /// Writes the features behind the records: a table, then their bytes. They are announced once they are there.
+    /// Ends the file with features.
     pub(super) fn features(&mut self, features: &[(Feature, Vec<u8>)]) -> io::Result<()> {
-        let Place::File { file, data } = &self.place else { return Ok(()) };
+        self.written += self.write_features(features)?;
+        Ok(())
+    }
+
+    /// Writes features behind the records: a table, then their bytes. They are announced once they are there. Answers their bytes.
+    fn write_features(&self, features: &[(Feature, Vec<u8>)]) -> io::Result<u64> {
+        let Place::File { file, data } = &self.place else { return Ok(0) };
         let table = *data + self.written;
         let mut at = table + 16 * features.len() as u64;
         let mut bits = [0_u64; FEATURE_BITS as usize / 64];
@@ -210,8 +230,7 @@ impl Sink {
         }
         let bits: Vec<u8> = bits.into_iter().flat_map(u64::to_ne_bytes).collect();
         file.write_all_at(&bits, FEATURES_AT)?;
-        self.written += head.len() as u64;
-        Ok(())
+        Ok(head.len() as u64)
     }
 }
 
