@@ -262,15 +262,21 @@ fn a_tracepoint() {
 #[test]
 fn perf_sched_reads_the_scheduler() {
     let events = "sched:sched_switch,sched:sched_wakeup,sched:sched_wakeup_new,sched:sched_migrate_task,sched:sched_stat_runtime";
-    let naps = "i=0; while [ $i -lt 20 ]; do sleep 0.01; i=$((i + 1)); done";
+    // A name that nothing else on the machine has.
+    let folder = tempfile::tempdir().unwrap();
+    let napper = folder.path().join("rprof-napper");
+    std::os::unix::fs::symlink("/bin/sleep", &napper).unwrap();
+    let naps = format!("i=0; while [ $i -lt 20 ]; do {} 0.01; i=$((i + 1)); done", text(&napper));
     for options in [&["-a"][..], &["-a", "-z"]] {
-        let recording = record(&[&["-e", events], options].concat(), &["sh", "-c", naps]);
+        let recording = record(&[&["-e", events], options].concat(), &["sh", "-c", &naps]);
         let latency = perf(&["sched", "latency"], &recording.path());
-        let row =
-            latency.lines().find(|line| line.trim_start().starts_with("sleep:")).unwrap_or_else(|| panic!("{latency}"));
+        let row = latency
+            .lines()
+            .find(|line| line.trim_start().starts_with("rprof-napper:"))
+            .unwrap_or_else(|| panic!("{latency}"));
         assert!(row.contains("(20)"), "{row}");
         let history = perf(&["sched", "timehist"], &recording.path());
-        assert!(history.lines().filter(|line| line.contains("sleep[")).count() >= 20, "{history}");
+        assert!(history.lines().filter(|line| line.contains("rprof-napper[")).count() >= 20, "{history}");
     }
 }
 

@@ -8,7 +8,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::programs::{self, c, cpp, go, rust, shared_object};
-use common::recording::{Recorded, record, text};
+use common::recording::{Recorded, Stack, record, text};
 use rprof::health::Count;
 
 /// Without frame pointers, as distributions compile.
@@ -310,9 +310,14 @@ fn rust_programs() {
     let stack: &[_] = &["clone3", "start_thread", "…", "threads::spinner", "threads::spinner_leaf", "…"];
     let recorded = Case::new(rust("threads.rs", &["-O"]), stack).check();
     assert!(recorded.stacks.iter().any(|stack| stack.comm == "spinner-2"), "{}", recorded.top());
-    // While libgcc puts the registers of the catching function into place, no row of its tells where they are.
+    // While libgcc puts the registers of the catching function into place, no row of its tells where they are; how much of the time
+    // that takes differs from machine to machine.
     let stack: &[_] = &["_start", "…", "main", "…", "panics::main", "panics::catcher", "…"];
-    Case { share: 0.85, whole: 0.96, ..Case::new(rust("panics.rs", &["-O"]), stack) }.check();
+    let recorded = Case { share: 0.85, whole: 0.9, ..Case::new(rust("panics.rs", &["-O"]), stack) }.check();
+    let in_libgcc = |stack: &Stack| stack.user.iter().any(|frame| frame.starts_with("_Unwind_"));
+    let broken = |stack: &Stack| stack.user.first().is_some_and(|root| root.starts_with('['));
+    let elsewhere = recorded.count(|stack| broken(stack) && !in_libgcc(stack));
+    assert!(elsewhere * 200 <= recorded.samples(), "{elsewhere} stacks are broken elsewhere: {}", recorded.top());
 }
 
 #[test]
