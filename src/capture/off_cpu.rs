@@ -20,6 +20,7 @@ use super::live::Settings;
 use super::target::Target;
 use crate::ids::{Address, Pid, Tid, Timestamp};
 use crate::record::{Begin, EventIndex, KernelTid, Sample, UserRegisters, Words};
+use crate::sys;
 use crate::sys::perf_event::{EventFd, abi};
 
 #[cfg(target_arch = "x86_64")]
@@ -150,6 +151,8 @@ impl OffCpu {
         }
         let shortest = u64::try_from(settings.shortest_off_cpu.as_nanos()).unwrap_or(u64::MAX);
         loader.override_global("SHORTEST", &shortest, true);
+        let loaded = sys::now().0;
+        loader.override_global("LOADED", &loaded, true);
         let bpf = loader.load(OBJECT).map_err(|error| refusal(&error))?;
         let mut programs = OffCpu { bpf, types, notes: Vec::new() };
         programs.want(&ids)?;
