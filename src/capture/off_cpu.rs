@@ -218,9 +218,22 @@ impl OffCpu {
             _ => return Err(io::Error::other("there is no census")),
         };
         let link = program.attach().and_then(|id| program.take_link(id)).map_err(io::Error::other)?;
-        let mut bytes = Vec::new();
-        link.into_file().map_err(io::Error::other)?.read_to_end(&mut bytes)?;
+        let bytes = read_census(&link.into_file().map_err(io::Error::other)?)?;
         Ok(bytes.chunks_exact(LEFT_OUT_WORDS * size_of::<u64>()).map(left_out).collect())
+    }
+}
+
+/// Reads to the end in parts that are smaller than the kernel's room for them (`bpf_seq_read`: 32 KB). Once that is full, the kernel
+/// throws away what the program told last and asks it again: but what it has told, it tells only once.
+fn read_census(mut census: impl Read) -> io::Result<Vec<u8>> {
+    let (mut bytes, mut part) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        match census.read(&mut part) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) => bytes.extend_from_slice(&part[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
