@@ -98,12 +98,13 @@ pub(super) fn sampling(
         attr.__bindgen_anon_3.config1 = uprobe.path.as_ptr() as u64;
         attr.__bindgen_anon_4.config2 = uprobe.offset;
     }
-    attr.sample_type |= u64::from(abi::PERF_SAMPLE_PERIOD);
     match event.rate {
         Rate::Frequency(hertz) => {
+            attr.sample_type |= u64::from(abi::PERF_SAMPLE_PERIOD);
             attr.set_freq(1);
             attr.__bindgen_anon_1.sample_freq = hertz;
         }
+        // Asked for a period that is fixed, the kernel samples a software event each time that it happens (`perf_swevent_event`).
         Rate::Period(period) => attr.__bindgen_anon_1.sample_period = period,
     }
     attr.set_exclude_user((!event.user).into());
@@ -162,8 +163,9 @@ fn stacks(attr: &mut abi::perf_event_attr, event: &Event, graph: CallGraph, stac
 }
 
 /// How samples of an attr are laid out.
-pub(super) fn layout(attr: &abi::perf_event_attr, part: Option<Part>) -> Layout {
+pub(super) fn layout(attr: &abi::perf_event_attr, rate: Rate, part: Option<Part>) -> Layout {
     Layout {
+        period: if let Rate::Period(period) = rate { period } else { 0 },
         sample_type: attr.sample_type,
         registers: attr.sample_regs_user,
         trailers: true,

@@ -20,6 +20,7 @@ use super::live::Settings;
 use super::target::Target;
 use crate::ids::{Address, Pid, Tid, Timestamp};
 use crate::record::{Begin, EventIndex, KernelTid, Sample, UserRegisters, Words};
+use crate::sys;
 use crate::sys::perf_event::{EventFd, abi};
 
 #[cfg(target_arch = "x86_64")]
@@ -150,6 +151,8 @@ impl OffCpu {
         }
         let shortest = u64::try_from(settings.shortest_off_cpu.as_nanos()).unwrap_or(u64::MAX);
         loader.override_global("SHORTEST", &shortest, true);
+        let loaded = sys::now().0;
+        loader.override_global("LOADED", &loaded, true);
         let bpf = loader.load(OBJECT).map_err(|error| refusal(&error))?;
         let mut programs = OffCpu { bpf, types, notes: Vec::new() };
         programs.want(&ids)?;
@@ -215,9 +218,22 @@ impl OffCpu {
             _ => return Err(io::Error::other("there is no census")),
         };
         let link = program.attach().and_then(|id| program.take_link(id)).map_err(io::Error::other)?;
-        let mut bytes = Vec::new();
-        link.into_file().map_err(io::Error::other)?.read_to_end(&mut bytes)?;
+        let bytes = read_census(&link.into_file().map_err(io::Error::other)?)?;
         Ok(bytes.chunks_exact(LEFT_OUT_WORDS * size_of::<u64>()).map(left_out).collect())
+    }
+}
+
+/// Reads to the end in parts that are smaller than the kernel's room for them (`bpf_seq_read`: 32 KB). Once that is full, the kernel
+/// throws away what the program told last and asks it again: but what it has told, it tells only once.
+fn read_census(mut census: impl Read) -> io::Result<Vec<u8>> {
+    let (mut bytes, mut part) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        match census.read(&mut part) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) => bytes.extend_from_slice(&part[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Layout {
     pub interrupted_registers: u64,
     /// `perf_event_attr.sample_id_all`: whether all other records end with a part of a sample's fields.
     pub trailers: bool,
+    /// `perf_event_attr.sample_period`, for which a sample stands that does not tell; 0, as 1, where it is not fixed.
+    pub period: u64,
     /// What its raw data holds, if a BPF program of ours writes it.
     pub part: Option<Part>,
 }
@@ -365,7 +367,7 @@ impl<'a> Fields<'a> {
             self.word_if(layout, skipped)?;
         }
         let cpu = if layout.has(abi::PERF_SAMPLE_CPU) { Some((self.u32()?, self.u32()?).0) } else { None };
-        let period = self.word_if(layout, abi::PERF_SAMPLE_PERIOD)?.unwrap_or(1);
+        let period = self.word_if(layout, abi::PERF_SAMPLE_PERIOD)?.unwrap_or(layout.period.max(1));
         if layout.has(abi::PERF_SAMPLE_READ) {
             self.counters(layout.read_format)?;
         }
@@ -683,6 +685,7 @@ mod tests {
         read_format: 0,
         branches: 0,
         interrupted_registers: 0,
+        period: 0,
         part: None,
     };
 

@@ -170,7 +170,7 @@ fn build(compiler: &str, first: &[&str], sources_: &[&str], flags: &[&str], last
     program
 }
 
-/// Everything that decides what a build gives; the file that all C programs include is part of it.
+/// Everything that decides what a build gives; the files that C programs include are part of it.
 fn key(compiler: &str, first: &[&str], paths: &[PathBuf], flags: &[&str], last: &[&str]) -> String {
     let mut hasher = DefaultHasher::new();
     (compiler, first, flags, last).hash(&mut hasher);

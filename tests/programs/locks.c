@@ -2,20 +2,12 @@
 //
 // locks MILLISECONDS
 #define _GNU_SOURCE
+#include "clocks.h"
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 static long end;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-
-static long now(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return t.tv_sec * 1000000000L + t.tv_nsec;
-}
 
 static void nap(long ns)
 {
@@ -38,9 +30,9 @@ static __attribute__((noinline)) long wait_for_it(void)
 {
     long waited = 0;
     while (now(CLOCK_MONOTONIC) < end) {
-        long begin = now(CLOCK_MONOTONIC) - now(CLOCK_THREAD_CPUTIME_ID);
+        struct span begin = begin_span();
         pthread_mutex_lock(&mutex);
-        waited += now(CLOCK_MONOTONIC) - now(CLOCK_THREAD_CPUTIME_ID) - begin;
+        waited += away(end_span(begin));
         pthread_mutex_unlock(&mutex);
         nap(1000000);
     }
@@ -57,6 +49,7 @@ int main(int count, char **arguments)
 {
     enum { WAITERS = 8 };
     pthread_t holder, waiters[WAITERS];
+    go_first();
     end = now(CLOCK_MONOTONIC) + (count > 1 ? atol(arguments[1]) : 1000) * 1000000L;
     pthread_create(&holder, 0, hold, 0);
     for (int at = 0; at < WAITERS; at++) pthread_create(&waiters[at], 0, want, 0);

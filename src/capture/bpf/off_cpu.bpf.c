@@ -1,7 +1,7 @@
 // The times that threads spend away from a CPU, as intervals: the stack is taken where one begins, the rest is told where it ends.
 //
 // Built by scripts/build-bpf into off_cpu.ARCH.bpf.o, which is part of the repository, so that building rprof takes no clang.
-// `begin` and `end` are read by src/record/probe.rs, `asleep` by src/capture/off_cpu.rs.
+// `begin` and `end` are read by src/record/probe.rs, `left_out` by src/capture/off_cpu.rs.
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
@@ -24,6 +24,7 @@ struct task_struct {
     unsigned int flags;
     unsigned int __state;
     int on_cpu;
+    u64 start_time;
     struct sched_entity se;
 };
 #if defined(__TARGET_ARCH_x86)
@@ -71,6 +72,7 @@ const volatile u32 CGROUPS = 0; // only tasks in one of so many cgroups
 const volatile u64 SHORTEST = 0; // times that are shorter do not count
 const volatile u32 LOCKS = 0;    // it is asked which of them are waits for locks
 const volatile u32 RUNS = 0;     // it is asked how long threads had a CPU
+const volatile u64 LOADED = 0;   // when these programs were not there yet
 
 // A thread has left its CPU. `stride`: it stands for so many that did. `state`: the kernel's bits, 0 if it could have run on, and
 // LOCK.
@@ -377,7 +379,9 @@ int BPF_PROG(on_exit, struct task_struct *task)
     struct end end = { .task = task->pid, .left = away->left, .ran = take_run(task, away) };
     if (!end.left && !end.ran)
         return 0;
-    bpf_perf_event_output(ctx, &ends, BPF_F_CURRENT_CPU, &end, sizeof(end));
+    // A census may still meet it.
+    if (!bpf_perf_event_output(ctx, &ends, BPF_F_CURRENT_CPU, &end, sizeof(end)))
+        __sync_fetch_and_add(&away->left, -end.left);
     return 0;
 }
 
@@ -449,21 +453,23 @@ int census(struct bpf_iter__task *ctx)
     room->ran = take_run(task, away);
     if (room->left)
         __sync_fetch_and_add(&away->left, -room->left);
-    // A thread that has set its state may yet go on without leaving its CPU.
-    if (!task->__state || task->on_cpu || away->stride || away->in) {
-        if (room->left || room->ran)
-            bpf_seq_write(ctx->meta->seq, room, sizeof(*room));
-        return 0;
+    // A thread that has set its state may yet go on without leaving its CPU. One that never left it since we look, and has none, is away
+    // since before.
+    bool before = !away->out && task->start_time < LOADED;
+    bool found = !task->on_cpu && !away->stride && !away->in && (before || (away->out && task->__state));
+    if (found) {
+        // Its end is told from now on. Should it have come back meanwhile, its next departure is seen as usual.
+        away->stride = 1;
+        if (before)
+            __sync_val_compare_and_swap(&away->out, 0, LOADED);
+        room->out = away->out;
+        room->state = state_of(task, away, task->__state);
+        if (task->on_cpu || (!before && !task->__state)) {
+            away->stride = room->out = 0;
+            __sync_val_compare_and_swap(&away->out, LOADED, 0);
+        }
     }
-    if (!away->out)
-        away->out = bpf_ktime_get_ns();
-    room->out = away->out;
-    room->state = state_of(task, away, task->__state);
-    // Its end is told from now on. Should it have come back meanwhile, its next departure is seen as usual.
-    away->stride = 1;
-    if (!task->__state) {
-        away->stride = 0;
-        room->out = 0;
+    if (!room->out) {
         if (room->left || room->ran)
             bpf_seq_write(ctx->meta->seq, room, sizeof(*room));
         return 0;

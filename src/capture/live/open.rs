@@ -17,7 +17,7 @@ use crate::capture::namespace;
 use crate::capture::off_cpu::OffCpu;
 use crate::capture::target::{self, Scope, Target};
 use crate::ids::Tid;
-use crate::record::{Decoder, EventIndex, Merge, Part, RecordRing};
+use crate::record::{Decoder, EventIndex, Layout, Merge, Part, RecordRing};
 use crate::sys;
 use crate::sys::perf_event::{EventFd, Watch, abi};
 use crate::sys::ring::Ring;
@@ -243,7 +243,7 @@ impl Live {
         for at in 0..self.settings.events.len() {
             let event = &self.settings.events[at];
             let missing = [libc::ENOENT, libc::EOPNOTSUPP, libc::ENODEV];
-            match self.probe(&self.sampling_attr(at)) {
+            match self.probe(&self.sampling_attr(at).0) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error().is_some_and(|code| missing.contains(&code)) => {
                     if !event.is_cycles() {
@@ -271,9 +271,11 @@ impl Live {
         EventFd::open(attr, watch, cpu).map(|_| ())
     }
 
-    fn sampling_attr(&self, at: usize) -> abi::perf_event_attr {
+    /// How an event is opened now, and how its samples are laid out.
+    fn sampling_attr(&self, at: usize) -> (abi::perf_event_attr, Layout) {
         let watermark = (self.ring_bytes / 4) as u32;
-        let event = Event { rate: self.rate_of(at), ..self.settings.events[at].clone() };
+        let rate = self.rate_of(at);
+        let event = Event { rate, ..self.settings.events[at].clone() };
         let mut attr = attr::sampling(&event, self.settings.graph, self.stack_bytes, self.features, watermark);
         if self.settings.also.fields && event.is_tracepoint() {
             attr.sample_type |= u64::from(abi::PERF_SAMPLE_RAW);
@@ -285,7 +287,7 @@ impl Live {
         attr.set_context_switch(
             (self.settings.also.switches && first.is_some_and(|first| first.name == event.name)).into(),
         );
-        attr
+        (attr, attr::layout(&attr, rate, None))
     }
 
     /// How often an event is sampled now. The kernel varies the period of counters by itself, that of clocks it keeps.
@@ -444,14 +446,14 @@ impl Live {
 
     pub(super) fn open_samplers(&mut self, cpu: u32) -> Result<(), CaptureError> {
         for (index, event) in self.settings.events.iter().enumerate().filter(|(_, event)| event.is_counted()) {
-            let attr = self.sampling_attr(index);
+            let (attr, layout) = self.sampling_attr(index);
             let opened = self.open_on_all(&attr, cpu, &event.name)?;
             let Some(anchor) = self.anchors.iter().find(|anchor| anchor.cpu == cpu) else { continue };
             redirect(opened.iter(), &anchor.fd)?;
             filter(&opened, event)?;
             let event = EventIndex(index as u32);
             for fd in opened {
-                self.decoder.add(fd.id(), event, attr::layout(&attr, None));
+                self.decoder.add(fd.id(), event, layout);
                 self.samplers.push(Sampler { fd, cpu, event });
             }
         }
@@ -493,7 +495,7 @@ impl Live {
         let open = |part| -> Result<_, CaptureError> {
             let attr = attr::probe(part, event, self.settings.graph, self.stack_bytes, self.features, watermark);
             let fd = EventFd::open(&attr, Watch::Cpu, Some(cpu)).map_err(|error| self.explain(error, &event.name))?;
-            let layout = attr::layout(&attr, Some(part));
+            let layout = attr::layout(&attr, Rate::Period(1), Some(part));
             redirect([&fd].into_iter(), &anchor.fd)?;
             Ok((Sampler { fd, cpu, event: EventIndex(index) }, layout))
         };

@@ -65,7 +65,7 @@ impl Attr {
             registers,
             interrupted_registers,
             trailers: has(SAMPLE_ID_ALL),
-            part: None,
+            ..Layout::default()
         };
         Some(Attr {
             kind,
