@@ -65,8 +65,9 @@ fn attr(event: &EventSpec, first: bool, options: &WriteOptions) -> Vec<u8> {
     put(&mut attr, &[event.kind, ATTR_BYTES as u32]);
     put64(&mut attr, &[event.config, rate, sample_type, 0, bits]);
     put(&mut attr, &[0, 0]);
-    // config1, config2, branches.
-    put64(&mut attr, &[0, 0, 0, registers]);
+    let [config1, config2] = event.more;
+    // Behind them the branches.
+    put64(&mut attr, &[config1, config2, 0, registers]);
     put(&mut attr, &[stack_bytes, options.clock.id() as u32]);
     attr.resize(ATTR_BYTES as usize, 0);
     attr
@@ -255,6 +256,7 @@ mod tests {
             name: "cpu-clock".into(),
             kind: 1,
             config: 0,
+            more: [0; 2],
             rate: SpecRate::Frequency(999),
             user: true,
             kernel: true,

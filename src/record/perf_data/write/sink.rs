@@ -1,9 +1,10 @@
-//! Where records go: a file whose header is kept true, or a pipe; as they are, or compressed.
+//! Where records go: a file whose header is kept true, a pipe, or memory; as they are, or compressed.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
+use super::flight::{Flight, Keep};
 use super::records::Builder;
 use crate::record::perf_data::format::{
     ATTR_BYTES, COMPRESSED_ROOM, FEATURE_BITS, Feature, HEADER_BYTES, MAGIC, PIPE_HEADER_BYTES, user_record,
@@ -36,6 +37,7 @@ enum Place {
         data: u64,
     },
     Pipe(Box<dyn Write>),
+    Memory(Flight),
 }
 
 /// Packs records, a few at a time, each pack by itself: what was compressed before a kill can be read.
@@ -77,6 +79,11 @@ impl Sink {
         Sink::new(Place::Pipe(pipe), compression)
     }
 
+    /// Keeps the newest records in memory, for another sink.
+    pub(super) fn memory(keep: Keep) -> io::Result<Sink> {
+        Sink::new(Place::Memory(Flight::new(keep)), None)
+    }
+
     fn new(place: Place, compression: Option<i32>) -> io::Result<Sink> {
         let compressor = compression.map(|level| {
             let zstd = zstd::bulk::Compressor::new(level)?;
@@ -106,11 +113,17 @@ impl Sink {
         &mut self.pending
     }
 
-    /// Bytes of the file, when all is written that waits.
+    /// The records that were kept in memory.
+    pub(super) fn flight(&mut self) -> Option<&mut Flight> {
+        if let Place::Memory(flight) = &mut self.place { Some(flight) } else { None }
+    }
+
+    /// Bytes of the file, when all is written that waits; none of what is kept in memory.
     pub(super) fn bytes(&self) -> u64 {
         let data = match &self.place {
             Place::File { data, .. } => *data,
             Place::Pipe(_) => PIPE_HEADER_BYTES,
+            Place::Memory(_) => return 0,
         };
         data + self.written + self.pending.len() as u64
     }
@@ -189,6 +202,10 @@ impl Sink {
             Place::Pipe(pipe) => {
                 let result = pipe.write_all(records).and_then(|()| pipe.flush());
                 (records.len(), result.err())
+            }
+            Place::Memory(flight) => {
+                flight.push(records);
+                return;
             }
         };
         let Some(error) = error else {
