@@ -223,11 +223,13 @@ impl Page {
         self.text.push('\n');
         let mut path = Vec::with_capacity(self.last.len());
         let mut before = std::mem::take(&mut self.last).into_iter().peekable();
+        let mut shared = false;
         for (stack, frame) in chunk.window.stacks.path(sample.stack) {
             // A caller's number is smaller than its callees'.
             while before.next_if(|&(other, _)| other > stack).is_some() {}
             if let Some(&(_, back)) = before.peek().filter(|&&(other, _)| other == stack) {
                 self.text.extend_from_within(self.end - back..self.end);
+                shared = true;
                 break;
             }
             path.push((stack, self.text.len()));
@@ -235,7 +237,8 @@ impl Page {
         }
         self.end = self.text.len();
         path.iter_mut().for_each(|(_, start)| *start = self.end - *start);
-        path.extend(before);
+        // Lines that were not taken over do not end where the others do.
+        path.extend(before.filter(|_| shared));
         self.last = path;
     }
 

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The header of a file says how many bytes of records it has. It is made true by every [`Writer::flush`], which also ends a round, so
-//! what is left of a recording that was killed is a file of its own right; only the features, which follow the records, are missing
-//! then. What readers cannot do without (the names of events, how records are compressed) is therefore told by records as well.
+//! what is left of a recording that was killed is a file of its own right. The features that are known before the end follow the records
+//! at all times; what readers cannot do without (the names of events, how records are compressed) is told by records as well.
 //!
 //! All events have one layout: identifier, instruction, task, time, CPU, period, callchain, and with it all records have the same
 //! trailer. That is what every reader takes, those too that look for a record's event by its position.
@@ -159,10 +159,8 @@ impl Writer {
     pub fn to_file(file: File, options: WriteOptions) -> io::Result<Writer> {
         let attrs = features::attrs(&options);
         let (mut sink, facts) = (Sink::file(file, &attrs, options.compression)?, Facts::gather());
-        if options.tracing.is_some() {
-            // Readers refuse a file with tracepoints that does not say what their fields are.
-            sink.keep(facts.known_at_start(&options));
-        }
+        // Readers refuse a file with tracepoints that does not say what their fields are, and miss the others.
+        sink.keep(facts.known_at_start(&options));
         Writer::begin(sink, facts, options)
     }
 
@@ -356,6 +354,9 @@ impl Writer {
     /// What writing answered, now or since the last call. The file then ends with its last whole record.
     pub fn flush(&mut self) -> io::Result<()> {
         Builder::begin(self.sink.room(), user_record::FINISHED_ROUND, 0).end();
+        if let Some(first) = self.first {
+            self.sink.keep_also(Feature::SampleTime, features::sample_time(first, self.last));
+        }
         self.sink.sync()
     }
 
@@ -374,7 +375,7 @@ impl Writer {
         } else {
             self.flush()?;
             let ratio = self.sink.ratio();
-            self.sink.features(&self.facts.known_at_end(&self.options, binaries, span, ratio))?;
+            self.sink.features(self.facts.known_at_end(&self.options, binaries, span, ratio))?;
         }
         Ok(Written { bytes: self.sink.bytes(), samples: self.samples })
     }

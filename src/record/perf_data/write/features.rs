@@ -105,6 +105,11 @@ pub(super) fn compressed(level: i32, ratio: u32) -> Vec<u8> {
     bytes
 }
 
+/// `struct { u64 first, last; }`
+pub(super) fn sample_time(first: Timestamp, last: Timestamp) -> Vec<u8> {
+    [first.0, last.0].map(u64::to_ne_bytes).concat()
+}
+
 /// What is known of the machine.
 pub(super) struct Facts {
     machine: host::Machine,
@@ -158,8 +163,7 @@ impl Facts {
         if options.build_ids {
             features.push((Feature::BuildId, self.build_ids(binaries, 0).concat()));
         }
-        let times = |(first, last): (Timestamp, Timestamp)| [first.0, last.0].map(u64::to_ne_bytes).concat();
-        features.extend(span.map(|span| (Feature::SampleTime, times(span))));
+        features.extend(span.map(|(first, last)| (Feature::SampleTime, sample_time(first, last))));
         features.sort_by_key(|(feature, _)| *feature);
         features
     }
