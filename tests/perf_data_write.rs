@@ -6,166 +6,18 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::BufReader;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::programs::c;
 use common::recording::{rprof, text, wait_for};
-use linux_perf_data::{PerfFileReader, PerfFileRecord};
+use common::written::{
+    CHAIN, Mount, Recording, chain, children, counted, data_size, lasting, parsed, perf, record, share, stacks,
+    wait_for_data,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::TempDir;
-
-const O2: &[&str] = &["-O2", "-fomit-frame-pointer"];
-/// The chain of tests/programs/chain.c, root first, as far as perf names it alike everywhere.
-const CHAIN: [&str; 5] = ["_start", "main", "a", "b", "leaf"];
-
-fn chain() -> String {
-    text(&c("chain.c", O2)).to_owned()
-}
-
-/// A recording's file in a folder of its own.
-struct Recording {
-    folder: TempDir,
-    /// What rprof said.
-    said: String,
-    status: Option<i32>,
-}
-
-impl Recording {
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("perf.data")
-    }
-
-    /// The samples that rprof says it wrote.
-    fn samples(&self) -> u64 {
-        let line = self.said.lines().find(|line| line.starts_with("[ rprof record: Captured and wrote "));
-        let line = line.unwrap_or_else(|| panic!("no closing line: {}", self.said));
-        let (_, rest) = line.rsplit_once('(').unwrap();
-        rest.strip_suffix(" samples) ]").unwrap().parse().unwrap()
-    }
-}
-
-/// Records into perf.data of a folder.
-fn record(options: &[&str], command: &[&str]) -> Recording {
-    let folder = tempfile::tempdir().unwrap();
-    let mut rprof = rprof();
-    rprof.current_dir(&folder).arg("record").args(options).arg("--").args(command).stdout(Stdio::null());
-    // A pipe on the standard output would be taken for a reader.
-    let output = rprof.stderr(Stdio::piped()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    Recording { folder, said, status: output.status.code() }
-}
-
-/// Runs perf on a file; it must be content.
-fn perf(arguments: &[&str], file: &Path) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let output = Command::new("perf")
-        .arg(arguments[0])
-        .args(["-i", text(file)])
-        .args(&arguments[1..])
-        .current_dir(&folder)
-        .stdin(Stdio::null())
-        .output()
-        .expect("run perf; see scripts/install-test-tools");
-    content(arguments, &output);
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn content(arguments: &[&str], output: &Output) {
-    let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
-    assert!(output.status.success(), "perf {arguments:?}: {:?}: {said}", output.status);
-    let complaints =
-        ["fail", "incompatible", "broken", "properly", "corrupt", "error", "out of order", "unsupported", "lost"];
-    for complaint in complaints {
-        assert!(!said.contains(complaint), "perf {arguments:?}: {said}");
-    }
-}
-
-/// The samples that perf counts in a file.
-fn counted(file: &Path) -> u64 {
-    let stats = perf(&["report", "--stats"], file);
-    let whole = stats.lines().find(|line| line.contains("SAMPLE events:")).unwrap_or_else(|| panic!("{stats}"));
-    whole.split(':').nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap()
-}
-
-/// Stacks of an event in what `perf script` prints, root first, with how many samples have each.
-fn stacks(file: &Path, event: &str) -> BTreeMap<Vec<String>, u64> {
-    let printed = perf(&["script", "--no-inline", "-F", "comm,tid,time,event,ip,sym"], file);
-    let mut stacks = BTreeMap::new();
-    for sample in printed.split("\n\n").filter(|sample| !sample.trim().is_empty()) {
-        let (head, frames) = sample.trim_start_matches('\n').split_once('\n').unwrap_or((sample, ""));
-        if !head.trim_end().ends_with(&format!("{event}:")) {
-            continue;
-        }
-        let name = |line: &str| line.split_whitespace().nth(1).unwrap_or("?").to_owned();
-        let mut stack: Vec<String> = frames.lines().map(name).collect();
-        stack.reverse();
-        *stacks.entry(stack).or_default() += 1;
-    }
-    stacks
-}
-
-/// The share of stacks that have these functions, in this order.
-fn share(stacks: &BTreeMap<Vec<String>, u64>, functions: &[&str]) -> f64 {
-    let all: u64 = stacks.values().sum();
-    let has = |stack: &Vec<String>| {
-        let mut rest = stack.iter();
-        functions.iter().all(|function| rest.any(|frame| frame == function))
-    };
-    let with: u64 = stacks.iter().filter(|(stack, _)| has(stack)).map(|(_, samples)| samples).sum();
-    assert!(all > 0, "no stack at all");
-    with as f64 / all as f64
-}
-
-/// Every command of perf that reads a file is content with this one.
-fn every_reader(recording: &Recording, symbol: Option<&str>) {
-    let file = recording.path();
-    assert_eq!(counted(&file), recording.samples());
-    for arguments in [
-        &["report", "--stdio", "--no-inline"][..],
-        &["script", "--no-inline"],
-        &["script", "--no-inline", "--header"],
-        &["buildid-list"],
-        &["evlist", "-v"],
-        &["script", "--no-inline", "--time", "10%-20%"],
-    ] {
-        let printed = perf(arguments, &file);
-        assert!(!printed.trim().is_empty(), "perf {arguments:?} printed nothing");
-    }
-    // Of the kernel, perf annotates nothing without its debug information.
-    if let Some(symbol) = symbol {
-        assert!(perf(&["annotate", "--stdio", "-s", symbol], &file).contains("samples"));
-    }
-    let folder = recording.folder.path();
-    let (injected, json) = (folder.join("injected.data"), folder.join("data.json"));
-    perf(&["inject", "-b", "-o", text(&injected)], &file);
-    assert_eq!(counted(&injected), recording.samples());
-    perf(&["data", "convert", "--to-json", text(&json)], &file);
-    assert!(serde_json::from_slice::<serde_json::Value>(&fs::read(&json).unwrap()).is_ok());
-    let diff = Command::new("perf").args(["diff", text(&file), text(&file)]).output().unwrap();
-    content(&["diff"], &diff);
-    assert_eq!(parsed(&file), recording.samples(), "linux-perf-data counts otherwise");
-}
-
-/// The samples that another reader finds, each of an event that it knows.
-fn parsed(file: &Path) -> u64 {
-    let PerfFileReader { mut perf_file, mut record_iter } =
-        PerfFileReader::parse_file(BufReader::new(File::open(file).unwrap())).unwrap();
-    assert!(perf_file.arch().unwrap().is_some() && perf_file.hostname().unwrap().is_some());
-    let mut samples = 0;
-    while let Some(record) = record_iter.next_record(&mut perf_file).unwrap() {
-        if let PerfFileRecord::EventRecord { record, .. } = record {
-            let is_sample = record.record_type == linux_perf_data::linux_perf_event_reader::RecordType::SAMPLE;
-            samples += u64::from(is_sample);
-        }
-    }
-    samples
-}
 
 /// Stacks as inferno folds what `perf script` prints.
 fn folded(file: &Path) -> String {
@@ -185,7 +37,7 @@ fn weight(line: &str) -> Option<u64> {
 fn a_command() {
     let recording = record(&["-g", "-F", "999"], &[&chain(), "0.4"]);
     assert_eq!(recording.status, Some(0), "{}", recording.said);
-    every_reader(&recording, Some("leaf"));
+    assert_eq!(counted(&recording.path()), recording.samples());
     assert!(share(&stacks(&recording.path(), "cpu-clock"), &CHAIN) > 0.95);
     let folded = folded(&recording.path());
     let whole: u64 = folded.lines().filter(|line| line.contains(";main;a;b;leaf ")).filter_map(weight).sum();
@@ -210,7 +62,7 @@ fn a_command() {
 #[test]
 fn the_whole_system() {
     let recording = record(&["-a", "-F", "499"], &[&chain(), "0.5"]);
-    every_reader(&recording, Some("leaf"));
+    assert_eq!(counted(&recording.path()), recording.samples());
     let stacks = stacks(&recording.path(), "cpu-clock");
     assert!(share(&stacks, &CHAIN) > 0.1, "{stacks:?}");
     // All that ran before has its name and its files.
@@ -222,7 +74,7 @@ fn the_whole_system() {
 #[test]
 fn times_away_from_cpus() {
     let recording = record(&["--off-cpu", "-F", "999"], &["sh", "-c", &format!("{} 0.3; sleep 0.3", chain())]);
-    every_reader(&recording, Some("leaf"));
+    assert_eq!(counted(&recording.path()), recording.samples());
     let file = recording.path();
     assert!(share(&stacks(&file, "cpu-clock"), &CHAIN) > 0.7);
     // The shell waited for both, and sleep slept.
@@ -241,7 +93,7 @@ fn times_away_from_cpus() {
 #[test]
 fn two_events() {
     let recording = record(&["-e", "cpu-clock:u,page-faults", "-F", "999"], &[&chain(), "0.3"]);
-    every_reader(&recording, Some("leaf"));
+    assert_eq!(counted(&recording.path()), recording.samples());
     let file = recording.path();
     assert_eq!(perf(&["evlist"], &file).lines().collect::<Vec<_>>(), ["cpu-clock:u", "page-faults"]);
     assert!(share(&stacks(&file, "cpu-clock:u"), &CHAIN) > 0.9);
@@ -252,7 +104,7 @@ fn two_events() {
 fn a_tracepoint() {
     let forty = "i=0; while [ $i -lt 40 ]; do /bin/true; i=$((i + 1)); done";
     let recording = record(&["-e", "sched:sched_process_exit"], &["sh", "-c", forty]);
-    every_reader(&recording, None);
+    assert_eq!(counted(&recording.path()), recording.samples());
     assert_eq!(recording.samples(), 41);
     assert!(share(&stacks(&recording.path(), "sched:sched_process_exit"), &["do_exit"]) > 0.9);
     let fields = perf(&["script"], &recording.path());
@@ -310,7 +162,7 @@ fn fields_of_tracepoints_go_through_a_pipe() {
 #[test]
 fn compressed() {
     let recording = record(&["-z", "-F", "2999"], &[&chain(), "0.5"]);
-    every_reader(&recording, Some("leaf"));
+    assert_eq!(counted(&recording.path()), recording.samples());
     let plain = record(&["-F", "2999"], &[&chain(), "0.5"]);
     let size = |recording: &Recording| fs::metadata(recording.path()).unwrap().len();
     assert!(size(&recording) * 3 < size(&plain), "{} of {}", size(&recording), size(&plain));
@@ -320,7 +172,7 @@ fn compressed() {
 #[test]
 fn raw_stacks_are_unwound_by_perf() {
     let recording = record(&["--raw-stacks", "-F", "199"], &[&chain(), "0.4"]);
-    every_reader(&recording, Some("leaf"));
+    assert_eq!(counted(&recording.path()), recording.samples());
     assert!(share(&stacks(&recording.path(), "cpu-clock"), &CHAIN) > 0.95);
 }
 
@@ -343,26 +195,6 @@ fn through_a_pipe() {
         for arguments in [&["report", "--stdio"][..], &["script", "--header"], &["buildid-list"], &["evlist"]] {
             assert!(!perf(arguments, &file).trim().is_empty(), "{arguments:?}");
         }
-    }
-}
-
-/// A recording that runs until somebody ends it.
-fn lasting(folder: &Path, options: &[&str]) -> Child {
-    let mut rprof = rprof();
-    rprof.current_dir(folder).arg("record").args(options).arg("--").args([&chain(), "20"]);
-    rprof.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-/// Bytes of records that the header of a file tells of.
-fn data_size(file: &Path) -> u64 {
-    let mut size = [0; 8];
-    let read = File::open(file).and_then(|file| file.read_exact_at(&mut size, 48));
-    read.map_or(0, |()| u64::from_ne_bytes(size))
-}
-
-fn wait_for_data(file: &Path, bytes: u64) {
-    while data_size(file) < bytes {
-        sleep(Duration::from_millis(20));
     }
 }
 
@@ -389,11 +221,6 @@ fn killed() {
     }
 }
 
-fn children(pid: u32) -> Vec<i32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
-}
-
 #[test]
 fn hung_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -406,7 +233,7 @@ fn hung_up() {
     let recording = Recording { folder, said, status: output.status.code() };
     // The command was asked to end, by SIGTERM.
     assert_eq!(recording.status, Some(143), "{}", recording.said);
-    every_reader(&recording, Some("leaf"));
+    assert_eq!(counted(&recording.path()), recording.samples());
 }
 
 #[test]
@@ -557,23 +384,4 @@ fn without_privileges() {
     let file = folder.path().join("mine.data");
     std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
     assert!(counted(&file) > 50 && share(&stacks(&file, "cpu-clock"), &CHAIN) > 0.9, "{said}");
-}
-
-/// A small file system in memory.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn new(place: &Path, size: &str) -> Mount {
-        fs::create_dir(place).unwrap();
-        let size = format!("size={size}");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs", text(place)]).status().unwrap();
-        assert!(status.success());
-        Mount(place.to_owned())
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }

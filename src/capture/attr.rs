@@ -93,6 +93,7 @@ pub(super) fn sampling(
     let mut attr = common(features);
     attr.type_ = event.kind;
     attr.config = event.config;
+    [attr.__bindgen_anon_3.config1, attr.__bindgen_anon_4.config2] = event.terms.config;
     if let Some(uprobe) = &event.uprobe {
         // The events of a session keep it until they are open.
         attr.__bindgen_anon_3.config1 = uprobe.path.as_ptr() as u64;

@@ -169,7 +169,7 @@ pub enum EventError {
     },
     /// A modifier that means nothing.
     #[error(
-        "event '{name}': unknown modifier '{modifier}' (known: u user code, k kernel, h hypervisor, p precise, P, I, G, H)"
+        "event '{name}': unknown modifier '{modifier}' (known: u user code, k kernel, h hypervisor, p precise, P, I, G, H, W)"
     )]
     Modifier {
         /// What was asked for.
@@ -192,6 +192,14 @@ pub enum EventError {
         text: String,
         /// What is wrong.
         why: &'static str,
+    },
+    /// What a PMU is asked for.
+    #[error("event '{text}': {why}")]
+    Pmu {
+        /// What was asked for.
+        text: String,
+        /// What is wrong.
+        why: String,
     },
     /// Tracepoints are described in tracefs.
     #[error("tracepoint '{name}': cannot read {}: {source}{}", .path.display(), mend(.source))]
@@ -352,7 +360,7 @@ pub(super) fn known(name: &str) -> Option<Event> {
 }
 
 /// An event that has a number and no preset.
-fn numbered(name: &str, value: &str, kind: u32, config: u64) -> Event {
+pub(super) fn numbered(name: &str, value: &str, kind: u32, config: u64) -> Event {
     Event {
         name: name.into(),
         value_name: value.into(),
@@ -398,7 +406,11 @@ pub(super) fn modified(mut event: Event, modifiers: &str) -> Result<Event, Event
     if modifiers.contains(['u', 'k']) {
         (event.user, event.kernel) = (modifiers.contains('u'), modifiers.contains('k'));
     }
-    match modifiers.chars().find(|modifier| !"ukhpPIGH".contains(*modifier)) {
+    if modifiers.contains('S') {
+        let why = "each event is sampled by itself: no leader samples for its group (:S); leave it away, or use perf";
+        return Err(EventError::Syntax { text: event.name, why });
+    }
+    match modifiers.chars().find(|modifier| !"ukhpPIGHW".contains(*modifier)) {
         Some(modifier) => Err(EventError::Modifier { name: event.name, modifier }),
         None => Ok(event),
     }

@@ -3,13 +3,17 @@
 //! ```text
 //! list  := item { ',' item }
 //! item  := event | '{' event { ',' event } '}' [ ':' modifiers ]
-//! event := name [ '/' term { ',' term } '/' ] [ [':'] modifiers ] | probe      name := preset | system:tracepoint (globs allowed) | rHEX
+//! event := name [ '/' term { ',' term } '/' ] [ [':'] modifiers ] | probe
+//! name  := preset | system:tracepoint (globs allowed) | rHEX | PMU
 //! probe := 'uprobe:' | 'uretprobe:' path ':' function [ '+' number ] | address [ ':' modifiers ]
-//! term  := name=TEXT | period=N | freq=N | call-graph=fp|dwarf|auto|no | stack-size=BYTES
+//! term  := name=TEXT | period=N | freq=N | call-graph=fp|dwarf|auto|no | stack-size=BYTES | of the PMU: config=N | FORMAT[=N] | NAME
 //! ```
+
+use std::path::Path;
 
 use super::attr::{CallGraph, MAX_STACK_BYTES};
 use super::event::{self, Event, EventError, Rate};
+use super::pmu::{self, Pmu};
 
 /// What was said of one event alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub struct Terms {
     pub group: Option<u32>,
     /// What a tracepoint's fields must be for a sample (`PERF_EVENT_IOC_SET_FILTER`).
     pub filter: Option<String>,
+    /// What else its PMU is told: `perf_event_attr.config1` and `config2`.
+    pub config: [u64; 2],
 }
 
 /// Reads a list as of `-e`: an inner list for each item, of several events where it is a group or a glob.
@@ -97,11 +103,34 @@ fn parse_event(text: &str) -> Result<Vec<Event>, EventError> {
     let (terms, modifiers) = rest.rsplit_once('/').ok_or_else(|| syntax("terms end with /"))?;
     let modifiers = modifiers.strip_prefix(':').unwrap_or(modifiers);
     if event::known(name).is_none() && !name.contains(':') && event::raw(name).is_none() {
-        return Err(syntax("events of a PMU by their terms are not supported; use a name, or rHEX for a raw code"));
+        return of_pmu(name, terms, text).and_then(|event| event::modified(event, modifiers)).map(|event| vec![event]);
     }
     let events = glob(name)?;
     let with_terms = |event| terms_of(event, terms, text).and_then(|event| event::modified(event, modifiers));
     events.into_iter().map(with_terms).collect()
+}
+
+/// The terms that any event may have.
+const COMMON: [&str; 5] = ["name", "period", "freq", "call-graph", "stack-size"];
+
+/// An event of a PMU of this machine, by its own terms and the common ones.
+fn of_pmu(name: &str, terms: &str, text: &str) -> Result<Event, EventError> {
+    let wrong = |why| EventError::Pmu { text: text.into(), why };
+    let mut pmu = Pmu::find(Path::new(pmu::DEVICES), name).map_err(wrong)?;
+    let words = terms.split(',').map(str::trim).filter(|term| !term.is_empty());
+    let is_common = |term: &&str| COMMON.contains(&term.split('=').next().unwrap_or_default());
+    let (common, own): (Vec<&str>, Vec<&str>) = words.partition(is_common);
+    own.iter().try_for_each(|term| pmu.set(term)).map_err(wrong)?;
+    let [config, more @ ..] = pmu.config;
+    let word = |text: &str| text.trim_matches('/').replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    let event = event::numbered(text, &word(&format!("{name}/{}", own.join(","))), pmu.kind, config);
+    // One that has a name counts what that says.
+    let event = match Event::preset(pmu.kind, config) {
+        Some(preset) => Event { name: text.into(), ..preset },
+        None => event,
+    };
+    let event = terms_of(event, &common.join(","), text)?;
+    Ok(Event { terms: Terms { config: more, ..event.terms }, ..event })
 }
 
 /// A tracepoint's name may stand for several.
@@ -186,13 +215,24 @@ mod tests {
     }
 
     #[test]
+    fn events_of_a_pmu() {
+        let events = parse_list("software/config=0/u,software/config=2,config1=7,name=mine,period=5/").unwrap();
+        assert_eq!((events[0].kind, events[0].config, events[0].kernel), (1, 0, false));
+        assert_eq!((&*events[0].name, &*events[0].value_name), ("software/config=0/u", "cpu"));
+        assert_eq!((&*events[1].name, events[1].rate, events[1].terms.config), ("mine", Rate::Period(5), [7, 0]));
+    }
+
+    #[test]
     fn what_is_wrong_is_told() {
         for (text, why) in [
             ("{cycles", "ends with }"),
             ("cycles/period=0/", "above 0"),
             ("cycles/colour=red/", "known terms"),
             ("mem:0x1000:rw", "use perf"),
-            ("cpu/event=0x3c/", "rHEX"),
+            ("nosuch/event=0x3c/", "no PMU 'nosuch' here"),
+            ("uprobe/retprobe/", "uprobe:PATH:FUNCTION"),
+            ("{cycles,instructions}:S", "sampled by itself"),
+            ("software/colour=1/", "no term of this PMU"),
             ("cycles/period=1", "end with /"),
         ] {
             let error = parse_list(text).unwrap_err().to_string();

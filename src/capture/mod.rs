@@ -11,6 +11,7 @@ mod grammar;
 mod live;
 mod namespace;
 mod off_cpu;
+mod pmu;
 mod selector;
 mod sites;
 pub mod snapshot;

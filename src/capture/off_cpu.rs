@@ -106,7 +106,7 @@ impl LeftOut {
             registers: Some(UserRegisters { compat: false, mask: REGISTERS, values: Words::new(&self.registers) }),
             stack,
             stack_full: full,
-            branches: 0,
+            branches: Words::default(),
             begin: self.begin,
             allocation: None,
             raw: &[],

@@ -212,7 +212,7 @@ impl ThreadStack {
             }),
             stack: user.map_or(&[], |user| &user.stack),
             stack_full: false,
-            branches: 0,
+            branches: Words::default(),
             begin: None,
             allocation: None,
             raw: &[],

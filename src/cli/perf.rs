@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args};
 use super::usage;
 use super::values::{Size, Span};
 use crate::capture::{AlsoRecords, Rate};
-use crate::record::perf_data::write::KernelClock;
+use crate::record::perf_data::write::{Keep, KernelClock};
 use crate::session::{ControlPlace, PerfData, Recording, Screen, Switch};
 
 /// How perf.data is written.
@@ -54,6 +54,11 @@ pub struct PerfArgs {
     /// End the file's name with the time
     #[arg(long)]
     timestamp_filename: bool,
+    /// Keep only the newest records, in memory (64 MB of them, or so many, or those of so many seconds), and write them to a file
+    /// when SIGUSR2 or a snapshot by --control comes, when --switch-output says so, and at the end
+    #[arg(long, value_name = "SIZE|TIME", num_args = 0..=1, require_equals = true, default_missing_value = "64M",
+        value_parser = keep)]
+    overwrite: Option<Keep>,
     /// Fail where the kernel does not allow the frequency that was asked for, instead of lowering it
     #[arg(long)]
     strict_freq: bool,
@@ -159,7 +164,6 @@ options! {
     "intr-regs" Some('I'), Optional, REGISTERS;
     "user-regs" None, Optional, REGISTERS;
     "switch-output-event" None, Needed, Answer::Refuse("only time, size or a signal begins another file; use --switch-output, or --control and snapshot");
-    "overwrite" None, None, Answer::Refuse("no ring is overwritten; use --switch-output=10s --switch-max-files=2, which keeps the last seconds");
     "clang-path" None, Needed, BPF;
     "clang-opt" None, Needed, BPF;
     "bpf-aux-pause" None, None, BPF;
@@ -202,8 +206,19 @@ pub fn answer(matches: &ArgMatches, screen: &Screen) -> anyhow::Result<()> {
 
 impl PerfArgs {
     /// What is written, to a file or to the standard output.
-    pub(super) fn perf_data(&self, path: Option<PathBuf>, rotation: Rotation) -> PerfData {
-        PerfData {
+    ///
+    /// # Errors
+    /// If files are to follow each other where they cannot.
+    pub(super) fn perf_data(&self, path: Option<PathBuf>, rotation: Rotation) -> anyhow::Result<PerfData> {
+        if path.is_none() && rotation.switch != Switch::Never {
+            return Err(usage("files that follow each other (--switch-output) need a name: write -o FILE"));
+        }
+        if self.overwrite.is_some() && matches!(rotation.switch, Switch::Size(_)) {
+            return Err(usage(
+                "--overwrite keeps records in memory, where no file grows: use --switch-output=signal, or a time, and --overwrite=SIZE",
+            ));
+        }
+        Ok(PerfData {
             path,
             arguments: std::env::args().collect(),
             raw_stacks: self.raw_stacks,
@@ -215,7 +230,8 @@ impl PerfArgs {
             max_files: rotation.max_files,
             max_size: rotation.max_size,
             timestamp_name: self.timestamp_filename,
-        }
+            keep: self.overwrite,
+        })
     }
 
     /// What is captured, as far as these options choose it.
@@ -272,6 +288,7 @@ impl PerfArgs {
             (self.user_callchains, "--user-callchains"),
             (self.kernel_callchains, "--kernel-callchains"),
             (self.timestamp_filename, "--timestamp-filename"),
+            (self.overwrite.is_some(), "--overwrite"),
         ];
         match given.iter().find(|(given, _)| *given) {
             Some((_, option)) => Err(usage(format!("{option} is of perf.data: write to one (-o FILE.data)"))),
@@ -296,6 +313,21 @@ pub(super) fn switch(text: &str) -> Result<Switch, String> {
         "s" | "m" | "h" | "d" => text.parse().map(|Span(time)| Switch::Time(time)),
         "B" | "K" | "M" | "G" => text.parse().map(|Size(bytes)| Switch::Size(bytes)),
         _ => Err(format!("--switch-output={text}: write signal, a size (100M) or a time (30s)")),
+    }
+}
+
+/// Bytes of the newest records that are kept where nothing else is said, or a time alone.
+const KEPT: usize = 64 << 20;
+
+/// `--overwrite`: a size or a time.
+fn keep(text: &str) -> Result<Keep, String> {
+    let wrong = || format!("--overwrite={text}: write a size from 1M on (100M), or a time (30s)");
+    match switch(text) {
+        Ok(Switch::Size(bytes)) if bytes >= 1 << 20 => {
+            Ok(Keep { bytes: usize::try_from(bytes).map_err(|_| wrong())?, time: None })
+        }
+        Ok(Switch::Time(time)) => Ok(Keep { bytes: KEPT, time: Some(time) }),
+        _ => Err(wrong()),
     }
 }
 

@@ -116,7 +116,7 @@ pub fn run(args: &RecordArgs, matches: &ArgMatches, line: &str) -> anyhow::Resul
     let default = || format.map_or(usual.into(), |format| format!("profile.{}", format.endings[0]).into());
     let path = args.output.clone().unwrap_or_else(default);
     if args.is_perf_data(&path) {
-        let data = args.perf.perf_data(args.perf_data_path(), args.continuous.rotation()?);
+        let data = args.perf.perf_data(args.perf_data_path(), args.continuous.rotation()?)?;
         data.path.as_deref().map_or(Ok(()), writable)?;
         // The format of the summary, which goes to no file.
         let format = Format::by_name("pprof").map_err(usage)?;

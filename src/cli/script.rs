@@ -28,7 +28,7 @@ pub struct ScriptArgs {
     /// The same, as perf spells it
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// Fields to print: comm, tid, pid, time, cpu, event, period, ip, sym, dso, srcline; with + or - before one it is added to
+    /// Fields to print: comm, tid, pid, time, cpu, event, period, ip, sym, dso, srcline, brstack; with + or - before one it is added to
     /// the usual ones, or left out
     #[arg(short = 'F', long, value_name = "FIELDS", allow_hyphen_values = true)]
     pub fields: Option<String>,
@@ -106,7 +106,8 @@ fn is_closed(written: io::Result<()>) -> io::Result<bool> {
 }
 
 /// The fields that can be printed.
-const FIELDS: [&str; 11] = ["comm", "tid", "pid", "time", "cpu", "event", "period", "ip", "sym", "dso", "srcline"];
+const FIELDS: [&str; 12] =
+    ["comm", "tid", "pid", "time", "cpu", "event", "period", "ip", "sym", "dso", "srcline", "brstack"];
 /// Those that are, where nothing else is asked for.
 const USUAL: [&str; 9] = ["comm", "tid", "time", "cpu", "event", "period", "ip", "sym", "dso"];
 /// Fields of others' command lines that no sample of ours has, or that say how others are printed.
@@ -195,6 +196,9 @@ fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice, lines: &mut Lines, o
                 symbols.last().iter().for_each(|symbol| line(leaf, symbol, &module, choice, &mut page.text));
             }
         }
+        if choice.has("brstack") {
+            sample.branches.iter().for_each(|branch| tell_branch(*branch, &mut page.text));
+        }
         page.text.push('\n');
         if page.text.len() >= PIECE {
             page.write(out)?;
@@ -219,11 +223,13 @@ impl Page {
         self.text.push('\n');
         let mut path = Vec::with_capacity(self.last.len());
         let mut before = std::mem::take(&mut self.last).into_iter().peekable();
+        let mut shared = false;
         for (stack, frame) in chunk.window.stacks.path(sample.stack) {
             // A caller's number is smaller than its callees'.
             while before.next_if(|&(other, _)| other > stack).is_some() {}
             if let Some(&(_, back)) = before.peek().filter(|&&(other, _)| other == stack) {
                 self.text.extend_from_within(self.end - back..self.end);
+                shared = true;
                 break;
             }
             path.push((stack, self.text.len()));
@@ -231,7 +237,8 @@ impl Page {
         }
         self.end = self.text.len();
         path.iter_mut().for_each(|(_, start)| *start = self.end - *start);
-        path.extend(before);
+        // Lines that were not taken over do not end where the others do.
+        path.extend(before.filter(|_| shared));
         self.last = path;
     }
 
@@ -303,6 +310,15 @@ fn head(
     {
         let _ = write!(text, "{:>widest$}: ", event.name);
     }
+}
+
+/// ` 0xfrom/0xto/M|P|-/X|-/A|-/cycles`: mispredicted or predicted, in a transaction, its abort; the bits as `struct perf_branch_entry` has them.
+fn tell_branch([from, to, bits]: [u64; 3], text: &mut String) {
+    let has = |bit: u32| bits >> bit & 1 != 0;
+    let flag = |bit, letter| if has(bit) { letter } else { '-' };
+    let predicted = if has(1) { 'P' } else { flag(0, 'M') };
+    let (transaction, abort, cycles) = (flag(2, 'X'), flag(3, 'A'), bits >> 4 & 0xffff);
+    let _ = write!(text, " {from:#x}/{to:#x}/{predicted}/{transaction}/{abort}/{cycles}");
 }
 
 fn symbols<'a>(chunk: &'a Chunk<'_>, frame: Frame) -> &'a [Symbol] {

@@ -305,7 +305,8 @@ fn event_error(error: EventError) -> anyhow::Error {
         EventError::Unknown { .. }
         | EventError::Modifier { .. }
         | EventError::Syntax { .. }
-        | EventError::Uprobe { .. } => usage(error),
+        | EventError::Uprobe { .. }
+        | EventError::Pmu { .. } => usage(error),
     }
 }
 

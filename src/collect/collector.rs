@@ -70,7 +70,7 @@ pub struct Collector {
 }
 
 /// One sample, in the order in which they came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Journaled {
     /// An index into the window's events.
     pub event: u32,
@@ -84,6 +84,8 @@ pub struct Journaled {
     pub cpu: Option<u32>,
     /// How much it stands for, in the event's unit.
     pub period: u64,
+    /// The branches that the CPU took last, as [`Sample::branches`] has them.
+    pub branches: Box<[[u64; 3]]>,
 }
 
 /// What was dropped of an event since the beginning, and how much of it earlier windows told.
@@ -548,7 +550,9 @@ impl Collector {
         self.counts.add(key, Tally { samples: 1, weight: sample.period });
         if let Some(journal) = &mut self.journal {
             let &Sample { time, cpu, period, .. } = sample;
-            journal.push(Journaled { event: key.event, thread, stack, time, cpu, period });
+            let words: Vec<u64> = sample.branches.iter().collect();
+            let branches = words.as_chunks().0.into();
+            journal.push(Journaled { event: key.event, thread, stack, time, cpu, period, branches });
         }
     }
 

@@ -93,8 +93,9 @@ pub struct Sample<'a> {
     pub stack: &'a [u8],
     /// Whether the copy filled the whole room for it, so that the stack may go on.
     pub stack_full: bool,
-    /// Branches that the CPU took last, as many as came with the sample; nothing else of them is kept.
-    pub branches: u64,
+    /// Branches that the CPU took last, the newest first, of three words each: from where, to where, and
+    /// `struct perf_branch_entry`'s bits.
+    pub branches: Words<'a>,
     /// If it was taken because a thread left its CPU: what is known of that.
     pub begin: Option<Begin>,
     /// If it is of an allocation: which.

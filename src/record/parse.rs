@@ -378,7 +378,11 @@ impl<'a> Fields<'a> {
         } else {
             &[]
         };
-        let branches = if layout.has(abi::PERF_SAMPLE_BRANCH_STACK) { self.branch_stack(layout.branches)? } else { 0 };
+        let branches = if layout.has(abi::PERF_SAMPLE_BRANCH_STACK) {
+            self.branch_stack(layout.branches)?
+        } else {
+            Words::default()
+        };
         let registers = if layout.has(abi::PERF_SAMPLE_REGS_USER) { self.registers(layout.registers)? } else { None };
         let (stack, stack_full) =
             if layout.has(abi::PERF_SAMPLE_STACK_USER) { self.stack()? } else { (&[][..], false) };
@@ -429,11 +433,14 @@ impl<'a> Fields<'a> {
         self.words(counter_words(format, count)?).map(|_| ())
     }
 
-    /// `{ u64 nr; [u64 hw_idx;] { u64 from, to, flags } lbr[nr]; [u64 counters[nr];] }`; answers their number.
-    fn branch_stack(&mut self, kinds: u64) -> Option<u64> {
+    /// `{ u64 nr; [u64 hw_idx;] { u64 from, to, flags } lbr[nr]; [u64 counters[nr];] }`; answers the branches.
+    fn branch_stack(&mut self, kinds: u64) -> Option<Words<'a>> {
         let count = self.u64()?;
-        self.words(branch_words(kinds, count)?)?;
-        Some(count)
+        let mut fields = Fields(self.words(branch_words(kinds, count)?)?.0);
+        if kinds & u64::from(abi::PERF_SAMPLE_BRANCH_HW_INDEX) != 0 {
+            fields.u64()?;
+        }
+        fields.words(count.checked_mul(3)?)
     }
 
     fn counted(&mut self, present: bool) -> Option<Words<'a>> {

@@ -13,7 +13,7 @@ use crate::collect::{Collector, TimeAway};
 use crate::ids::{Pid, Timestamp};
 use crate::process::{Extent, Present, describe};
 use crate::record::perf_data::write::{
-    self, Binary, EventSpec, KernelClock, SampleFields, SpecRate, Stamp, WriteOptions, Writer, Written, callchain,
+    self, Binary, EventSpec, Keep, KernelClock, SampleFields, SpecRate, Stamp, WriteOptions, Writer, Written, callchain,
 };
 use crate::record::{Raw, Record, Sample};
 use crate::sys::perf_event::abi;
@@ -43,6 +43,8 @@ pub struct PerfData {
     pub max_size: Option<u64>,
     /// Whether the file's name ends with the time of its end.
     pub timestamp_name: bool,
+    /// If only the newest records are to be kept, and written when somebody asks for them, and at the end: how many.
+    pub keep: Option<Keep>,
 }
 
 /// When another file is begun.
@@ -127,6 +129,15 @@ impl Recorder {
     }
 
     fn open(&mut self) -> Result<(), PerfDataError> {
+        self.began = Instant::now();
+        self.writer = Some(match self.data.keep {
+            Some(keep) => Writer::to_memory(keep, self.spec.clone()).map_err(|source| self.error(source))?,
+            None => self.create()?,
+        });
+        Ok(())
+    }
+
+    fn create(&self) -> Result<Writer, PerfDataError> {
         let writer = match &self.data.path {
             None => Writer::to_pipe(Box::new(io::stdout()), self.spec.clone()),
             Some(path) if is_special(path) => fs::File::options()
@@ -135,9 +146,7 @@ impl Recorder {
                 .and_then(|file| Writer::to_pipe(Box::new(file), self.spec.clone())),
             Some(path) => write::create(path).and_then(|file| Writer::to_file(file, self.spec.clone())),
         };
-        self.writer = Some(writer.map_err(|source| self.error(source))?);
-        self.began = Instant::now();
-        Ok(())
+        writer.map_err(|source| self.error(source))
     }
 
     fn error(&self, source: io::Error) -> PerfDataError {
@@ -247,7 +256,8 @@ impl Recorder {
     /// Whether another file is to be begun.
     pub(super) fn wants_switch(&self, asked: bool) -> bool {
         match self.data.switch {
-            Switch::Never => false,
+            // What is kept is asked for; a file without end is not.
+            Switch::Never => asked && self.data.keep.is_some(),
             Switch::Signal => asked,
             Switch::Size(bytes) => asked || self.writer.as_ref().is_some_and(|writer| writer.bytes() >= bytes),
             Switch::Time(time) => asked || self.began.elapsed() >= time,
@@ -262,10 +272,13 @@ impl Recorder {
         at: Timestamp,
         screen: &Screen,
     ) -> Result<(), PerfDataError> {
-        self.end_file(collector, lost, at, screen)?;
-        self.open()?;
-        self.tell_present(&collector.pids(), Stamp::default());
-        self.told_present();
+        self.end_file(collector, lost, at, screen, false)?;
+        self.began = Instant::now();
+        if self.writer.is_none() {
+            self.open()?;
+            self.tell_present(&collector.pids(), Stamp::default());
+            self.told_present();
+        }
         Ok(())
     }
 
@@ -277,7 +290,7 @@ impl Recorder {
         at: Timestamp,
         screen: &Screen,
     ) -> Result<Closing, PerfDataError> {
-        let name = self.end_file(collector, lost, at, screen)?;
+        let name = self.end_file(collector, lost, at, screen, true)?;
         Ok(Closing { rounds: self.rounds, written: self.total, name })
     }
 
@@ -287,8 +300,10 @@ impl Recorder {
         lost: Option<&[u64]>,
         at: Timestamp,
         screen: &Screen,
+        last: bool,
     ) -> Result<Option<PathBuf>, PerfDataError> {
-        let Some(mut writer) = self.writer.take() else { return Ok(None) };
+        let Some(writer) = self.writer.take() else { return Ok(None) };
+        let mut writer = if self.data.keep.is_some() { self.write_kept(writer, screen)? } else { writer };
         let events = (0..).map(crate::record::EventIndex).zip(lost.unwrap_or_default().iter().zip(&mut self.lost));
         for (event, (&lost, told)) in events {
             if lost > *told {
@@ -300,13 +315,23 @@ impl Recorder {
         let written = writer.finish(&binaries).map_err(|source| self.error(source))?;
         self.total.bytes += written.bytes;
         self.total.samples += written.samples;
-        self.name_by_time(screen)
+        self.name_by_time(screen, last)
     }
 
-    /// Gives a file the time of its end, where that is asked for.
-    fn name_by_time(&mut self, screen: &Screen) -> Result<Option<PathBuf>, PerfDataError> {
+    /// Writes into a file what was kept in memory, where it goes on being kept.
+    fn write_kept(&mut self, mut kept: Writer, screen: &Screen) -> Result<Writer, PerfDataError> {
+        let mut file = self.create()?;
+        let dropped = file.take_over(&mut kept).map_err(|source| self.error(source))?;
+        let seconds = file.span().as_secs_f64();
+        screen.say(&format!("writing the last {seconds:.1} s; {dropped} older samples were dropped"));
+        self.writer = Some(kept);
+        Ok(file)
+    }
+
+    /// Gives a file the time of its end, where that is asked for, and where it is not the last one.
+    fn name_by_time(&mut self, screen: &Screen, last: bool) -> Result<Option<PathBuf>, PerfDataError> {
         let Some(path) = self.data.path.clone() else { return Ok(None) };
-        if self.data.switch == Switch::Never && !self.data.timestamp_name {
+        if self.data.switch == Switch::Never && !self.data.timestamp_name && last {
             return Ok(Some(path));
         }
         let now = jiff::tz::TimeZone::system().to_datetime(jiff::Timestamp::now());
@@ -388,6 +413,7 @@ fn spec(event: &Event, fields: bool) -> EventSpec {
         name,
         kind,
         config,
+        more: event.terms.config,
         rate,
         user: event.user,
         kernel: event.kernel,

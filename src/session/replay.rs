@@ -317,7 +317,7 @@ impl Counting {
             self.first = Some(self.first.map_or(sample.time, |first| first.min(sample.time)));
             self.last = self.last.max(sample.time);
         }
-        self.branches = self.branches.saturating_add(sample.branches.min(1));
+        self.branches = self.branches.saturating_add(u64::from(!sample.branches.is_empty()));
         let period = self.periods.get(sample.event.0 as usize).copied().flatten().unwrap_or(sample.period);
         let mut sample = Sample { period, ..sample.clone() };
         if !self.native {
@@ -438,7 +438,7 @@ fn comments(header: &Header, remarks: &[String], branches: u64) -> Vec<String> {
     }
     comments.extend(header.cpus.map(|(_, online)| profile::cpus_comment(online)));
     if branches > 0 {
-        comments.push(format!("{branches} samples came with branch stacks, which are left out"));
+        comments.push(format!("{branches} samples came with branch stacks, which rprof script -F brstack prints"));
     }
     comments.extend(remarks.iter().cloned());
     comments

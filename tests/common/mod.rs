@@ -4,5 +4,7 @@
 #![allow(dead_code, unreachable_pub, clippy::expect_used)]
 
 pub mod perf;
+pub mod perfparser;
 pub mod programs;
 pub mod recording;
+pub mod written;

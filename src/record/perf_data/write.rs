@@ -1,17 +1,18 @@
-//! Writes perf.data, record by record, to a file or a pipe.
+//! Writes perf.data, record by record, to a file or a pipe, or keeps the newest records in memory.
 //!
 //! ```text
 //! file: header | ids | attrs | records … | feature table | features      pipe: header | attrs and features as records | records …
 //! ```
 //!
 //! The header of a file says how many bytes of records it has. It is made true by every [`Writer::flush`], which also ends a round, so
-//! what is left of a recording that was killed is a file of its own right; only the features, which follow the records, are missing
-//! then. What readers cannot do without (the names of events, how records are compressed) is therefore told by records as well.
+//! what is left of a recording that was killed is a file of its own right. The features that are known before the end follow the records
+//! at all times; what readers cannot do without (the names of events, how records are compressed) is told by records as well.
 //!
 //! All events have one layout: identifier, instruction, task, time, CPU, period, callchain, and with it all records have the same
 //! trailer. That is what every reader takes, those too that look for a record's event by its position.
 
 mod features;
+mod flight;
 mod host;
 mod records;
 mod sink;
@@ -23,12 +24,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::format::{Feature, user_record};
 use crate::ids::{BuildId, Pid, Tid, Timestamp};
 use crate::record::{EventIndex, MapRecord, TaskRecord, UserRegisters};
 use crate::sys::perf_event::abi;
 use features::Facts;
+pub use flight::Keep;
 pub use host::KernelClock;
 use records::{Builder, Trailer};
 use sink::Sink;
@@ -43,6 +46,8 @@ pub struct EventSpec {
     pub kind: u32,
     /// `perf_event_attr.config`.
     pub config: u64,
+    /// `perf_event_attr.config1` and `config2`.
+    pub more: [u64; 2],
     /// Samples a second, or occurrences a sample.
     pub rate: SpecRate,
     /// Whether user code is sampled.
@@ -154,10 +159,8 @@ impl Writer {
     pub fn to_file(file: File, options: WriteOptions) -> io::Result<Writer> {
         let attrs = features::attrs(&options);
         let (mut sink, facts) = (Sink::file(file, &attrs, options.compression)?, Facts::gather());
-        if options.tracing.is_some() {
-            // Readers refuse a file with tracepoints that does not say what their fields are.
-            sink.keep(facts.known_at_start(&options));
-        }
+        // Readers refuse a file with tracepoints that does not say what their fields are, and miss the others.
+        sink.keep(facts.known_at_start(&options));
         Writer::begin(sink, facts, options)
     }
 
@@ -181,6 +184,43 @@ impl Writer {
             tracing::record(sink.room(), tracing);
         }
         Writer::begin(sink, facts, options)
+    }
+
+    /// Keeps the newest records in memory, until another writer [takes them over](Writer::take_over).
+    ///
+    /// # Errors
+    /// None that can be expected.
+    pub fn to_memory(keep: Keep, options: WriteOptions) -> io::Result<Writer> {
+        let sink = Sink::memory(keep)?;
+        Ok(Writer { options, sink, facts: Facts::gather(), samples: 0, first: None, last: Timestamp::default() })
+    }
+
+    /// Writes what another one of the same events has kept in memory, which is empty then. Answers how many samples it had to drop.
+    ///
+    /// # Errors
+    /// What writing answers.
+    pub fn take_over(&mut self, kept: &mut Writer) -> io::Result<u64> {
+        kept.flush()?;
+        let dropped = kept.sink.flight().map_or(0, |flight| {
+            flight.drain(&mut |records| {
+                flight::whole(records).filter_map(records::sample_time).for_each(|time| self.count(time));
+                self.sink.room().extend_from_slice(records);
+                self.sink.pass();
+            })
+        });
+        Ok(dropped)
+    }
+
+    /// From the first to the last sample.
+    #[must_use]
+    pub fn span(&self) -> Duration {
+        self.last.since(self.first.unwrap_or(self.last))
+    }
+
+    fn count(&mut self, time: Timestamp) {
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
+        self.last = self.last.max(time);
+        self.samples += 1;
     }
 
     fn begin(mut sink: Sink, facts: Facts, options: WriteOptions) -> io::Result<Writer> {
@@ -216,9 +256,7 @@ impl Writer {
     /// A sample with its callchain: [context marks](abi::PERF_CONTEXT_USER), instructions and return addresses, leaf first.
     pub fn sample(&mut self, sample: &SampleFields<'_>, chain: impl Iterator<Item = u64>) {
         let time = self.options.clock.of(sample.stamp.time);
-        self.first.get_or_insert(time);
-        self.last = self.last.max(time);
-        self.samples += 1;
+        self.count(time);
         let misc = if sample.user_mode { records::USER } else { records::KERNEL };
         let id = u64::from(sample.event.0) + 1;
         let record = Builder::begin(self.sink.room(), abi::PERF_RECORD_SAMPLE, misc);
@@ -267,7 +305,7 @@ impl Writer {
     /// A thread that runs already, with its name.
     pub fn thread(&mut self, task: TaskRecord, comm: &[u8], stamp: Stamp) {
         let trailer = self.trailer(task.pid.0, task.tid.0, stamp);
-        let record = Builder::begin(self.sink.room(), abi::PERF_RECORD_FORK, 0);
+        let record = Builder::begin(self.sink.room(), abi::PERF_RECORD_FORK, records::FOUND);
         let record = record.u32(task.pid.0 as u32).u32(task.parent.0 as u32);
         let record = record.u32(task.tid.0 as u32).u32(task.parent_tid.0 as u32).u64(trailer.stamp.time.0);
         record.trailer(trailer).end();
@@ -316,6 +354,9 @@ impl Writer {
     /// What writing answered, now or since the last call. The file then ends with its last whole record.
     pub fn flush(&mut self) -> io::Result<()> {
         Builder::begin(self.sink.room(), user_record::FINISHED_ROUND, 0).end();
+        if let Some(first) = self.first {
+            self.sink.keep_also(Feature::SampleTime, features::sample_time(first, self.last));
+        }
         self.sink.sync()
     }
 
@@ -334,7 +375,7 @@ impl Writer {
         } else {
             self.flush()?;
             let ratio = self.sink.ratio();
-            self.sink.features(&self.facts.known_at_end(&self.options, binaries, span, ratio))?;
+            self.sink.features(self.facts.known_at_end(&self.options, binaries, span, ratio))?;
         }
         Ok(Written { bytes: self.sink.bytes(), samples: self.samples })
     }

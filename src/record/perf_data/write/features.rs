@@ -65,8 +65,9 @@ fn attr(event: &EventSpec, first: bool, options: &WriteOptions) -> Vec<u8> {
     put(&mut attr, &[event.kind, ATTR_BYTES as u32]);
     put64(&mut attr, &[event.config, rate, sample_type, 0, bits]);
     put(&mut attr, &[0, 0]);
-    // config1, config2, branches.
-    put64(&mut attr, &[0, 0, 0, registers]);
+    let [config1, config2] = event.more;
+    // Behind them the branches.
+    put64(&mut attr, &[config1, config2, 0, registers]);
     put(&mut attr, &[stack_bytes, options.clock.id() as u32]);
     attr.resize(ATTR_BYTES as usize, 0);
     attr
@@ -102,6 +103,11 @@ pub(super) fn compressed(level: i32, ratio: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     put(&mut bytes, &[VERSION, ZSTD, level as u32, ratio, COMPRESSED_ROOM as u32]);
     bytes
+}
+
+/// `struct { u64 first, last; }`
+pub(super) fn sample_time(first: Timestamp, last: Timestamp) -> Vec<u8> {
+    [first.0, last.0].map(u64::to_ne_bytes).concat()
 }
 
 /// What is known of the machine.
@@ -157,8 +163,7 @@ impl Facts {
         if options.build_ids {
             features.push((Feature::BuildId, self.build_ids(binaries, 0).concat()));
         }
-        let times = |(first, last): (Timestamp, Timestamp)| [first.0, last.0].map(u64::to_ne_bytes).concat();
-        features.extend(span.map(|span| (Feature::SampleTime, times(span))));
+        features.extend(span.map(|(first, last)| (Feature::SampleTime, sample_time(first, last))));
         features.sort_by_key(|(feature, _)| *feature);
         features
     }
@@ -255,6 +260,7 @@ mod tests {
             name: "cpu-clock".into(),
             kind: 1,
             config: 0,
+            more: [0; 2],
             rate: SpecRate::Frequency(999),
             user: true,
             kernel: true,

@@ -10,6 +10,8 @@ pub(super) const KERNEL: u16 = abi::PERF_RECORD_MISC_KERNEL as u16;
 pub(super) const USER: u16 = abi::PERF_RECORD_MISC_USER as u16;
 /// Of a mapping that is not executable.
 pub(super) const DATA: u16 = abi::PERF_RECORD_MISC_MMAP_DATA as u16;
+/// Of a fork that happened before anybody looked: the task has mappings of its own, which are told next (`MISC_FORK_EXEC`).
+pub(super) const FOUND: u16 = abi::PERF_RECORD_MISC_FORK_EXEC as u16;
 /// What stands before each part of a callchain.
 pub(super) const CONTEXT_KERNEL: u64 = abi::PERF_CONTEXT_KERNEL;
 pub(super) const CONTEXT_USER: u64 = abi::PERF_CONTEXT_USER;
@@ -137,6 +139,13 @@ pub(super) fn take_apart(bytes: &[u8]) -> Option<((u32, u16), &[u8], Trailer)> {
     let misc = u16::from_ne_bytes([head[4], head[5]]);
     let stamp = Stamp { time: Timestamp(time), cpu: 0 };
     Some(((kind, misc), body, Trailer { pid: word(0)?, tid: word(4)?, stamp, id: 1 }))
+}
+
+/// The time of a record as we write it, if it is a sample: behind identifier, instruction and task.
+pub(super) fn sample_time(record: &[u8]) -> Option<Timestamp> {
+    let kind = record.first_chunk().map(|kind| u32::from_ne_bytes(*kind));
+    let time = record.get(HEADER + 24..)?.first_chunk().map(|time| u64::from_ne_bytes(*time))?;
+    (kind == Some(abi::PERF_RECORD_SAMPLE)).then_some(Timestamp(time))
 }
 
 /// The 24 bytes of an `MMAP2` that tell its file from others, and the bit of misc that tells how.

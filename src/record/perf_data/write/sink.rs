@@ -1,9 +1,10 @@
-//! Where records go: a file whose header is kept true, or a pipe; as they are, or compressed.
+//! Where records go: a file whose header is kept true, a pipe, or memory; as they are, or compressed.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
+use super::flight::{Flight, Keep};
 use super::records::Builder;
 use crate::record::perf_data::format::{
     ATTR_BYTES, COMPRESSED_ROOM, FEATURE_BITS, Feature, HEADER_BYTES, MAGIC, PIPE_HEADER_BYTES, user_record,
@@ -23,8 +24,10 @@ pub(super) struct Sink {
     /// Bytes of records that were written.
     written: u64,
     compressor: Option<Compressor>,
-    /// Features that lie behind the records at all times, not only at the end.
+    /// Features that lie behind the records at all times, not only at the end; of a file alone.
     kept: Vec<(Feature, Vec<u8>)>,
+    /// Whether the header says so.
+    announced: bool,
     /// Why writing failed; nothing is written after that.
     failed: Option<io::Error>,
 }
@@ -36,6 +39,7 @@ enum Place {
         data: u64,
     },
     Pipe(Box<dyn Write>),
+    Memory(Flight),
 }
 
 /// Packs records, a few at a time, each pack by itself: what was compressed before a kill can be read.
@@ -77,6 +81,11 @@ impl Sink {
         Sink::new(Place::Pipe(pipe), compression)
     }
 
+    /// Keeps the newest records in memory, for another sink.
+    pub(super) fn memory(keep: Keep) -> io::Result<Sink> {
+        Sink::new(Place::Memory(Flight::new(keep)), None)
+    }
+
     fn new(place: Place, compression: Option<i32>) -> io::Result<Sink> {
         let compressor = compression.map(|level| {
             let zstd = zstd::bulk::Compressor::new(level)?;
@@ -88,6 +97,7 @@ impl Sink {
             written: 0,
             compressor: compressor.transpose()?,
             kept: Vec::new(),
+            announced: false,
             failed: None,
         })
     }
@@ -95,6 +105,16 @@ impl Sink {
     /// From now on, each time that all is written these features lie behind it.
     pub(super) fn keep(&mut self, features: Vec<(Feature, Vec<u8>)>) {
         self.kept = features;
+    }
+
+    /// And this one, in the place of what it was before.
+    pub(super) fn keep_also(&mut self, feature: Feature, bytes: Vec<u8>) {
+        if self.kept.is_empty() {
+            return;
+        }
+        self.kept.retain(|(other, _)| *other != feature);
+        self.kept.push((feature, bytes));
+        self.kept.sort_by_key(|(feature, _)| *feature);
     }
 
     pub(super) fn is_pipe(&self) -> bool {
@@ -106,11 +126,17 @@ impl Sink {
         &mut self.pending
     }
 
-    /// Bytes of the file, when all is written that waits.
+    /// The records that were kept in memory.
+    pub(super) fn flight(&mut self) -> Option<&mut Flight> {
+        if let Place::Memory(flight) = &mut self.place { Some(flight) } else { None }
+    }
+
+    /// Bytes of the file, when all is written that waits; none of what is kept in memory.
     pub(super) fn bytes(&self) -> u64 {
         let data = match &self.place {
             Place::File { data, .. } => *data,
             Place::Pipe(_) => PIPE_HEADER_BYTES,
+            Place::Memory(_) => return 0,
         };
         data + self.written + self.pending.len() as u64
     }
@@ -145,13 +171,8 @@ impl Sink {
     /// Writes what waits, and makes the header true.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.write_out();
-        if !self.kept.is_empty() && self.failed.is_none() {
-            let kept = std::mem::take(&mut self.kept);
-            // Behind the records that are new, so that the size may be told next.
-            self.failed = self.write_features(&kept).err();
-            self.kept = kept;
-        }
         self.tell_size();
+        self.announce(true);
         self.failed.take().map_or(Ok(()), Err)
     }
 
@@ -159,6 +180,23 @@ impl Sink {
         if let Place::File { file, .. } = &self.place
             && let Err(error) = file.write_all_at(&self.written.to_ne_bytes(), DATA_SIZE_AT)
         {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    /// Says that there are features behind the records, or, while those grow over them, that there are none.
+    fn announce(&mut self, there: bool) {
+        let Place::File { file, .. } = &self.place else { return };
+        if there == self.announced {
+            return;
+        }
+        self.announced = there;
+        let mut bits = [0_u64; FEATURE_BITS as usize / 64];
+        for feature in self.kept.iter().map(|(feature, _)| *feature as usize).filter(|_| there) {
+            bits[feature / 64] |= 1 << (feature % 64);
+        }
+        let bits: Vec<u8> = bits.into_iter().flat_map(u64::to_ne_bytes).collect();
+        if let Err(error) = file.write_all_at(&bits, FEATURES_AT) {
             self.failed.get_or_insert(error);
         }
     }
@@ -179,59 +217,77 @@ impl Sink {
         self.pending = pending;
     }
 
-    /// Writes whole records. Of those that the disk has no room for, the ones that are whole stay.
+    /// Writes whole records.
     fn write(&mut self, records: &[u8]) {
         if self.failed.is_some() {
             return;
         }
-        let (done, error) = match &mut self.place {
-            Place::File { file, data } => write_at(file, records, *data + self.written),
+        match &mut self.place {
+            Place::File { .. } => self.write_to_file(records),
+            Place::Memory(flight) => flight.push(records),
             Place::Pipe(pipe) => {
-                let result = pipe.write_all(records).and_then(|()| pipe.flush());
-                (records.len(), result.err())
+                self.written += records.len() as u64;
+                self.failed = pipe.write_all(records).and_then(|()| pipe.flush()).err();
             }
-        };
+        }
+    }
+
+    /// Writes whole records with the features behind them. Of records that the disk has no room for, the ones that are whole stay.
+    fn write_to_file(&mut self, records: &[u8]) {
+        self.announce(false);
+        let Place::File { file, data } = &self.place else { return };
+        let at = *data + self.written;
+        let features = lay_out(&self.kept, at + records.len() as u64);
+        let (done, error) = write_at(file, &[records, &features].concat(), at);
         let Some(error) = error else {
-            self.written += done as u64;
+            self.written += records.len() as u64;
             return;
         };
         self.failed = Some(error);
-        if let Place::File { file, data } = &self.place {
-            self.written += whole_records(records, done);
-            // What is cut off is not among the bytes that the header tells of.
-            let _ = file.set_len(*data + self.written);
-        }
-    }
-
-    /// Ends the file with features.
-    pub(super) fn features(&mut self, features: &[(Feature, Vec<u8>)]) -> io::Result<()> {
-        self.written += self.write_features(features)?;
-        Ok(())
-    }
-
-    /// Writes features behind the records: a table, then their bytes. They are announced once they are there. Answers their bytes.
-    fn write_features(&self, features: &[(Feature, Vec<u8>)]) -> io::Result<u64> {
-        let Place::File { file, data } = &self.place else { return Ok(0) };
+        self.written += whole_records(records, done.saturating_sub(features.len()));
+        // They fit where what was written in vain lies.
         let table = *data + self.written;
-        let mut at = table + 16 * features.len() as u64;
-        let mut bits = [0_u64; FEATURE_BITS as usize / 64];
-        let (mut head, mut body) = (Vec::new(), Vec::new());
-        for (feature, bytes) in features {
-            let number = *feature as usize;
-            bits[number / 64] |= 1 << (number % 64);
-            head.extend([at, bytes.len() as u64].into_iter().flat_map(u64::to_ne_bytes));
-            body.extend_from_slice(bytes);
-            at += bytes.len() as u64;
+        let features = lay_out(&self.kept, table);
+        let (done, error) = write_at(file, &features, table);
+        // What is cut off is not among the bytes that the header tells of.
+        let _ = file.set_len(table + if error.is_none() { done as u64 } else { 0 });
+        if error.is_some() {
+            self.kept.clear();
         }
-        head.extend_from_slice(&body);
-        if let (_, Some(error)) = write_at(file, &head, table) {
-            let _ = file.set_len(table);
+    }
+
+    /// Ends the file with features, in the place of those that were kept.
+    pub(super) fn features(&mut self, features: Vec<(Feature, Vec<u8>)>) -> io::Result<()> {
+        self.announce(false);
+        let Place::File { file, data } = &self.place else { return Ok(()) };
+        let table = *data + self.written;
+        let bytes = lay_out(&features, table);
+        let (_, error) = write_at(file, &bytes, table);
+        if let Some(error) = error {
+            let kept = lay_out(&self.kept, table);
+            let there = write_at(file, &kept, table).1.is_none();
+            let _ = file.set_len(table + if there { kept.len() as u64 } else { 0 });
+            self.announce(there);
             return Err(error);
         }
-        let bits: Vec<u8> = bits.into_iter().flat_map(u64::to_ne_bytes).collect();
-        file.write_all_at(&bits, FEATURES_AT)?;
-        Ok(head.len() as u64)
+        self.kept = features;
+        self.written += bytes.len() as u64;
+        self.announce(true);
+        self.failed.take().map_or(Ok(()), Err)
     }
+}
+
+/// Features as they lie behind the records, from a place of the file on: a table of where each is, then their bytes.
+fn lay_out(features: &[(Feature, Vec<u8>)], place: u64) -> Vec<u8> {
+    let mut at = place + 16 * features.len() as u64;
+    let (mut table, mut bodies) = (Vec::new(), Vec::new());
+    for (_, bytes) in features {
+        table.extend([at, bytes.len() as u64].into_iter().flat_map(u64::to_ne_bytes));
+        bodies.extend_from_slice(bytes);
+        at += bytes.len() as u64;
+    }
+    table.extend(bodies);
+    table
 }
 
 impl Compressor {
