@@ -93,7 +93,7 @@ export function isSignificant(profile, key) {
 
 // Counts of the heat map: one hue from nothing to the most, light to dark or dark to light.
 export function heat(share, dark) {
-  const value = Math.sqrt(share);
+  const value = share ** 0.75;
   const hue = 75 - 50 * value;
   return dark
     ? `oklch(${(0.28 + 0.55 * value).toFixed(3)} ${(0.03 + 0.14 * value).toFixed(3)} ${hue.toFixed(0)})`

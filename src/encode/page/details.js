@@ -68,7 +68,7 @@ function intervalRows(profile, key) {
   if (row < 0) return [];
   const rate = (value) => rateText(profile, value);
   return [
-    ["Function", `${rate(changes.base_total[row])} → ${rate(changes.new_total[row])}`],
+    ["In all stacks", `${rate(changes.base_total[row])} → ${rate(changes.new_total[row])}`],
     ["95 % interval", `${rate(changes.low[row])} to ${rate(changes.high[row])}`],
     ["Verdict", verdictText(changes.verdict[row], changes.significant[row]), changes.significant[row] ? "" : "is-quiet"],
   ];

@@ -14,6 +14,8 @@ export class FlameView {
     this.options = options;
     this.tree = null;
     this.icicle = options.icicle ?? true;
+    // The first row that is drawn: without the whole where a function stands at the root.
+    this.first = options.first ?? 0;
     this.zoomed = 0;
     this.cursor = -1;
     this.hovered = -1;
@@ -88,7 +90,7 @@ export class FlameView {
     if (!this.tree) return;
     this.width = this.container.clientWidth;
     this.height = this.container.clientHeight;
-    this.content = Math.max(this.tree.rows.length * ROW + 2, this.height);
+    this.content = Math.max((this.tree.rows.length - this.first) * ROW + 2, this.height);
     this.spacer.style.height = `${this.content}px`;
     this.draw();
   }
@@ -99,7 +101,12 @@ export class FlameView {
   }
 
   rowTop(depth) {
-    return this.icicle ? depth * ROW : this.content - (depth + 1) * ROW;
+    const row = depth - this.first;
+    return this.icicle ? row * ROW : this.content - (row + 1) * ROW;
+  }
+
+  depthAt(y) {
+    return Math.floor((this.icicle ? y : this.content - y) / ROW) + this.first;
   }
 
   // Scrolls until a box can be seen.
@@ -153,8 +160,7 @@ export class FlameView {
   hit(event) {
     if (!this.tree) return -1;
     const y = event.offsetY + this.container.scrollTop;
-    const depth = Math.floor(this.icicle ? y / ROW : (this.content - y) / ROW);
-    const row = this.tree.rows[depth];
+    const row = this.tree.rows[this.depthAt(y)];
     if (!row) return -1;
     const x = this.view[0] + (event.offsetX / this.width) * (this.view[1] - this.view[0]);
     const node = row[this.firstBehind(row, x)];
@@ -267,8 +273,8 @@ export class FlameView {
     context.textBaseline = "middle";
     const top = this.container.scrollTop;
     const last = this.tree.rows.length - 1;
-    const [one, other] = [top, top + this.height].map((y) => Math.floor((this.icicle ? y : this.content - y) / ROW));
-    for (let depth = Math.max(0, Math.min(one, other)); depth <= Math.min(last, Math.max(one, other)); depth++) {
+    const [one, other] = [top, top + this.height].map((y) => this.depthAt(y));
+    for (let depth = Math.max(this.first, Math.min(one, other)); depth <= Math.min(last, Math.max(one, other)); depth++) {
       this.paintRow(context, depth, this.rowTop(depth) - top);
     }
     this.paintOutline(context, this.hovered, top, this.look.hover, 1);
@@ -319,7 +325,7 @@ export class FlameView {
   flush(context, crowd, y) {
     if (crowd.to < 0) return;
     if (crowd.to - crowd.from > 0.12 || crowd.found) {
-      context.fillStyle = crowd.found ? this.look.found : this.look.crowd;
+      context.fillStyle = crowd.found ? this.look.found : this.marked ? this.look.faint : this.look.crowd;
       context.fillRect(crowd.from, y + GAP, Math.max(crowd.found ? 1 : 0.4, crowd.to - crowd.from), ROW - GAP);
     }
     crowd.to = -1;
@@ -353,7 +359,7 @@ export class FlameView {
   }
 
   paintOutline(context, node, top, color, size) {
-    if (node < 0) return;
+    if (node < 0 || this.tree.depth[node] < this.first) return;
     const scale = this.width / (this.view[1] - this.view[0]);
     const from = Math.max(0, (this.tree.start[node] - this.view[0]) * scale);
     const to = Math.min(this.width, (this.tree.start[node] + this.tree.width[node] - this.view[0]) * scale);

@@ -5,7 +5,7 @@ import { heat, isDark } from "./colors.js";
 import { clock, plural } from "./format.js";
 import { eachFrame, fitCanvas, token } from "./dom.js";
 
-const HEIGHT = 150;
+const HEIGHT = 100;
 
 export class HeatMap {
   // `onbrush([from, to])` in seconds since 1970.
@@ -129,25 +129,25 @@ export class HeatMap {
       const row = rows - 1 - (cell % rows);
       context.fillRect(Math.floor(cell / rows) * w, row * hgt, w - gap, hgt - (hgt > 2.5 ? 0.25 : 0));
     }
-    this.paintRange(context, this.marks.base, "--base", "--base-fill", w, hgt);
-    this.paintRange(context, this.marks.selection, "--accent", "--accent-fill", w, hgt);
+    this.paintRange(context, this.marks.base, "--base", w, hgt);
+    this.paintRange(context, this.marks.selection, "--accent", w, hgt);
     if (this.anchor !== null) {
       const ends = [this.anchor, this.cursor].sort((a, b) => a - b);
-      this.paintCells(context, ends[0], ends[1] + 1, "--accent", "--accent-fill", w, hgt);
+      this.paintCells(context, ends[0], ends[1] + 1, "--accent", w, hgt);
     }
     if (this.cursor !== null && document.activeElement === this.canvas) this.paintCursor(context, w, hgt);
   }
 
-  paintRange(context, range, stroke, fillName, w, hgt) {
+  paintRange(context, range, stroke, w, hgt) {
     if (!range) return;
     const [from, to] = range.map((time) => Math.max(0, Math.min(this.data.cells.length, this.cellOf(time))));
-    if (to > from) this.paintCells(context, from, to, stroke, fillName, w, hgt);
+    if (to > from) this.paintCells(context, from, to, stroke, w, hgt);
   }
 
   // The cells of a range run up a column and on in the next.
-  paintCells(context, from, to, stroke, fillName, w, hgt) {
+  paintCells(context, from, to, stroke, w, hgt) {
     const { rows } = this.data;
-    context.fillStyle = token(fillName);
+    context.fillStyle = token("--heat-fill");
     context.strokeStyle = token(stroke);
     context.lineWidth = 1.5;
     const [first, last] = [Math.floor(from / rows), Math.ceil(to / rows) - 1];

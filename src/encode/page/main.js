@@ -1,7 +1,7 @@
 // Joins the parts: which element shows what, and what each key and button does.
 
 import { announce, byId, fill, h, toast } from "./dom.js";
-import { clock, duration, fileName, minus, number, percent, plural, quantity, range } from "./format.js";
+import { clock, duration, fileName, number, percent, plural, quantity, range, signed } from "./format.js";
 import { callees, callers, ORIGINS } from "./model.js";
 import { boxColors, diffColor, isDark, kindTint, SCHEMES } from "./colors.js";
 import { openSource } from "./source.js";
@@ -34,7 +34,7 @@ const flame = new FlameView(byId("flame"), {
 });
 const halves = Object.fromEntries(["callers", "callees"].map((name) => [name, new FlameView(byId(name), {
   label: name === "callers" ? "Callers of the function, outermost at the far end" : "What the function calls", rootName,
-  icicle: name === "callees",
+  icicle: name === "callees", first: 1,
   onhover: (node, event) => showTip(halves[name].tree, node, event), onselect: (node) => select(halves[name].tree, node),
   onopen: (node) => openSandwich(halves[name].tree.key[node]),
 })]));
@@ -49,7 +49,7 @@ const table = new Table(byId("table-view"), {
 
 function rootName() {
   const { profile, whole_: whole } = app;
-  return `${profile.raw.title || "all"} · ${quantity(whole.total, profile.unit)}`;
+  return `all · ${quantity(whole.total, profile.unit)}`;
 }
 
 // The controls' values, from the state.
@@ -118,10 +118,17 @@ function showRange() {
   const time = to > from ? `${range(from, to)} (${duration(to - from)}) · ` : "";
   const cpus = profile.unit === "nanoseconds" && seconds > 0 ? `${number(whole.total / 1e9 / seconds)} CPUs · ` : "";
   byId("range").textContent = `${time}${cpus}${quantity(whole.total, profile.unit)} ${profile.raw.value.name} · ${plural(whole.count, "sample", "samples")}`;
-  byId("base").textContent = state.base
-    ? `against base ${range(...state.base)} (${duration(state.base[1] - state.base[0])})${profile.isDiff ? ` · ${minus(percent(whole.base ? whole.total / whole.base - 1 : NaN))}` : ""}` : "";
+  byId("base").textContent = state.base ? baseText() : "";
   timeline.setMarks(state.selection, state.base);
   heatmap.setMarks(state.selection, state.base);
+}
+
+function baseText() {
+  const { state: { base }, profile, whole_: whole } = app;
+  const sameDay = range(...base).slice(0, 10) === range(...app.range()).slice(0, 10);
+  const text = `base ${sameDay ? range(...base).slice(11) : range(...base)} (${duration(base[1] - base[0])})`;
+  const change = whole.total / whole.base - 1;
+  return profile.isDiff && whole.base ? `${text}: ${signed(percent(change), change)}` : text;
 }
 
 // What was loaded.
@@ -197,7 +204,7 @@ function showState(changed) {
 function showSearch() {
   const { search } = app;
   byId("search").setAttribute("aria-invalid", String(Boolean(search.bad)));
-  byId("matched").textContent = search.marked ? percent(search.share) : "";
+  byId("matched").textContent = search.marked ? `${percent(search.share)} matched` : "";
   byId("matched").title = search.marked ? plural(search.count, "function matches", "functions match") : "";
 }
 
@@ -221,13 +228,14 @@ function showSandwich(searchOnly) {
   for (const [name, make] of [["callers", callers], ["callees", callees]]) {
     const tree = make(profile, app.weights, app.options(), key);
     byId(name).hidden = key < 0;
-    halves[name].setTree(tree, boxColors(tree, scheme()), 0);
+    halves[name].setTree(tree, boxColors(tree, scheme()), tree.n > 1 ? 1 : 0);
   }
   mark();
   if (key >= 0) selectKey(key);
 }
 
 function showLegend() {
+  byId("color-legend").hidden = app.state.view === "table";
   const items = (pairs) => pairs.map(([color, text]) => {
     const swatch = h("span", { class: "swatch" });
     swatch.style.background = color;
@@ -236,7 +244,7 @@ function showLegend() {
   const dark = isDark();
   const shown = scheme();
   if (shown === "diff") {
-    const by = app.source.hasStore ? "not significant" : "not significant (by counting alone: one profile does not tell how much it varies)";
+    const by = app.source.hasStore ? "not significant" : "not significant, by counting alone";
     fill(byId("color-legend"), ...items([
       [diffColor(4, 1, true, dark), "more than in the base"], [diffColor(1, 4, true, dark), "less, or gone"], [diffColor(1, 1, false, dark), by],
     ]), h("span", {}, "A box is as wide as the greater side."));

@@ -53,8 +53,6 @@ class Server {
 function address(path, parameters) {
   const given = Object.entries(parameters).filter(([, value]) => value !== undefined && value !== null && value !== "");
   const query = new URLSearchParams(given.map(([name, value]) => [name, typeof value === "number" ? `@${value.toFixed(6)}` : value]));
-  const token = new URLSearchParams(location.search).get("token");
-  if (token) query.set("token", token);
   return query.size ? `${path}?${query}` : path;
 }
 

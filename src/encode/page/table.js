@@ -65,17 +65,30 @@ export class Table {
     this.draw();
   }
 
+  // All functions are sorted once for a column; a search picks from that.
   order(marked) {
-    const column = this.columns.find((one) => one.id === this.sort);
-    const keys = marked ? this.sums.used.filter((key) => marked[key]) : this.sums.used;
-    const values = new Map(keys.map((key) => [key, column.of(this, key)]));
-    const sign = this.ascending ? 1 : -1;
-    const compare = column.text
-      ? (a, b) => -sign * (values.get(a) < values.get(b) ? -1 : values.get(a) > values.get(b) ? 1 : 0)
-      : column.delta ? (a, b) => sign * (Math.abs(values.get(a)) - Math.abs(values.get(b))) : (a, b) => sign * (values.get(a) - values.get(b));
-    this.rows = Int32Array.from(keys).sort((a, b) => compare(a, b) || this.sums.total[b] - this.sums.total[a]);
+    const sorting = `${this.sort} ${this.ascending}`;
+    if (this.sortedOf !== this.sums || this.sorting !== sorting) {
+      Object.assign(this, { sortedOf: this.sums, sorting, sorted: this.sortKeys() });
+    }
+    this.rows = marked ? this.sorted.filter((key) => marked[key]) : this.sorted;
     this.grid.setAttribute("aria-rowcount", String(this.rows.length + 1));
     this.space.style.height = `${this.rows.length * ROW}px`;
+  }
+
+  sortKeys() {
+    const column = this.columns.find((one) => one.id === this.sort);
+    const sign = this.ascending ? 1 : -1;
+    const keys = Int32Array.from(this.sums.used);
+    const { total } = this.sums;
+    if (column.text) {
+      const texts = new Map(this.sums.used.map((key) => [key, column.of(this, key)]));
+      const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+      return keys.sort((a, b) => -sign * compare(texts.get(a), texts.get(b)) || total[b] - total[a]);
+    }
+    const values = new Float64Array(this.profile.keys);
+    for (const key of keys) values[key] = column.delta ? Math.abs(column.of(this, key)) : column.of(this, key);
+    return keys.sort((a, b) => sign * (values[a] - values[b]) || total[b] - total[a]);
   }
 
   paintHead() {

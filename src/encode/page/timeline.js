@@ -5,7 +5,7 @@ import { clock, day, number, quantity } from "./format.js";
 import { h, token, fill } from "./dom.js";
 
 const SHOWN = 8;
-const HEIGHT = 132;
+const HEIGHT = 108;
 
 export class Timeline {
   // `onbrush([from, to])` in seconds since 1970.
@@ -77,7 +77,8 @@ export class Timeline {
   tick(time) {
     const span = this.step * (this.layers[0]?.values.length ?? 1);
     if (span > 2 * 86400) return `${day(time).slice(5)} ${clock(time).slice(0, 5)}`;
-    return clock(time, span / 10).replace(/:00$/, span > 1200 ? "" : ":00");
+    const text = clock(time, span / 10).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+    return span > 1200 ? text.replace(/:00$/, "") : text;
   }
 
   amount(value) {
