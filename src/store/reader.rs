@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::index::Names;
 use super::name::{Day, FileName, PIN};
-use super::{Row, StoreError, day, folder};
+use super::{Row, StoreError, WindowName, day, folder};
 use crate::encode;
 use crate::ids::UnixNanos;
 use crate::profile::Profile;
@@ -61,6 +61,22 @@ impl Store {
     /// [`StoreError::Io`] if a folder or an index cannot be read.
     pub fn rows(&self, range: Range<UnixNanos>) -> Result<Vec<Row>, StoreError> {
         Ok(self.list(range)?.rows)
+    }
+
+    /// The names of all windows, by their start, as the folders tell them: no index is read. One that was merged into another is
+    /// named while both are there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if a folder cannot be read.
+    pub fn names(&self) -> Result<Vec<WindowName>, StoreError> {
+        let mut names = Vec::new();
+        for day in folder::days(&self.directory)? {
+            for hour in folder::hours(&self.directory, day)? {
+                names.extend(folder::list(&self.directory, hour)?.files.into_iter().map(|file| file.name));
+            }
+        }
+        names.sort_by_key(|name| name.start);
+        Ok(names)
     }
 
     /// As [`Store::rows`], with the files that cannot be read.
