@@ -6,6 +6,9 @@ mod file;
 mod firefox;
 mod flamegraph;
 mod folded;
+mod html;
+pub mod page;
+pub mod page_json;
 mod pprof;
 mod speedscope;
 mod tracks;
@@ -93,6 +96,13 @@ pub static FORMATS: &[Format] = &[
         endings: &["json"],
         purpose: "Firefox Profiler's JSON: a track for each thread, along the time where it is kept",
         write: firefox::write,
+        read: None,
+    },
+    Format {
+        name: "html",
+        endings: &["html"],
+        purpose: "the page of rprof serve with one value in one file: flame graph, table, callers and callees, time line",
+        write: html::write,
         read: None,
     },
 ];

@@ -116,13 +116,13 @@ impl Windows {
         }
     }
 
-    /// The names of all windows, by their start. Nothing is opened for it.
+    /// The names of the windows that have a part in a time, by their start. Nothing is opened for it.
     ///
     /// # Errors
     /// [`StoreError`] if a folder cannot be read.
-    pub fn names(&self) -> Result<Vec<WindowName>, StoreError> {
+    pub fn names(&self, range: &Range<UnixNanos>) -> Result<Vec<WindowName>, StoreError> {
         match self {
-            Windows::Directory(store) => store.names(),
+            Windows::Directory(store) => store.names(range),
             Windows::Profile(single) => Ok(single.rows.iter().map(|row| row.name.clone()).collect()),
         }
     }

@@ -198,7 +198,7 @@ impl App {
         for range in about {
             self.allow(range)?;
         }
-        let stamps = about.iter().map(|range| self.stamp(range)).collect::<Result<Vec<_>, _>>()?;
+        let stamps = self.stamps(about).await?;
         let key = format!("{asked} {stamps:x?}");
         let tag = tag(&key);
         if headers.get_all(header::IF_NONE_MATCH).iter().any(|known| known.as_bytes() == tag.as_bytes()) {
@@ -227,18 +227,23 @@ impl App {
             work(&work_with)
         });
         let answer = done.await.unwrap_or_else(|error| {
-            Err(WebError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("a fault of rprof: {error}")))
+            Err(WebError::failed(format!("a fault of rprof: {error}")))
         });
         drop(guard);
         answer
     }
 
-    /// What tells whether the windows of a time are still those: their names, since no file is ever written anew.
-    fn stamp(&self, range: &Range<UnixNanos>) -> Result<u64, StoreError> {
-        let mut hasher = DefaultHasher::new();
-        range.hash(&mut hasher);
-        self.windows.names_in(range.clone())?.hash(&mut hasher);
-        Ok(hasher.finish())
+    /// What tells whether the windows of some times are still those: their names, since no file is ever written anew.
+    async fn stamps(self: &Arc<App>, about: &[Range<UnixNanos>]) -> Result<Vec<u64>, WebError> {
+        let (app, about) = (self.clone(), about.to_vec());
+        let stamp = move |range: &Range<UnixNanos>| -> Result<u64, StoreError> {
+            let mut hasher = DefaultHasher::new();
+            (range.start.0, range.end.0).hash(&mut hasher);
+            app.windows.names(range)?.hash(&mut hasher);
+            Ok(hasher.finish())
+        };
+        let stamps = tokio::task::spawn_blocking(move || about.iter().map(stamp).collect::<Result<_, _>>());
+        Ok(stamps.await.map_err(|error| WebError::failed(format!("a fault of rprof: {error}")))??)
     }
 
     async fn send(&self, headers: &HeaderMap, answer: &Answer, tag: &str) -> Result<Response, WebError> {

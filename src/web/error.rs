@@ -35,7 +35,8 @@ impl WebError {
         WebError::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
-    fn failed(message: impl Into<String>) -> WebError {
+    /// It is nobody's fault but ours, or the disk's.
+    pub(super) fn failed(message: impl Into<String>) -> WebError {
         WebError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 }
