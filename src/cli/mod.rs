@@ -20,12 +20,13 @@ pub mod snapshot;
 pub mod stack;
 pub mod status;
 mod values;
-pub mod when;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::when;
 
 /// Exit status for a command line that means nothing, as perf's.
 const USAGE: u8 = 129;

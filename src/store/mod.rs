@@ -12,20 +12,22 @@ mod query;
 mod reader;
 mod retain;
 mod selector;
-mod series;
+pub mod series;
 mod summary;
 mod window;
+mod windows;
 mod writer;
 
 use std::path::PathBuf;
 
 pub use error::StoreError;
 pub use lock::recorder;
-pub use query::{Answer, Plan, Prepare, Query, QueryError, TIMESTAMP};
+pub use query::{Answer, Limits, Plan, Prepare, Query, QueryError, TIMESTAMP};
 pub use reader::{Damaged, Listing, Store};
 pub use selector::{Selector, SelectorError};
 pub use series::{By, Line, Series};
 pub use window::{Level, Row, Source, Summary, Total, WindowName};
+pub use windows::{OpenError, Sum, Windows};
 pub use writer::{Policy, Tended, Usage, Writer, Written};
 
 /// Where windows are kept if nobody says otherwise: `/var/lib/rprof` for root, `$XDG_STATE_HOME/rprof` (`~/.local/state/rprof`) for

@@ -18,7 +18,11 @@ impl Summary {
     /// beyond 500 processes the smallest are one, named `[other]`.
     #[must_use]
     pub fn of(profile: &Profile) -> Summary {
-        let value = profile.column(None).ok();
+        Summary::of_column(profile, profile.column(None).ok())
+    }
+
+    /// As [`Summary::of`], of another value.
+    pub(super) fn of_column(profile: &Profile, value: Option<usize>) -> Summary {
         let count = profile.count_column();
         let unit = value.and_then(|column| profile.sample_types.get(column));
         let totals = totals(profile, count, value);
