@@ -361,7 +361,7 @@ function showExports() {
   const { profile, state } = app;
   const stem = fileStem(profile.raw.title || "profile");
   const inPage = h("div", { class: "exports" },
-    h("button", { type: "button", id: "export-svg", onclick: () => download(`${stem}.svg`, "image/svg+xml", svg(app.tree, boxColors(app.tree, scheme()), document.title, state.icicle, flame.zoomed)) }, "SVG as on the screen"),
+    h("button", { type: "button", id: "export-svg", onclick: () => download(`${stem}.svg`, "image/svg+xml", pictureOf()) }, "SVG as on the screen"),
     h("button", { type: "button", id: "export-folded", onclick: () => download(`${stem}.folded`, "text/plain", folded(app.tree)) }, "Folded stacks as on the screen"));
   const parts = [h("h3", {}, "What is shown, with filters and collapsed frames"), inPage];
   if (app.source.hasStore) {
@@ -462,6 +462,20 @@ function wire() {
   listen(acts);
 }
 
+function viewOf(name) {
+  return name === "flame" ? flame : halves[name];
+}
+
+function verdictOf(name) {
+  const { changes } = app.profile;
+  const row = changes ? changes.row[app.profile.findFunction(name, "")] : undefined;
+  return row >= 0 ? { verdict: changes.verdict[row], significant: changes.significant[row] === 1, low: changes.low[row], high: changes.high[row] } : null;
+}
+
+function pictureOf() {
+  return svg(app.tree, boxColors(app.tree, scheme()), document.title, app.state.icicle, flame.zoomed);
+}
+
 // For tests and for programs that read the page: what is shown, without pixels.
 window.rprof = {
   state: () => structuredClone(app.state),
@@ -470,9 +484,13 @@ window.rprof = {
   selected: () => (selected ? { ...selected.of, name: app.profile.keyName(selected.of.key) } : null),
   search: () => ({ count: app.search.count, share: app.search.share, time: app.search.time ?? 0 }),
   boxes: () => app.tree.n,
+  names: (view) => [...new Set(Array.from(viewOf(view).tree.key, (key) => app.profile.keyName(key)))],
   functions: () => app.sums.used.map((key) => ({ name: app.profile.keyName(key), ...sumsOfKey(app.sums, key) })),
   zoomed: () => app.profile.keyName(app.tree.key[flame.zoomed]),
-  place: (name, view = "flame") => (view === "flame" ? flame : halves[view]).place(name),
+  place: (name, view = "flame") => viewOf(view).place(name),
+  verdict: (name) => verdictOf(name),
+  folded: () => folded(app.tree),
+  svg: () => pictureOf(),
   timings: () => ({ build: app.buildTime, paints: [...flame.frames] }),
   forgetTimings: () => { flame.frames.length = 0; },
   heat: () => heatmap.data && { columns: heatmap.data.columns, sum: heatmap.data.cells.reduce((sum, value) => sum + value, 0) },
