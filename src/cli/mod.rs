@@ -15,6 +15,7 @@ pub mod record;
 pub mod report;
 pub mod script;
 pub mod selection;
+pub mod serve;
 pub mod show;
 pub mod snapshot;
 pub mod stack;
@@ -55,6 +56,7 @@ enum Command {
     Pin(pin::PinArgs),
     Compact(compact::CompactArgs),
     Query(Box<query::QueryArgs>),
+    Serve(Box<serve::ServeArgs>),
     Doctor(doctor::DoctorArgs),
 }
 
@@ -93,6 +95,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Pin(args) => pin::run(args).map(|()| 0),
         Command::Compact(args) => compact::run(args).map(|()| 0),
         Command::Query(args) => query::run(args).map(|()| 0),
+        Command::Serve(args) => serve::run(args).map(|()| 0),
         Command::Doctor(args) => doctor::run(args),
     };
     match result {

@@ -58,7 +58,7 @@ impl Sum {
     /// The column of the kind that was asked for; that which a profile shows at first, if none is named so.
     #[must_use]
     pub fn column(&self) -> usize {
-        column(&self.answer.profile, &self.plan.kind).unwrap_or(0)
+        column_of(&self.answer.profile, &self.plan.kind).unwrap_or(0)
     }
 }
 
@@ -196,8 +196,9 @@ fn covered(plan: &Plan, cut: i64) -> i64 {
     sum.saturating_sub(cut).max(0) / i64::try_from(plan.hosts.len().max(1)).unwrap_or(1)
 }
 
-/// The column that a kind of windows names.
-fn column(profile: &Profile, kind: &str) -> Option<usize> {
+/// The column of a profile that a kind of windows names; that which it shows at first, if none is named so.
+#[must_use]
+pub fn column_of(profile: &Profile, kind: &str) -> Option<usize> {
     let named = |same: &dyn Fn(&str) -> bool| {
         profile.sample_types.iter().position(|of| same(profile.text(of.name)))
     };

@@ -198,6 +198,17 @@ impl App {
         for range in about {
             self.allow(range)?;
         }
+        self.answer_unbounded(headers, asked, about, work).await
+    }
+
+    /// As [`App::answer`], of any time: what is told by the names of windows alone.
+    pub(super) async fn answer_unbounded(
+        self: &Arc<App>,
+        headers: &HeaderMap,
+        asked: String,
+        about: &[Range<UnixNanos>],
+        work: impl FnOnce(&Work) -> Result<Answer, WebError> + Send + 'static,
+    ) -> Result<Response, WebError> {
         let stamps = self.stamps(about).await?;
         let key = format!("{asked} {stamps:x?}");
         let tag = tag(&key);
@@ -205,7 +216,8 @@ impl App {
             return Ok(self.finish(Response::builder().status(StatusCode::NOT_MODIFIED), &tag, Body::empty()));
         }
         let found = self.cache.get_or_insert_async(&key, async { self.work(work).await.map(Arc::new) });
-        self.send(headers, &found.await?, &tag).await
+        let answer = found.await?;
+        self.send(headers, &answer, &tag).await
     }
 
     /// Works something out, on a thread of its own, when it has its turn.

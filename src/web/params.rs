@@ -44,6 +44,16 @@ impl Params {
         self.map.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Takes a parameter away.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        self.map.remove(name)
+    }
+
+    /// Says a parameter in the words of another one.
+    pub(super) fn set(&mut self, name: &str, value: String) {
+        self.map.insert(name.to_owned(), value);
+    }
+
     /// Refuses parameters that nobody reads: all but those of every question and these.
     pub(super) fn expect(&self, more: &[&str]) -> Result<(), WebError> {
         let known = || OF_QUESTION.iter().chain(more).copied();
