@@ -15,6 +15,8 @@ const STEPS_OF_HISTORY = ["selection", "base", "view", "sandwich", "focus"];
 const HEAT_MOST = 600;
 const HEAT_LEAST = 120;
 const NANOS = 1e9;
+const LONG = 7200;
+const FIRST_SHOWN = 900;
 
 export class App {
   // `shows`: what is called when something changed (see main.js).
@@ -31,7 +33,14 @@ export class App {
     const known = this.info.kinds.map((kind) => kind.name);
     if (!known.includes(this.state.kind)) this.state.kind = known.includes("cpu") ? "cpu" : known[0] ?? "";
     this.shows.info();
+    this.beginLate();
     await this.reload(new Set([...LOADS_PROFILE, ...LOADS_SERIES]), false);
+  }
+
+  // Of a long store the last quarter of an hour is shown at first: it is there at once, and what most want to see.
+  beginLate() {
+    const [from, to] = this.whole();
+    if (location.hash.length < 2 && to - from > LONG) this.state.selection = [to - FIRST_SHOWN, to];
   }
 
   // The whole time of the store, in seconds since 1970.
@@ -105,6 +114,7 @@ export class App {
   }
 
   async loadProfile() {
+    this.asked = performance.now();
     const raw = await this.rawProfile();
     this.shows.waiting(false);
     this.profile = new Profile(raw);

@@ -26,6 +26,8 @@ const app = new App(openSource(), {
   info: showInfo, series: showSeries, heat: showHeat, profile: showProfile, state: showState, waiting: showWaiting, failure: showFailure,
 });
 let selected = null;
+// Milliseconds from each question to the picture of its answer.
+const loads = [];
 
 const flame = new FlameView(byId("flame"), {
   label: "Flame graph. Arrows move along the stacks, Enter zooms.", rootName,
@@ -58,7 +60,8 @@ function showInfo() {
   const { info } = app;
   fill(byId("kind"), ...info.kinds.map((kind) => h("option", { value: kind.name }, kind.name)));
   byId("kind").hidden = info.kinds.length < 2;
-  const keys = info.labels.filter((key) => key !== "tid" && key !== "state").concat(info.hosts.length > 1 ? ["host"] : []);
+  const labels = info.labels.length ? info.labels : ["comm", "pid", "container", "unit"];
+  const keys = labels.filter((key) => key !== "tid" && key !== "state").concat(info.hosts.length > 1 ? ["host"] : []);
   const words = { comm: "process", pid: "PID", container: "container", unit: "unit", host: "host" };
   fill(byId("by"), ...keys.filter((key, at) => keys.indexOf(key) === at).map((key) => h("option", { value: key }, words[key] ?? key)));
   fill(byId("color"), ...SCHEMES.map(([id, text]) => h("option", { value: id }, text)));
@@ -159,6 +162,7 @@ function showProfile() {
   document.title = `${title || app.info.host || "profile"} – rprof`;
   fill(byId("quality"), ...qualityChips(profile.raw.quality));
   showState(new Set(["profile"]));
+  requestAnimationFrame(() => requestAnimationFrame(() => loads.push(performance.now() - app.asked)));
 }
 
 function showWaiting(waits) {
@@ -491,7 +495,7 @@ window.rprof = {
   verdict: (name) => verdictOf(name),
   folded: () => folded(app.tree),
   svg: () => pictureOf(),
-  timings: () => ({ build: app.buildTime, paints: [...flame.frames] }),
+  timings: () => ({ build: app.buildTime, paints: [...flame.frames], loads: [...loads] }),
   forgetTimings: () => { flame.frames.length = 0; },
   heat: () => heatmap.data && { columns: heatmap.data.columns, sum: heatmap.data.cells.reduce((sum, value) => sum + value, 0) },
 };
