@@ -50,6 +50,7 @@ async fn wide(folder: &Path) {
         tokio::time::sleep(std::time::Duration::from_millis(400)).await;
         zooms.extend(paints(&browser).await);
         browser.press(&browser::ESCAPE.to_string()).await;
+        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
     }
     report("  a frame of a zoom", &zooms);
     search(&browser, "function_1.*7$").await;
@@ -170,8 +171,8 @@ impl Server {
     fn start(store: &Path) -> Server {
         let mut serve = Command::new(env!("CARGO_BIN_EXE_rprof"));
         serve.arg("serve").arg(store).args(["--listen", "127.0.0.1:0"]);
-        let mut process = serve.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let line = BufReader::new(process.stderr.take().unwrap()).lines().next().unwrap().unwrap();
+        let mut process = serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let line = BufReader::new(process.stdout.take().unwrap()).lines().next().unwrap().unwrap();
         let address = line.rsplit(' ').next().unwrap().to_owned();
         assert!(address.starts_with("http://"), "{line}");
         Server { process, address }

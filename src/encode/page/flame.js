@@ -254,7 +254,8 @@ export class FlameView {
     for (let node = 1; node < tree.n; node++) {
       if (tree.profile.keyName(tree.key[node]) === name && (best < 0 || tree.width[node] > tree.width[best])) best = node;
     }
-    if (best < 0) return null;
+    const isInView = best >= 0 && tree.start[best] < this.view[1] && tree.start[best] + tree.width[best] > this.view[0];
+    if (!isInView) return null;
     this.reveal(best);
     const { left, top } = this.canvas.getBoundingClientRect();
     const scale = this.width / (this.view[1] - this.view[0]);

@@ -403,7 +403,7 @@ function escape() {
     byId("search").value = "";
     app.set({ search: "" });
   } else if (flame.zoomed > 0) {
-    flame.zoom(app.tree.parent[flame.zoomed] > 0 ? app.tree.parent[flame.zoomed] : 0);
+    flame.zoom(0);
   }
 }
 
