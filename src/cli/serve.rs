@@ -60,12 +60,12 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let costs = Costs { time: args.timeout, range: args.max_range, cache: args.cache.0, ..Costs::default() };
     let options = Options { listen, token: token.clone(), hosts: args.host.clone(), costs };
     let name = windows.name();
-    web::serve(windows, options, |address| tell(&name, address, token.as_ref(), args.token.as_deref())).map_err(|error| {
-        match error {
+    web::serve(windows, options, |address| tell(&name, address, token.as_ref(), args.token.as_deref())).map_err(
+        |error| match error {
             ServeError::Unguarded(_) => super::usage(error),
             error => error.into(),
-        }
-    })
+        },
+    )
 }
 
 fn open(args: &ServeArgs, path: &Path) -> anyhow::Result<Windows> {

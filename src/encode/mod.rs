@@ -18,6 +18,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 pub use file::{FileError, FileReader, read_file, write_file, write_file_with};
+pub use pprof::message as pprof_message;
 
 use crate::profile::{CheckError, KeptLabels, Profile, UnknownValue};
 

@@ -204,7 +204,9 @@ pub enum QueryError {
         windows: usize,
     },
     /// The sum would have had more parts than it may.
-    #[error("the sum of {windows} windows has more than {limit} distinct stacks; ask for less time, or for fewer samples")]
+    #[error(
+        "the sum of {windows} windows has more than {limit} distinct stacks; ask for less time, or for fewer samples"
+    )]
     Large {
         /// How many there are.
         windows: usize,

@@ -71,6 +71,26 @@ impl Selector {
         self.matchers.iter().map(|matcher| &*matcher.key)
     }
 
+    /// The conditions on keys that `is_first` accepts, and all others.
+    #[must_use]
+    pub fn partition(self, is_first: impl Fn(&str) -> bool) -> (Selector, Selector) {
+        let (first, second) = self.matchers.into_iter().partition(|matcher| is_first(&matcher.key));
+        (Selector { matchers: first }, Selector { matchers: second })
+    }
+
+    /// The same conditions on another key.
+    #[must_use]
+    pub fn renamed(mut self, from: &str, to: &str) -> Selector {
+        let named = self.matchers.iter_mut().filter(|matcher| matcher.key == from);
+        named.for_each(|matcher| to.clone_into(&mut matcher.key));
+        self
+    }
+
+    /// Whether all conditions hold for what has these values.
+    pub fn holds<'a>(&self, value: impl Fn(&str) -> &'a str) -> bool {
+        self.matchers.iter().all(|matcher| matcher.matches(value(&matcher.key)))
+    }
+
     /// Whether a window can hold what is selected, as far as its row tells: `host`, `kind` and `source` are properties of windows,
     /// and a process that is not in the totals has no samples.
     #[must_use]

@@ -92,6 +92,20 @@ impl Series {
         by: By,
         selector: &'a Selector,
     ) -> Result<Series, &'a str> {
+        Series::named(rows, range, step, selector, |row, total| name(row, total, by))
+    }
+
+    /// As [`Series::of`], where a process's part in a window goes to the line that `name` names.
+    ///
+    /// # Errors
+    /// The key of a condition that the index cannot decide.
+    pub fn named<'a>(
+        rows: &[Row],
+        range: &Range<UnixNanos>,
+        step: i64,
+        selector: &'a Selector,
+        name: impl Fn(&Row, &Total) -> String,
+    ) -> Result<Series, &'a str> {
         let step = step.max(1);
         let steps = usize::try_from(
             range.end.0.saturating_sub(range.start.0).max(0).unsigned_abs().div_ceil(step.unsigned_abs()),
@@ -122,7 +136,7 @@ impl Series {
                 if !selector.matches_total(total)? {
                     continue;
                 }
-                let name = name(row, total, by);
+                let name = name(row, total);
                 let lines = &mut series.lines;
                 let at = *index.entry(name).or_insert_with_key(|name| {
                     lines.push(Line { name: name.clone(), values: vec![0.0; steps], samples: vec![0.0; steps] });

@@ -199,9 +199,7 @@ fn covered(plan: &Plan, cut: i64) -> i64 {
 /// The column of a profile that a kind of windows names; that which it shows at first, if none is named so.
 #[must_use]
 pub fn column_of(profile: &Profile, kind: &str) -> Option<usize> {
-    let named = |same: &dyn Fn(&str) -> bool| {
-        profile.sample_types.iter().position(|of| same(profile.text(of.name)))
-    };
+    let named = |same: &dyn Fn(&str) -> bool| profile.sample_types.iter().position(|of| same(profile.text(of.name)));
     let exact = named(&|name| name == kind);
     exact.or_else(|| named(&|name| safe_part(name) == kind)).or_else(|| profile.column(None).ok())
 }

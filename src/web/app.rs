@@ -181,7 +181,9 @@ impl App {
         let asked = range.end.0.saturating_sub(range.start.0).unsigned_abs();
         if u128::from(asked) > self.costs.range.as_nanos() {
             let days = self.costs.range.as_secs() / 86_400;
-            return Err(WebError::bad(format!("an answer is about {days} days at most (--max-range); ask for less time")));
+            return Err(WebError::bad(format!(
+                "an answer is about {days} days at most (--max-range); ask for less time"
+            )));
         }
         Ok(())
     }
@@ -238,9 +240,7 @@ impl App {
             let _turn = turn;
             work(&work_with)
         });
-        let answer = done.await.unwrap_or_else(|error| {
-            Err(WebError::failed(format!("a fault of rprof: {error}")))
-        });
+        let answer = done.await.unwrap_or_else(|error| Err(WebError::failed(format!("a fault of rprof: {error}"))));
         drop(guard);
         answer
     }
@@ -344,4 +344,3 @@ impl http_body::Body for Sending {
         SizeHint::with_exact(self.rest.len() as u64)
     }
 }
-

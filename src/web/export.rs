@@ -70,7 +70,8 @@ fn file(work: &Work, query: &Query, format: &'static Format, as_file: bool) -> R
         return Ok(answer);
     }
     let ending = if format.name == PPROF { "pb.gz" } else { format.endings.first().copied().unwrap_or("txt") };
-    let kind: String = sum.plan.kind.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect();
+    let kind: String =
+        sum.plan.kind.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect();
     let start = query.range.start.0.div_euclid(1_000_000_000);
     Ok(answer.named(format!("rprof-{kind}-{start}.{ending}")))
 }

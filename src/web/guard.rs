@@ -135,7 +135,8 @@ impl Guard {
         if is_public || self.is_known(&parts.headers) {
             return Ok(());
         }
-        let mend = "send it as the header \"Authorization: Bearer TOKEN\", or open the address that ends with #token=TOKEN";
+        let mend =
+            "send it as the header \"Authorization: Bearer TOKEN\", or open the address that ends with #token=TOKEN";
         Err(WebError::new(StatusCode::UNAUTHORIZED, format!("this server answers only who has its token; {mend}")))
     }
 
@@ -187,9 +188,8 @@ impl Guard {
                 return Err(foreign());
             }
         }
-        let hint = |name: &'static str| {
-            parts.headers.get(HeaderName::from_static(name)).and_then(|value| value.to_str().ok())
-        };
+        let hint =
+            |name: &'static str| parts.headers.get(HeaderName::from_static(name)).and_then(|value| value.to_str().ok());
         let followed = hint("sec-fetch-mode") == Some("navigate") && parts.method == Method::GET;
         let framed = hint("sec-fetch-dest").is_some_and(|dest| dest != "document");
         match hint("sec-fetch-site") {
@@ -237,11 +237,13 @@ mod tests {
 
     #[test]
     fn only_names_of_this_server_are_answered() {
-        let ours = ["localhost:4040", "127.0.0.1", "[::1]:4040", "10.0.0.7:80", "rprof.localhost", "Profiles.Example:443"];
+        let ours =
+            ["localhost:4040", "127.0.0.1", "[::1]:4040", "10.0.0.7:80", "rprof.localhost", "Profiles.Example:443"];
         for host in ours {
             assert_eq!(status("/api/info", &[("host", host), TOKEN]), 200, "{host}");
         }
-        for (host, refused) in [("evil.example", 421), ("localhost.evil.example", 421), ("127.0.0.1.evil.example", 421)] {
+        for (host, refused) in [("evil.example", 421), ("localhost.evil.example", 421), ("127.0.0.1.evil.example", 421)]
+        {
             assert_eq!(status("/api/info", &[("host", host), TOKEN]), refused, "{host}");
         }
         assert_eq!(status("/api/info", &[TOKEN]), 400);

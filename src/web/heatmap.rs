@@ -21,9 +21,8 @@ pub(super) fn of(work: &Work, query: &Query) -> Result<Value, WebError> {
     let plan = work.plan(query)?;
     let start = query.range.start.0 - query.range.start.0.rem_euclid(SECOND);
     let asked = query.range.end.0.saturating_sub(start);
-    let column_nanos = (asked / MAX_COLUMNS + 1).max(1).div_euclid(SECOND).max(1) * SECOND;
-    let column_nanos = if asked / column_nanos >= MAX_COLUMNS { column_nanos + SECOND } else { column_nanos };
-    let columns = usize::try_from(asked.div_euclid(column_nanos) + 1).unwrap_or(0).min(MAX_COLUMNS as usize + 1);
+    let column_nanos = ceil(ceil(asked, MAX_COLUMNS), SECOND).max(1) * SECOND;
+    let columns = usize::try_from(ceil(asked, column_nanos)).unwrap_or(0);
     let row_nanos = column_nanos / ROWS as i64;
     let cells = Mutex::new(vec![0_i64; columns * ROWS]);
     let (timed, untimed) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -63,6 +62,10 @@ pub(super) fn of(work: &Work, query: &Query) -> Result<Value, WebError> {
         "unreadable": sum.answer.unreadable,
         "cells": cells.into_inner().unwrap_or_default(),
     }))
+}
+
+fn ceil(number: i64, by: i64) -> i64 {
+    number / by + i64::from(number % by > 0)
 }
 
 /// The time and the value of each sample; `None` if a sample has no time.

@@ -101,7 +101,8 @@ impl Kind {
         let labels = windows.load(row).map_or_else(
             |_| BTreeSet::new(),
             |profile| {
-                let keys: BTreeSet<_> = profile.samples.iter().flat_map(|sample| &sample.labels).map(|label| label.key.0).collect();
+                let keys: BTreeSet<_> =
+                    profile.samples.iter().flat_map(|sample| &sample.labels).map(|label| label.key.0).collect();
                 let text = |key: u32| profile.text(crate::profile::StringId(key)).to_owned();
                 keys.into_iter().map(text).filter(|key| key != TIMESTAMP).collect()
             },

@@ -12,6 +12,7 @@ mod heatmap;
 mod info;
 mod page;
 mod params;
+mod pyroscope;
 mod server;
 
 pub use app::Costs;

@@ -56,7 +56,12 @@ impl Params {
 
     /// Refuses parameters that nobody reads: all but those of every question and these.
     pub(super) fn expect(&self, more: &[&str]) -> Result<(), WebError> {
-        let known = || OF_QUESTION.iter().chain(more).copied();
+        self.expect_only(&[&OF_QUESTION, more].concat())
+    }
+
+    /// Refuses parameters that nobody reads: all but these.
+    pub(super) fn expect_only(&self, known: &[&str]) -> Result<(), WebError> {
+        let known = || known.iter().copied();
         match self.map.keys().find(|name| !known().any(|known| known == **name)) {
             Some(name) => {
                 let known: Vec<&str> = known().collect();

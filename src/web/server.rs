@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::Router;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,7 +29,7 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 use super::app::{App, Costs};
 use super::error::WebError;
 use super::guard::{Guard, Token};
-use super::{api, export, page};
+use super::{api, export, page, pyroscope};
 use crate::encode::page::CONTENT_SECURITY_POLICY;
 use crate::store::Windows;
 
@@ -109,7 +109,9 @@ pub enum ServeError {
 
 fn mend(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program has it: name another with --listen 127.0.0.1:PORT (0 takes a free one)",
+        io::ErrorKind::AddrInUse => {
+            "; another program has it: name another with --listen 127.0.0.1:PORT (0 takes a free one)"
+        }
         io::ErrorKind::AddrNotAvailable => "; no interface of this machine has this address",
         io::ErrorKind::PermissionDenied => "; take a port above 1023, or a socket in a folder of yours",
         io::ErrorKind::NotFound => "; make its folder first",
@@ -208,7 +210,12 @@ fn router(app: Arc<App>, time: Duration) -> Router {
             answer.unwrap_or_else(|_| WebError::busy("the answer takes too long; ask for less time").into_response())
         }
     };
-    let routes = api::routes().merge(export::routes()).merge(page::routes()).fallback(nowhere).method_not_allowed_fallback(wrong_method);
+    let routes = api::routes()
+        .merge(export::routes())
+        .merge(page::routes())
+        .merge(pyroscope::routes())
+        .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method);
     routes
         .layer(middleware::from_fn_with_state(app.clone(), guard))
         .layer(middleware::from_fn(limit))
