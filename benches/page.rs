@@ -23,6 +23,7 @@ use store_support::{at, name, open, pprof};
 
 const FUNCTIONS: usize = 100_000;
 const MINUTES: i64 = 1440;
+const STACKS: usize = 4000;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -78,13 +79,14 @@ fn wide_stacks() -> String {
     text
 }
 
-/// A day of windows, each of its own stacks out of some thousand.
+/// A day of windows: in each minute some hundred stacks out of four thousand, as services have them.
 async fn day(folder: &Path) {
     let store = folder.join("day");
     std::fs::create_dir(&store).unwrap();
     let mut writer = open(&store);
+    let stacks = day_stacks();
     for minute in 0..MINUTES {
-        write_minute(&mut writer, minute);
+        write_minute(&mut writer, &stacks, minute);
     }
     drop(writer);
     let server = Server::start(&store);
@@ -104,15 +106,23 @@ async fn day(folder: &Path) {
     search(&browser, "step_1.*3").await;
 }
 
-fn write_minute(writer: &mut Writer, minute: i64) {
+fn day_stacks() -> Vec<String> {
+    let mut random = fastrand::Rng::with_seed(11);
+    let stack = |_| {
+        let mut stack = format!("service_{}", random.usize(0..12));
+        for depth in 0..random.usize(6..40) {
+            let _ = write!(stack, ";work::step_{}", depth * 8 + random.usize(0..2 + depth / 4));
+        }
+        stack
+    };
+    (0..STACKS).map(stack).collect()
+}
+
+fn write_minute(writer: &mut Writer, stacks: &[String], minute: i64) {
     let mut random = fastrand::Rng::with_seed(u64::try_from(minute).unwrap_or(0));
     let mut text = String::new();
     for _ in 0..300 {
-        let mut stack = format!("service_{}", random.usize(0..12));
-        for _ in 0..random.usize(6..24) {
-            let _ = write!(stack, ";work::step_{}", random.usize(0..40));
-        }
-        let _ = writeln!(text, "{stack} {}", random.usize(1..40));
+        let _ = writeln!(text, "{} {}", stacks[random.usize(0..STACKS)], random.usize(1..40));
     }
     let mut profile: Profile = decode(text.as_bytes()).unwrap();
     let cpu = profile.value_type("cpu", "nanoseconds");

@@ -219,10 +219,13 @@ export class App {
     }
     const begun = performance.now();
     const { pattern, bad } = compile(search);
-    const marked = new Uint8Array(this.profile.keys);
+    const { profile } = this;
+    const marked = new Uint8Array(profile.keys);
+    const modules = profile.modules.map((module) => pattern.test(module));
     let count = 0;
     for (const key of this.sums.used) {
-      if (!pattern.test(this.profile.keyName(key)) && !pattern.test(this.profile.keyModule(key))) continue;
+      const module = key < profile.functions ? profile.moduleOf[key] : key - profile.functions;
+      if (!modules[module] && !pattern.test(profile.keyName(key))) continue;
       marked[key] = 1;
       count++;
     }

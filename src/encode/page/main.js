@@ -185,24 +185,27 @@ const ONLY_ZOOM = new Set(["zoom"]);
 // Everything that follows from the state. A zoom changes only the link: the graph has moved already.
 function showState(changed) {
   if (!app.profile || [...changed].every((name) => ONLY_ZOOM.has(name))) return;
+  const searchOnly = [...changed].every((name) => name === "search");
+  if (!searchOnly) showAll(changed);
+  flame.setMarked(app.search.marked);
+  showSearch();
+  if (app.state.view === "table") showTable();
+  if (app.state.view === "sandwich") showSandwich(searchOnly);
+}
+
+// What a search leaves as it is.
+function showAll(changed) {
   showControls();
   showRange();
-  const total = app.tree.width[0];
-  emptyText(total > 0 ? "" : "No samples here: choose another time, or fewer filters.");
-  const searchOnly = [...changed].every((name) => name === "search");
-  const shownTree = flame.tree;
-  if (shownTree !== app.tree) {
+  showLegend();
+  emptyText(app.tree.width[0] > 0 ? "" : "No samples here: choose another time, or fewer filters.");
+  if (flame.tree !== app.tree) {
     flame.setTree(app.tree, boxColors(app.tree, scheme()), app.tree.findPath(app.state.zoom));
     restoreSelection();
   } else if (changed.has("color") || changed.has("theme")) {
     flame.setColors(boxColors(app.tree, scheme()));
   }
   if (flame.icicle !== app.state.icicle) flame.setIcicle(app.state.icicle);
-  flame.setMarked(app.search.marked);
-  showSearch();
-  if (app.state.view === "table") showTable();
-  if (app.state.view === "sandwich") showSandwich(searchOnly);
-  if (!searchOnly) showLegend();
 }
 
 function showSearch() {
