@@ -38,14 +38,20 @@ async fn wide(folder: &Path) {
     write_file(&file, Format::by_name("html").unwrap(), &decode(wide_stacks().as_bytes()).unwrap()).unwrap();
     let browser = Browser::start(Shade::Light).await;
     browser.open(&format!("file://{}", file.display())).await;
-    let (functions, boxes) = (browser.number("return rprof.functions().length").await, browser.number("return rprof.boxes()").await);
-    println!("{functions} distinct functions in {boxes} boxes, a file of {} MB", std::fs::metadata(&file).unwrap().len() >> 20);
+    let (functions, boxes) =
+        (browser.number("return rprof.functions().length").await, browser.number("return rprof.boxes()").await);
+    println!(
+        "{functions} distinct functions in {boxes} boxes, a file of {} MB",
+        std::fs::metadata(&file).unwrap().len() >> 20
+    );
     first_paint(&browser).await;
     println!("  filters, tree and sums          {:8.1} ms", browser.number("return rprof.timings().build").await);
     report("  a frame of the first picture", &paints(&browser).await);
     let mut zooms = Vec::new();
     for function in 1..20 {
-        let place = browser.js(&format!("rprof.forgetTimings(); return rprof.place('app{}::function_{function}')", function % 97)).await;
+        let place = browser
+            .js(&format!("rprof.forgetTimings(); return rprof.place('app{}::function_{function}')", function % 97))
+            .await;
         let Some((x, y)) = place["x"].as_f64().zip(place["y"].as_f64()) else { continue };
         browser.click_at(x, y).await;
         tokio::time::sleep(std::time::Duration::from_millis(400)).await;
@@ -95,7 +101,9 @@ async fn day(folder: &Path) {
     println!("a day of {MINUTES} windows");
     first_paint(&browser).await;
     loads(&browser, "  the last quarter of an hour", "true").await;
-    for (what, from, to) in [("  brush of half an hour to graph", 0.4, 0.42), ("  brush of six hours to graph", 0.5, 0.75)] {
+    for (what, from, to) in
+        [("  brush of half an hour to graph", 0.4, 0.42), ("  brush of six hours to graph", 0.5, 0.75)]
+    {
         browser.js("window.before = rprof.timings().loads.length").await;
         browser.brush("#timeline .u-over", (from, 0.5), (to, 0.5)).await;
         loads(&browser, what, "rprof.timings().loads.length > window.before").await;
@@ -137,7 +145,8 @@ fn write_minute(writer: &mut Writer, stacks: &[String], minute: i64) {
 }
 
 async fn first_paint(browser: &Browser) {
-    let paint = "const paint = performance.getEntriesByName('first-contentful-paint')[0]; return paint ? paint.startTime : 0";
+    let paint =
+        "const paint = performance.getEntriesByName('first-contentful-paint')[0]; return paint ? paint.startTime : 0";
     println!("  first paint                     {:8.1} ms", browser.number(paint).await);
 }
 

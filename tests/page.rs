@@ -5,12 +5,13 @@
 mod browser;
 mod common;
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use browser::{Browser, DOWN, ENTER, ESCAPE, LEFT, RIGHT, Shade};
-use common::programs::c;
+use common::programs::{self, c};
 use common::recording::{rprof, text};
 use rprof::encode;
 use rprof::profile::{LabelValue, Profile, Sample, TIME_LABEL};
@@ -70,6 +71,74 @@ impl Recording {
             let time = number(profile, sample, TIME_LABEL) as f64 / 1e9;
             time >= from && time < to
         })
+    }
+}
+
+/// A directory of windows of two seconds, recorded from phases.c, behind `rprof serve`.
+struct Served {
+    store: TempDir,
+    server: Child,
+    url: String,
+}
+
+impl Served {
+    fn start() -> Served {
+        let store = Served::record();
+        let mut server = rprof()
+            .arg("serve")
+            .arg(store.path())
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let line = BufReader::new(server.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        let url = line.rsplit(' ').next().unwrap().to_owned();
+        Served { store, server, url }
+    }
+
+    /// Its own directory, so that each test has one that nobody else changes.
+    fn record() -> TempDir {
+        static RECORDED: OnceLock<TempDir> = OnceLock::new();
+        let recorded = RECORDED.get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let running = programs::run(&c("phases.c", &["-O1"]), &["10"]);
+            let mut record = rprof();
+            record.args([
+                "record",
+                "--continuous",
+                "--window",
+                "1s",
+                "--timestamps",
+                "-F",
+                "499",
+                "--max-overhead",
+                "100%",
+            ]);
+            succeed(record.args(["-o", text(folder.path()), "-p", &running.pid().to_string()]));
+            folder
+        });
+        let copy = tempfile::tempdir().unwrap();
+        succeed(Command::new("cp").arg("-r").arg(format!("{}/.", recorded.path().display())).arg(copy.path()));
+        copy
+    }
+
+    /// What `rprof query` tells of a range.
+    fn query(&self, range: &[&str]) -> Value {
+        let output =
+            rprof().arg("query").arg(self.store.path()).args(["--json", "-n", "0"]).args(range).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn query_total(&self, from: f64, to: f64) -> f64 {
+        self.query(&["--from", &format!("@{from:.6}"), "--to", &format!("@{to:.6}")])["total"].as_f64().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
     }
 }
 
@@ -179,7 +248,12 @@ async fn sandwich_inversion_and_folding() {
     browser.open(&recording.url()).await;
     click_box(&browser, "deep", "flame").await;
     browser.press("3").await;
-    browser.until("the sandwich", "return rprof.state().view === 'sandwich' && Boolean(document.querySelector('#callers canvas'))").await;
+    browser
+        .until(
+            "the sandwich",
+            "return rprof.state().view === 'sandwich' && Boolean(document.querySelector('#callers canvas'))",
+        )
+        .await;
     let callers = browser.js("return rprof.names('callers')").await.to_string();
     assert!(callers.contains("\"main\"") && !callers.contains("\"early\""), "{callers}");
     let text = browser.text("return document.getElementById('sandwich-text').innerText").await;
@@ -197,7 +271,8 @@ async fn sandwich_inversion_and_folding() {
     let folded = browser.text("return rprof.folded()").await;
     let of_steady = folded.lines().filter(|line| line.starts_with("steady;"));
     let sum: f64 = of_steady.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum();
-    let leaf = |profile: &Profile, sample: &Sample| profile.frames(sample).next().is_some_and(|frame| frame.name == "steady");
+    let leaf =
+        |profile: &Profile, sample: &Sample| profile.frames(sample).next().is_some_and(|frame| frame.name == "steady");
     close(sum, recording.sum(leaf), 0.0);
     // Libraries as one frame each, the kernel left out.
     browser.press("v").await;
@@ -250,7 +325,11 @@ async fn a_pinned_range_is_compared_with_another() {
     browser.until("the comparison", "return rprof.isReady() && rprof.whole().base > 0").await;
     for (name, verdict) in [("early", "gone"), ("late", "new")] {
         let found = browser.js(&format!("return rprof.verdict({name:?})")).await;
-        assert_eq!((found["verdict"].as_str(), found["significant"].as_bool()), (Some(verdict), Some(true)), "{name}: {found}");
+        assert_eq!(
+            (found["verdict"].as_str(), found["significant"].as_bool()),
+            (Some(verdict), Some(true)),
+            "{name}: {found}"
+        );
     }
     // What vanished has a box, and the box tells both sides.
     let (x, y) = place_of(&browser, "early", "flame").await;
@@ -258,7 +337,8 @@ async fn a_pinned_range_is_compared_with_another() {
     let tip = browser.text("return document.getElementById('tip').innerText").await;
     assert!(tip.contains("gone") && tip.contains("Base") && tip.contains("95 % interval"), "{tip}");
     browser.press("2").await;
-    let verdicts = "return [...document.querySelectorAll('#table-view [role=row]')].map((row) => row.innerText).join('\\n')";
+    let verdicts =
+        "return [...document.querySelectorAll('#table-view [role=row]')].map((row) => row.innerText).join('\\n')";
     let table = browser.text(verdicts).await;
     assert!(table.contains("gone") && table.contains("new"), "{table}");
     // The link holds both ranges.
@@ -344,7 +424,8 @@ async fn reach_by_tab(browser: &Browser) -> Vec<String> {
     browser.js("document.body.focus()").await;
     for _ in 0..40 {
         browser.press(&browser::TAB.to_string()).await;
-        let script = "const at = document.activeElement; return at.matches(':focus-visible') ? at.id || at.tagName : ''";
+        let script =
+            "const at = document.activeElement; return at.matches(':focus-visible') ? at.id || at.tagName : ''";
         reached.push(browser.text(script).await);
     }
     reached
@@ -374,7 +455,8 @@ async fn filters_by_label() {
 #[tokio::test]
 async fn light_and_dark() {
     let recording = Recording::shared();
-    let ink = "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number).reduce((a, b) => a + b)";
+    let ink =
+        "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number).reduce((a, b) => a + b)";
     let colors = "const canvas = document.querySelector('#flame canvas'); const data = canvas.getContext('2d')\
         .getImageData(0, 0, canvas.width, canvas.height).data; const seen = new Set(); \
         for (let at = 0; at < data.length; at += 4) seen.add(data[at] << 16 | data[at + 1] << 8 | data[at + 2]); return seen.size";
@@ -388,4 +470,84 @@ async fn light_and_dark() {
     }
     assert!(pictures.iter().all(|picture| picture.starts_with(b"\x89PNG") && picture.len() > 10_000));
     assert_ne!(pictures[0], pictures[1]);
+}
+
+#[tokio::test]
+async fn a_served_store_is_brushed() {
+    let served = Served::start();
+    let browser = Browser::start(Shade::Light).await;
+    browser.open(&served.url).await;
+    browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
+    browser.until("the heat map", "return Boolean(rprof.heat()) && rprof.heat().sum > 0").await;
+    let all = served.query(&["--from", "-1h"])["total"].as_f64().unwrap();
+    close(whole(&browser).await, all, 0.0);
+    close(browser.number("return rprof.heat().sum").await, all, 0.0);
+    brush_time(&browser, 0.55, 0.9).await;
+    browser.until("the range", "return rprof.state().selection !== null && rprof.isReady()").await;
+    let [from, to] = selection(&browser).await;
+    close(whole(&browser).await, served.query_total(from, to), 0.0);
+    let names = browser.js("return rprof.names('flame')").await.to_string();
+    assert!(names.contains("\"late\"") && !names.contains("\"early\""), "{names}");
+    // Within a second, from the heat map.
+    let columns = browser.number("return rprof.heat().columns").await;
+    let x = 5.5 / columns;
+    browser.brush("#heatmap canvas", (x, 0.95), (x, 0.45)).await;
+    browser
+        .until(
+            "the part of a second",
+            "const [from, to] = rprof.state().selection; return to - from < 1 && rprof.isReady()",
+        )
+        .await;
+    let [from, to] = selection(&browser).await;
+    close(whole(&browser).await, served.query_total(from, to), 0.0);
+    // The same again from the link alone, in another browser.
+    let link = browser.text("return location.href").await;
+    let total = whole(&browser).await;
+    let other = Browser::start(Shade::Dark).await;
+    other.open(&link).await;
+    assert_eq!(selection(&other).await, [from, to]);
+    close(whole(&other).await, total, 0.0);
+    assert_eq!(browser.js(IS_CLEAN).await, true);
+}
+
+#[tokio::test]
+async fn a_served_range_is_exported() {
+    let served = Served::start();
+    let browser = Browser::start(Shade::Light).await;
+    browser.open(&served.url).await;
+    browser.press("e").await;
+    let sizes = "const done = arguments[0]; Promise.all([...document.querySelectorAll('#dialog a')].map(async (link) => { \
+        const answer = await fetch(link.href); const bytes = await answer.arrayBuffer(); \
+        return [link.dataset.format, answer.status, bytes.byteLength]; })).then(done)";
+    let sizes = browser.client.execute_async(sizes, Vec::new()).await.unwrap();
+    let sizes: Vec<(String, u16, usize)> = serde_json::from_value(sizes).unwrap();
+    let formats: Vec<&str> = sizes.iter().map(|(format, ..)| &**format).collect();
+    assert_eq!(formats, ["pprof", "folded", "svg", "speedscope", "firefox", "html"]);
+    assert!(sizes.iter().all(|(_, status, size)| *status == 200 && *size > 500), "{sizes:?}");
+    // What the page makes itself has the same sum as what is shown.
+    let folded = browser.text("return rprof.folded()").await;
+    let sum: f64 = folded.lines().map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum();
+    close(sum, whole(&browser).await, 0.0);
+}
+
+/// The pictures of the documentation: `scripts/screenshots` runs this on a real recording.
+#[tokio::test]
+#[ignore = "writes pictures into docs/images"]
+async fn pictures_for_the_documentation() {
+    let store = std::env::var("STORE").expect("STORE is a directory of windows");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
+    let mut server = rprof().args(["serve", &store, "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let line = BufReader::new(server.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let url = line.rsplit(' ').next().unwrap().to_owned();
+    for (shade, name) in [(Shade::Light, "light"), (Shade::Dark, "dark")] {
+        let browser = Browser::start(shade).await;
+        browser.open(&url).await;
+        browser.until("the heat map", "return Boolean(rprof.heat())").await;
+        let picture = |part: &str| folder.join(format!("page-{part}-{name}.png"));
+        brush_time(&browser, 0.3, 0.55).await;
+        browser.until("the range", "return rprof.state().selection !== null && rprof.isReady()").await;
+        std::fs::write(picture("flame"), browser.picture().await).unwrap();
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
 }

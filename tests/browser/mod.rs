@@ -50,12 +50,16 @@ impl Browser {
     pub async fn start(shade: Shade) -> Browser {
         let mut driver = Command::new("chromedriver");
         driver.args(["--port=0", "--allowed-ips=127.0.0.1"]).process_group(0);
-        let mut driver = driver.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect(
-            "run chromedriver, which scripts/install-test-tools installs",
-        );
+        let mut driver = driver
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("run chromedriver, which scripts/install-test-tools installs");
         let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
         let port = lines.map_while(Result::ok).find_map(|line| {
-            line.contains("started successfully").then(|| line.rsplit(' ').next().unwrap().trim_end_matches('.').to_owned())
+            line.contains("started successfully")
+                .then(|| line.rsplit(' ').next().unwrap().trim_end_matches('.').to_owned())
         });
         let profile = tempfile::tempdir().unwrap();
         let client = connect(&port.expect("chromedriver tells its port"), &profile, shade).await;
@@ -74,7 +78,8 @@ impl Browser {
     }
 
     pub async fn drawn(&self) {
-        let two_frames = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done(true)));";
+        let two_frames =
+            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done(true)));";
         self.client.execute_async(two_frames, Vec::new()).await.unwrap();
     }
 
@@ -104,7 +109,8 @@ impl Browser {
 
     pub async fn press(&self, keys: &str) {
         for key in keys.chars() {
-            let stroke = KeyActions::new("keys".into()).then(KeyAction::Down { value: key }).then(KeyAction::Up { value: key });
+            let stroke =
+                KeyActions::new("keys".into()).then(KeyAction::Down { value: key }).then(KeyAction::Up { value: key });
             self.client.perform_actions(stroke).await.unwrap();
         }
         self.drawn().await;
@@ -180,11 +186,24 @@ fn to(x: f64, y: f64) -> PointerAction {
 async fn connect(port: &str, profile: &TempDir, shade: Shade) -> Client {
     let directory = format!("--user-data-dir={}", profile.path().display());
     let mut arguments = vec![
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1440,900",
-        "--hide-scrollbars", &directory,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1440,900",
+        "--hide-scrollbars",
+        &directory,
     ];
-    arguments.push(if shade == Shade::Dark { "--blink-settings=preferredColorScheme=0" } else { "--blink-settings=preferredColorScheme=1" });
+    arguments.push(if shade == Shade::Dark {
+        "--blink-settings=preferredColorScheme=0"
+    } else {
+        "--blink-settings=preferredColorScheme=1"
+    });
     let options = json!({ "args": arguments });
     let capabilities = json!({ "browserName": "chrome", "goog:chromeOptions": options });
     let Value::Object(capabilities) = capabilities else { unreachable!() };

@@ -2,7 +2,7 @@
 // minutes hides is a spot here.
 
 import { heat, isDark } from "./colors.js";
-import { clock, plural } from "./format.js";
+import { clock, duration, plural, quantity } from "./format.js";
 import { eachFrame, fitCanvas, token } from "./dom.js";
 
 const HEIGHT = 100;
@@ -82,7 +82,9 @@ export class HeatMap {
 
   describe(cell) {
     if (!this.data) return "";
-    return `${clock(this.timeOf(cell), 0.5)} · ${plural(this.data.cells[cell] ?? 0, "sample", "samples")} in 20 ms`;
+    const { cells, value_unit: unit } = this.data;
+    const amount = unit === "samples" ? plural(cells[cell] ?? 0, "sample", "samples") : quantity(cells[cell] ?? 0, unit);
+    return `${clock(this.timeOf(cell), 0.5)} · ${amount} in ${duration(this.data.row_nanos / 1e9)}`;
   }
 
   finish() {
