@@ -541,12 +541,24 @@ async fn pictures_for_the_documentation() {
     let url = line.rsplit(' ').next().unwrap().to_owned();
     for (shade, name) in [(Shade::Light, "light"), (Shade::Dark, "dark")] {
         let browser = Browser::start(shade).await;
+        browser.client.set_window_size(1280, 860).await.unwrap();
         browser.open(&url).await;
         browser.until("the heat map", "return Boolean(rprof.heat())").await;
         let picture = |part: &str| folder.join(format!("page-{part}-{name}.png"));
-        brush_time(&browser, 0.3, 0.55).await;
+        brush_time(&browser, 0.1, 0.4).await;
         browser.until("the range", "return rprof.state().selection !== null && rprof.isReady()").await;
+        click_box(&browser, "hot::work", "flame").await;
+        browser.point(600.0, 700.0).await;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         std::fs::write(picture("flame"), browser.picture().await).unwrap();
+        browser.press(&ESCAPE.to_string()).await;
+        browser.press("p").await;
+        brush_time(&browser, 0.65, 0.95).await;
+        browser.until("the comparison", "return rprof.isReady() && rprof.whole().base > 0").await;
+        // Until the toast is gone.
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        browser.point(400.0, 700.0).await;
+        std::fs::write(picture("diff"), browser.picture().await).unwrap();
     }
     server.kill().unwrap();
     server.wait().unwrap();
