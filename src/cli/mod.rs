@@ -4,6 +4,7 @@ pub mod annotate;
 pub mod compact;
 pub mod continuous;
 pub mod convert;
+pub mod diff;
 pub mod doctor;
 pub mod input;
 pub mod ls;
@@ -16,6 +17,7 @@ pub mod report;
 pub mod script;
 pub mod selection;
 pub mod show;
+pub mod sides;
 pub mod snapshot;
 pub mod stack;
 pub mod status;
@@ -54,6 +56,7 @@ enum Command {
     Pin(pin::PinArgs),
     Compact(compact::CompactArgs),
     Query(Box<query::QueryArgs>),
+    Diff(Box<diff::DiffArgs>),
     Doctor(doctor::DoctorArgs),
 }
 
@@ -92,6 +95,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Pin(args) => pin::run(args).map(|()| 0),
         Command::Compact(args) => compact::run(args).map(|()| 0),
         Command::Query(args) => query::run(args).map(|()| 0),
+        Command::Diff(args) => diff::run(args).map(|()| 0),
         Command::Doctor(args) => doctor::run(args),
     };
     match result {
@@ -110,9 +114,10 @@ fn command() -> clap::Command {
     Arguments::command().mut_subcommand("record", record)
 }
 
-/// The command line as clap reads it: `report` and `query` take pprof's options with one dash too.
+/// The command line as clap reads it: commands that show profiles take pprof's options with one dash too.
 fn spelled(arguments: Vec<OsString>) -> Vec<OsString> {
-    let shows = arguments.get(1).is_some_and(|command| command == "report" || command == "query");
+    let shows =
+        arguments.get(1).is_some_and(|command| ["report", "query", "diff", "gate"].iter().any(|of| command == of));
     if shows { show::with_two_dashes(arguments) } else { arguments }
 }
 

@@ -7,8 +7,10 @@
 
 mod build;
 mod check;
+pub mod compare;
 mod filter;
 mod merge;
+pub mod names;
 mod quality;
 mod scale;
 mod strings;

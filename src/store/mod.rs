@@ -2,6 +2,7 @@
 //! their totals that can be made again from the files at any time. docs/store.md tells what lies where.
 
 mod compact;
+mod compare;
 mod day;
 mod error;
 mod folder;
@@ -19,6 +20,7 @@ mod writer;
 
 use std::path::PathBuf;
 
+pub use compare::{CompareSidesError, Compared, Read, ReadFile, Side, SideOptions, compare};
 pub use error::StoreError;
 pub use lock::recorder;
 pub use query::{Answer, Plan, Prepare, Query, QueryError, TIMESTAMP};

@@ -76,7 +76,7 @@ impl Selector {
     #[must_use]
     pub fn may_match(&self, row: &Row) -> bool {
         self.matches_window(row)
-            && (self.keys().all(is_of_window)
+            && (self.keys().all(Selector::is_of_window)
                 || row.summary.totals.iter().any(|total| {
                     // What is added up under one name may be anybody; a thread's name may differ from its process's.
                     total.pid == 0
@@ -122,13 +122,19 @@ impl Selector {
         }
     }
 
+    /// Whether a key is of a window, and not a label of samples.
+    #[must_use]
+    pub fn is_of_window(key: &str) -> bool {
+        matches!(key, "host" | "kind" | "source")
+    }
+
     /// Whether it asks for labels of samples.
     pub(super) fn reads_labels(&self) -> bool {
         self.of_samples().next().is_some()
     }
 
     fn of_samples(&self) -> impl Iterator<Item = &Matcher> {
-        self.matchers.iter().filter(|matcher| !is_of_window(&matcher.key))
+        self.matchers.iter().filter(|matcher| !Selector::is_of_window(&matcher.key))
     }
 }
 
@@ -149,10 +155,6 @@ fn of_total(total: &Total, key: &str) -> Option<String> {
         "unit" => Some(total.unit.to_string()),
         _ => None,
     }
-}
-
-fn is_of_window(key: &str) -> bool {
-    matches!(key, "host" | "kind" | "source")
 }
 
 struct Parser<'a> {
