@@ -1,5 +1,6 @@
 //! The two sides that `diff` and `gate` compare: files, folders of files, and times or labels of a directory of windows.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -7,14 +8,15 @@ use anyhow::bail;
 use clap::Args;
 
 use super::input::{self, RecordingArgs};
-use super::show::FilterArgs;
+use super::show::{FilterArgs, printable};
 use super::values::Span;
 use super::{usage, when};
-use crate::encode::FORMATS;
+use crate::encode::{FORMATS, comparison};
 use crate::ids::UnixNanos;
 use crate::profile::MergeOptions;
-use crate::profile::compare::{CompareOptions, Normalize};
-use crate::store::{self, Compared, Query, Selector, Side, SideOptions, Store};
+use crate::profile::compare::gate::Unlike;
+use crate::profile::compare::{CompareOptions, ENOUGH_WINDOWS, Normalize, SIDES, SideSummary};
+use crate::store::{self, Compared, Query, Read, Selector, Side, SideOptions, Store};
 
 /// What a side can be, for help and errors.
 pub(super) const SIDE_HELP: &str = "A side is a file (pprof, folded stacks, perf.data), a folder or a quoted pattern of files ('runs/new-*.pb.gz'), or the windows of\n\
@@ -250,4 +252,71 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |percent| (percent, 100.0));
     let share = number.trim().parse::<f64>().map(|number| number / scale).ok();
     share.filter(|share| *share > 0.0 && *share < 1.0).ok_or_else(|| format!("{text:?} is no share: write 1% or 0.01"))
+}
+
+/// What was compared, as comments above a table: both sides, their quality, and everything together.
+pub(super) fn told(compared: &Compared) -> String {
+    let comparison = &compared.comparison;
+    let mut out = String::new();
+    for ((name, side), read) in SIDES.iter().zip(&comparison.sides).zip(&compared.sides) {
+        let _ = writeln!(out, "# {name}: {}", side_line(side));
+        tell_gaps(read, &mut out);
+    }
+    let whole = &comparison.whole;
+    let rate = |rate| comparison::rate(comparison, rate);
+    let percent =
+        |ratio: f64| if ratio.is_finite() { format!("{:+.1} %", (ratio - 1.0) * 100.0) } else { "∞".into() };
+    let _ = writeln!(
+        out,
+        "# everything: {} → {} {} ({}, {} … {}){}",
+        rate(whole.rate[0]),
+        rate(whole.rate[1]),
+        comparison.rate_unit(),
+        percent(whole.ratio),
+        percent(whole.ratio_low),
+        percent(whole.ratio_high),
+        if whole.significant { "" } else { ": no more than chance makes" }
+    );
+    if !comparison.measured {
+        let _ = writeln!(
+            out,
+            "# fewer than {ENOUGH_WINDOWS} sub-windows a side do not tell how much values vary: a tenth is assumed (record --timestamps)"
+        );
+    }
+    comparison.remarks.iter().for_each(|remark| {
+        let _ = writeln!(out, "# {}", printable(remark));
+    });
+    for Unlike(what) in comparison.unlike() {
+        let _ = writeln!(out, "# unlike: {}", printable(&what));
+    }
+    out
+}
+
+fn side_line(side: &SideSummary) -> String {
+    let plural = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let mut parts = vec![
+        plural(side.about.profiles, "profile"),
+        plural(side.windows, "sub-window"),
+        format!("{:.1} s", side.seconds),
+        format!("{:.0} samples", side.samples),
+        format!("{:.1} % lost", side.lost_share() * 100.0),
+    ];
+    parts.extend(side.complete_share().map(|share| format!("{:.1} % whole stacks", share * 100.0)));
+    parts.push(format!("{:.1} % without a name or root", side.unknown_share * 100.0));
+    parts.join(", ")
+}
+
+fn tell_gaps(read: &Read, out: &mut String) {
+    if let Some(plan) = &read.plan {
+        let first = plan.rows.iter().map(|row| row.name.start).min();
+        let last = plan.rows.iter().map(|row| row.name.end).max();
+        if let (Some(first), Some(last)) = (first, last) {
+            let windows = plan.rows.len();
+            let _ =
+                writeln!(out, "#   {windows} windows of {}, {}", printable(&plan.kind), when::show_span(first, last));
+        }
+    }
+    for problem in read.unreadable.iter().take(5) {
+        let _ = writeln!(out, "#   not counted: {}", printable(problem));
+    }
 }

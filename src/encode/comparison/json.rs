@@ -41,7 +41,7 @@ pub fn json(comparison: &Comparison, limit: usize) -> Value {
     })
 }
 
-fn side(side: &SideSummary) -> Value {
+pub(super) fn side(side: &SideSummary) -> Value {
     let about = &side.about;
     json!({
         "profiles": about.profiles, "recordings": side.runs, "sub_windows": side.windows,
@@ -54,7 +54,7 @@ fn side(side: &SideSummary) -> Value {
 }
 
 /// JSON has no number that is infinite: the ratio of something new is `null`.
-fn estimate(of: &Estimate) -> Value {
+pub(super) fn estimate(of: &Estimate) -> Value {
     json!({
         "base": of.rate[0], "new": of.rate[1], "base_samples": of.samples[0], "new_samples": of.samples[1],
         "difference": of.difference, "low": of.low, "high": of.high,

@@ -93,7 +93,7 @@ impl Joint {
 
     /// For groups of functions, the value of each in each sub-window: `group` of a function is its row. A stack counts in each group once,
     /// or only in that of its leaf.
-    fn series(&self, group: &[u32], rows: usize, leaves_only: bool) -> [Vec<Vec<f64>>; 2] {
+    pub(super) fn series(&self, group: &[u32], rows: usize, leaves_only: bool) -> [Vec<Vec<f64>>; 2] {
         [0, 1].map(|side: usize| {
             let windows = &self.windows[side];
             let mut series = vec![vec![0.0; windows.len()]; rows];

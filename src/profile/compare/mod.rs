@@ -4,15 +4,18 @@
 //! [`Evidence`] is gathered for each side, window by window; [`Comparison::of`] judges it. Functions are told apart by comparable names
 //! ([`super::names`]) and the file names of their modules. docs/diff.md tells what is computed and why.
 
+mod difference;
 mod estimate;
 mod evidence;
+pub mod gate;
 mod joint;
 mod noise;
 mod shift;
 mod statistics;
 
-use super::{Origin, UnknownValue};
+use super::UnknownValue;
 
+pub use difference::difference;
 pub use estimate::Estimate;
 pub use evidence::{About, Evidence, EvidenceOptions, Function, Stretch, Sums};
 
@@ -288,9 +291,24 @@ impl Comparison {
         order
     }
 
-    /// The origin of a node's function.
+    /// What a value of the base is multiplied by, to be as one of the new side: of the same time and number of CPUs, of the same sum, …
     #[must_use]
-    pub fn origin(&self, node: &Node) -> Origin {
-        self.functions[node.function as usize].function.origin
+    pub fn base_factor(&self) -> f64 {
+        let [base, new] = &self.sides;
+        if base.scale > 0.0 && new.scale > 0.0 { base.scale / new.scale } else { 1.0 }
+    }
+
+    /// The functions from the root to a node, and what was counted there: samples, or values, of the base as if it were like the new side.
+    pub fn stacks(&self, by_value: bool) -> impl Iterator<Item = (Vec<&Change>, [f64; 2])> + '_ {
+        let factor = self.base_factor();
+        self.tree.iter().filter_map(move |node| {
+            let [base, new] = if by_value { node.value } else { node.count };
+            (base != 0.0 || new != 0.0).then(|| {
+                let up = std::iter::successors(Some(node), |node| node.parent.map(|at| &self.tree[at as usize]));
+                let mut stack: Vec<&Change> = up.map(|node| &self.functions[node.function as usize]).collect();
+                stack.reverse();
+                (stack, [base * factor, new])
+            })
+        })
     }
 }

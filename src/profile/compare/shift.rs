@@ -7,6 +7,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::statistics::quantile;
 use super::{CommonRatio, Comparison, Verdict};
 
 /// Functions that are looked at, those that changed most.
@@ -17,8 +18,8 @@ const MOST_CALLERS: usize = 6;
 const BELOW: f64 = 0.8;
 /// Cost moved if so much of the change was compensated.
 const COMPENSATED: f64 = 0.5;
-/// A fall counts if it is so many times what it may be by chance.
-const BEYOND_CHANCE: f64 = 3.0;
+/// The probability that any of all the others is taken by chance to have fallen.
+const CHANCE: f64 = 0.001;
 /// Functions that tell the common ratio: at least so many, each with this share of the whole.
 const WITNESSES: usize = 3;
 const WITNESS_SHARE: f64 = 0.005;
@@ -59,13 +60,12 @@ impl Comparison {
 
     /// Marks the functions whose cost moved.
     pub(super) fn mark_shifted(&mut self) {
-        let common = self.common_ratio();
         let mut changed: Vec<usize> =
             (0..self.functions.len()).filter(|&at| self.functions[at].is_significant()).collect();
         changed.sort_by(|&a, &b| self.change_of(b).abs().total_cmp(&self.change_of(a).abs()));
         changed.truncate(MOST_LOOKED_AT);
         for at in changed {
-            if let Some(within) = self.moved_within(at, common) {
+            if let Some(within) = self.moved_within(at, self.functions[at].own.significant) {
                 let change = &mut self.functions[at];
                 change.shifted_within = Some(within);
                 // What is new or gone is told as that.
@@ -81,13 +81,15 @@ impl Comparison {
         if change.own.significant { change.own.difference } else { change.total.difference }
     }
 
-    /// The nearest caller (or the function itself) below which a function's change is compensated.
-    fn moved_within(&self, at: usize, common: Option<CommonRatio>) -> Option<u32> {
-        let by_own = self.functions[at].own.significant;
+    /// The nearest caller (or the function itself) below which a function's change is compensated: that of its own value, or of all below
+    /// it.
+    pub(super) fn moved_within(&self, at: usize, by_own: bool) -> Option<u32> {
+        let common = self.common_ratio();
         let part = self.below(at, by_own);
         let callers = self.callers_of_change(at, &part, by_own);
         // A fall is a rise with the sides exchanged.
-        let rises = self.change_of(at) > 0.0;
+        let change = &self.functions[at];
+        let rises = if by_own { change.own.difference } else { change.total.difference } > 0.0;
         callers.into_iter().find(|&caller| self.is_compensated(caller, &part, rises, common))
     }
 
@@ -150,10 +152,12 @@ impl Comparison {
         }
         let excess = |of: &Part| of.rate[new] - ratio * of.rate[base];
         let gain = excess(&gained);
+        #[allow(clippy::cast_precision_loss, reason = "a number of functions")]
+        let beyond_chance = quantile(1.0 - CHANCE / others.len().max(1) as f64, f64::INFINITY);
         let lost: f64 = others
             .values()
             .filter(|of| common.is_some() || of.rate[new] <= 0.0)
-            .filter(|of| -excess(of) > BEYOND_CHANCE * self.deviation(of, base, ratio))
+            .filter(|of| -excess(of) > beyond_chance * self.deviation(of, base, ratio))
             .map(|of| -excess(of))
             .sum();
         gain > 0.0 && lost >= COMPENSATED * gain && excess(&whole) <= (1.0 - COMPENSATED) * gain
