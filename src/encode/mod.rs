@@ -2,6 +2,7 @@
 //!
 //! A new format is a file here and a row in [`FORMATS`].
 
+pub mod comparison;
 mod file;
 mod firefox;
 mod flamegraph;

@@ -24,7 +24,7 @@ pub const TIMESTAMP: &str = "timestamp_ns";
 /// The kind that is shown if nothing else is asked for, and there is some.
 const DEFAULT_KIND: &str = "cpu";
 /// Workers at most: files are inflated at some hundred MB/s each, and every worker holds a sum of its own.
-const MAX_WORKERS: usize = 8;
+pub(super) const MAX_WORKERS: usize = 8;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -76,6 +76,15 @@ impl Query {
     #[must_use]
     pub fn sticks_out(&self, row: &Row) -> bool {
         row.name.start < self.range.start || row.name.end > self.range.end
+    }
+
+    /// Leaves of a window's profile what was asked for: the samples that the selector chooses, and, of a window that reaches beyond the
+    /// asked time, those of that time, if they tell theirs. Answers how many nanoseconds were cut off, if it was cut.
+    pub(super) fn narrow(&self, row: &Row, profile: &mut Profile) -> Option<i64> {
+        let whole = profile.duration_nanos;
+        let is_cut = self.sticks_out(row) && cut(profile, row, &self.range);
+        self.selector.apply(profile);
+        is_cut.then(|| whole.saturating_sub(profile.duration_nanos))
     }
 
     /// The part of a window that was asked for, in nanoseconds.
@@ -352,12 +361,10 @@ impl Job<'_> {
     }
 
     fn add(&self, row: &Row, profile: &mut Profile, part: &mut Part) -> Result<(), QueryError> {
-        let whole = profile.duration_nanos;
-        if self.query.sticks_out(row) && cut(profile, row, &self.query.range) {
+        if let Some(nanos) = self.query.narrow(row, profile) {
             part.cut += 1;
-            part.cut_nanos = part.cut_nanos.saturating_add(whole.saturating_sub(profile.duration_nanos));
+            part.cut_nanos = part.cut_nanos.saturating_add(nanos);
         }
-        self.query.selector.apply(profile);
         (self.prepare)(profile);
         for column in 0..profile.sample_types.len() {
             let total = profile.total(column);

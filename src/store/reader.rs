@@ -53,6 +53,14 @@ impl Store {
         Ok(Store { directory: directory.into() })
     }
 
+    /// Whether a folder is a directory of windows: whether it has a folder of a day.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if it cannot be listed.
+    pub fn holds_windows(directory: &Path) -> Result<bool, StoreError> {
+        Ok(!folder::days(directory)?.is_empty())
+    }
+
     /// The windows that have a part in a time (from its start until before its end), by their start. A window that was merged
     /// into a longer one which is there too is not listed, so that sums over rows count nothing twice. Files that
     /// cannot be read are left out; [`Store::list`] tells them.
