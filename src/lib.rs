@@ -1,7 +1,7 @@
 //! rprof: a sampling profiler for Linux.
 //!
 //! Data flows one way, and a module may use only those before it:
-//! `health · ids · sys → record → capture → process → unwind → runtime → collect → symbol → profile → encode → store → session → cli`.
+//! `health · ids · when · sys → record → capture → process → unwind → runtime → collect → symbol → profile → encode → store → web → session → cli`.
 //! docs/architecture.md tells what each holds.
 
 pub mod capture;
@@ -19,3 +19,5 @@ pub mod store;
 pub mod symbol;
 pub mod sys;
 pub mod unwind;
+pub mod web;
+pub mod when;

@@ -4,7 +4,9 @@ pub mod annotate;
 pub mod compact;
 pub mod continuous;
 pub mod convert;
+pub mod diff;
 pub mod doctor;
+pub mod gate;
 pub mod input;
 pub mod ls;
 pub mod overhead;
@@ -15,22 +17,28 @@ pub mod record;
 pub mod report;
 pub mod script;
 pub mod selection;
+pub mod serve;
 pub mod show;
+pub mod sides;
 pub mod snapshot;
 pub mod stack;
 pub mod status;
 mod values;
-pub mod when;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::when;
+
 /// Exit status for a command line that means nothing, as perf's.
 const USAGE: u8 = 129;
 /// Exit status where nothing could be recorded or read, as perf's.
 const FAILURE: u8 = 255;
+
+/// Exit status of `rprof gate` for everything that went wrong.
+const GATE_ERROR: u8 = 2;
 
 /// A sampling profiler for Linux: whole stacks without frame pointers, named, in one file.
 #[derive(Debug, Parser)]
@@ -54,6 +62,9 @@ enum Command {
     Pin(pin::PinArgs),
     Compact(compact::CompactArgs),
     Query(Box<query::QueryArgs>),
+    Serve(Box<serve::ServeArgs>),
+    Diff(Box<diff::DiffArgs>),
+    Gate(Box<gate::GateArgs>),
     Doctor(doctor::DoctorArgs),
 }
 
@@ -62,6 +73,7 @@ enum Command {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let line = arguments.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let is_gate = arguments.get(1).is_some_and(|command| command == "gate");
     let matches = command().try_get_matches_from(spelled(arguments));
     let parsed = matches.and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
     let (mut parsed, matches) = match parsed {
@@ -69,7 +81,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Help goes to the standard output, and a closed one is no error of ours.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+            // A pipeline that does not tell a wrong option from a regression would stop for the wrong reason.
+            let usage = if is_gate { GATE_ERROR } else { USAGE };
+            return ExitCode::from(if error.use_stderr() { usage } else { 0 });
         }
     };
     let result = match &mut parsed.command {
@@ -92,6 +106,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Pin(args) => pin::run(args).map(|()| 0),
         Command::Compact(args) => compact::run(args).map(|()| 0),
         Command::Query(args) => query::run(args).map(|()| 0),
+        Command::Serve(args) => serve::run(args).map(|()| 0),
+        Command::Diff(args) => diff::run(args).map(|()| 0),
+        Command::Gate(args) => Ok(gate::run(args)),
         Command::Doctor(args) => doctor::run(args),
     };
     match result {
@@ -110,9 +127,10 @@ fn command() -> clap::Command {
     Arguments::command().mut_subcommand("record", record)
 }
 
-/// The command line as clap reads it: `report` and `query` take pprof's options with one dash too.
+/// The command line as clap reads it: commands that show profiles take pprof's options with one dash too.
 fn spelled(arguments: Vec<OsString>) -> Vec<OsString> {
-    let shows = arguments.get(1).is_some_and(|command| command == "report" || command == "query");
+    let shows =
+        arguments.get(1).is_some_and(|command| ["report", "query", "diff", "gate"].iter().any(|of| command == of));
     if shows { show::with_two_dashes(arguments) } else { arguments }
 }
 

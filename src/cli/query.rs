@@ -3,8 +3,9 @@
 mod series;
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -12,15 +13,11 @@ use serde_json::json;
 
 use super::show::{self, Counts, Granularity, ShowArgs, amount, percent, printable};
 use super::{UsageError, usage, when};
-use crate::encode::{Format, ReadOptions, WriteOptions, read_file, write_file_with};
+use crate::encode::{Format, ReadOptions, WriteOptions, write_file_with};
 use crate::ids::UnixNanos;
-use crate::profile::{KeptLabels, MergeOptions, Profile, Quality};
-use crate::store::{self, Answer, By, Level, Plan, Query, Row, Selector, Source, Store, Summary, WindowName};
+use crate::profile::{KeptLabels, MergeOptions, Quality};
+use crate::store::{self, By, Level, Limits, Plan, Query, Selector, Sum, Windows};
 
-/// The time that is shown if none is asked for.
-const DEFAULT_WIDTH: Duration = Duration::from_secs(3600);
-/// What `--around` shows if no width is asked for: the minute before and the minute after.
-const AROUND_WIDTH: Duration = Duration::from_secs(120);
 /// Gaps that are listed; of more, only their number is told.
 const MAX_GAPS: usize = 5;
 /// Labels that stay in the profile that `--pprof` writes: who, but not which thread and which moment.
@@ -127,16 +124,21 @@ pub fn run(args: &QueryArgs) -> anyhow::Result<()> {
     refuse_what_makes_no_sense(args)?;
     let now = UnixNanos::from(SystemTime::now());
     let path = args.path.clone().unwrap_or_else(store::default_directory);
-    let source = Windows::open(&path, args.path.is_none())?;
+    let opened = Windows::open(&path);
+    let source = if args.path.is_none() {
+        opened.context("nothing was recorded there yet; name the directory, or run: rprof record -a --continuous")?
+    } else {
+        opened?
+    };
     let query = Query {
-        range: source.range(args, now)?,
+        range: range(args, &source, now)?,
         kind: args.kind.clone(),
         selector: Selector::parse(&args.selector).map_err(|error| UsageError(error.to_string()))?,
     };
     let rows = source.rows(&query)?;
     let plan = query.plan(&rows);
     if plan.rows.is_empty() {
-        bail!(nothing(&query, &plan, &source));
+        bail!(source.nothing(&query, &plan));
     }
     if args.series { series::run(args, &query, &plan) } else { sum(args, &query, plan, &source) }
 }
@@ -155,133 +157,36 @@ fn refuse_what_makes_no_sense(args: &QueryArgs) -> anyhow::Result<()> {
     Err(UsageError(problem.into()).into())
 }
 
-/// Where windows come from: a directory of them, or one file that is a window by itself.
-enum Windows {
-    Directory(Store),
-    File(PathBuf, Box<Row>),
-}
-
-impl Windows {
-    fn open(path: &Path, is_default: bool) -> anyhow::Result<Windows> {
-        if path.is_file() {
-            let profile = read_file(path)?;
-            return Ok(Windows::File(path.into(), Box::new(row_of(path, &profile))));
-        }
-        let store = Store::open(path);
-        let store = if is_default {
-            store.context("nothing was recorded there yet; name the directory, or run: rprof record -a --continuous")
-        } else {
-            store.map_err(Into::into)
-        };
-        Ok(Windows::Directory(store?))
-    }
-
-    /// The asked time. A file without a question is shown whole.
-    fn range(&self, args: &QueryArgs, now: UnixNanos) -> anyhow::Result<std::ops::Range<UnixNanos>> {
-        let asked = args.from.is_some() || args.to.is_some() || args.around.is_some() || args.width.is_some();
-        match self {
-            Windows::File(_, row) if !asked => Ok(row.name.start..row.name.end),
-            _ => range(args, now).map_err(|problem| UsageError(problem).into()),
-        }
-    }
-
-    fn rows(&self, query: &Query) -> anyhow::Result<Vec<Row>> {
-        match self {
-            Windows::Directory(store) => Ok(store.rows(query.range.clone())?),
-            Windows::File(_, row) => Ok(vec![(**row).clone()]),
-        }
-    }
-
-    /// The folder below which the files of rows lie.
-    fn directory(&self) -> &Path {
-        match self {
-            Windows::Directory(store) => store.directory(),
-            Windows::File(..) => Path::new(""),
-        }
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Windows::Directory(store) => store.directory().display().to_string(),
-            Windows::File(path, _) => path.display().to_string(),
-        }
-    }
-}
-
-/// A file as a window: of the kind that its first value names.
-fn row_of(path: &Path, profile: &Profile) -> Row {
-    let kind = profile.column(None).ok().and_then(|column| profile.sample_types.get(column));
-    let start = UnixNanos(profile.time_nanos);
-    let name = WindowName {
-        host: String::new(),
-        kind: kind.map_or_else(String::new, |kind| profile.text(kind.name).to_owned()),
-        source: Source::Recorder,
-        level: Level::Window,
-        start,
-        end: UnixNanos(start.0.saturating_add(profile.duration_nanos.max(1))),
+/// The asked time. A file without a question is shown whole.
+fn range(args: &QueryArgs, windows: &Windows, now: UnixNanos) -> anyhow::Result<Range<UnixNanos>> {
+    let asked = when::Asked {
+        from: args.from.as_deref(),
+        to: args.to.as_deref(),
+        around: args.around.as_deref(),
+        width: args.width.as_deref(),
     };
-    Row { name, path: path.into(), bytes: 0, pinned: false, summary: Summary::of(profile) }
-}
-
-fn range(args: &QueryArgs, now: UnixNanos) -> Result<std::ops::Range<UnixNanos>, String> {
-    let time = |text: &Option<String>| text.as_ref().map(|text| when::parse(text, now)).transpose();
-    let width = args.width.as_ref().map(|text| when::duration(text)).transpose()?;
-    let nanos = |width: Duration| i64::try_from(width.as_nanos()).unwrap_or(i64::MAX);
-    let at = |time: UnixNanos, by: i64| UnixNanos(time.0.saturating_add(by));
-    let range = match (time(&args.around)?, time(&args.from)?) {
-        (Some(around), _) => {
-            let half = nanos(width.unwrap_or(AROUND_WIDTH)) / 2;
-            at(around, -half)..at(around, half)
-        }
-        (None, Some(from)) => match (width, time(&args.to)?) {
-            (Some(width), _) => from..at(from, nanos(width)),
-            (None, to) => from..to.unwrap_or(now),
-        },
-        (None, None) => {
-            let end = time(&args.to)?.unwrap_or(now);
-            at(end, -nanos(width.unwrap_or(DEFAULT_WIDTH)))..end
-        }
-    };
-    if range.is_empty() {
-        let (start, end) = (when::show(range.start), when::show(range.end));
-        return Err(format!("the asked time is empty: it ends at {end}, and begins at {start}"));
+    match windows.file_range() {
+        Some(range) if asked.is_empty() => Ok(range),
+        _ => asked.range(now).map_err(|problem| UsageError(problem).into()),
     }
-    Ok(range)
-}
-
-/// Why there is no answer, and what there is instead.
-fn nothing(query: &Query, plan: &Plan, source: &Windows) -> String {
-    let span = when::show_span(query.range.start, query.range.end);
-    let (name, kind) = (source.name(), &plan.kind);
-    if !plan.kinds.is_empty() {
-        let kinds = plan.kinds.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        return format!("{name} has no window of the kind {kind:?} in {span}; there are {kinds}");
-    }
-    let mend = match source {
-        Windows::Directory(_) => "rprof ls shows what there is; --from and --to ask for another time",
-        Windows::File(..) => "without a time the whole file is shown",
-    };
-    format!("{name} has no window in {span} that was asked for; {mend}")
 }
 
 /// Adds the windows up, and shows or writes the sum.
-fn sum(args: &QueryArgs, query: &Query, mut plan: Plan, source: &Windows) -> anyhow::Result<()> {
+fn sum(args: &QueryArgs, query: &Query, plan: Plan, source: &Windows) -> anyhow::Result<()> {
     let filter = args.show.filter()?;
     let writes = args.folded.is_some() || args.svg.is_some() || args.pprof.is_some() || args.output.is_some();
     let unit = args.show.unit.as_deref();
-    let rows: Vec<Row> = plan.rows.iter().filter(|row| query.selector.may_match(row)).cloned().collect();
     let options = merge_options(args);
     let labels = if filter.reads_labels() { KeptLabels::All } else { options.labels.clone() };
-    let answer = query.merge(
-        &rows,
-        source.directory(),
+    let mut sum = source.sum(
+        query,
+        plan,
         &options,
         &ReadOptions { labels },
         &|profile| filter.add_tag_frames(profile, unit),
         &|profile| filter.apply_to_samples(profile),
+        &Limits::default(),
     )?;
-    plan.rows.retain(|row| !answer.unreadable.iter().any(|line| line.contains(&*row.path.to_string_lossy())));
-    let mut sum = Sum { covered: covered(&plan, answer.cut_nanos), plan, answer };
     filter.apply_to_frames(&mut sum.answer.profile);
     if filter.selects() {
         sum.answer.profile.merge_equal_samples();
@@ -293,20 +198,6 @@ fn sum(args: &QueryArgs, query: &Query, mut plan: Plan, source: &Windows) -> any
     let column = args.show.column(&sum.answer.profile)?;
     let text = if args.json { table_json(args, query, &sum, column)? } else { table(args, query, &sum, column)? };
     show::print(&text)
-}
-
-/// A sum of windows and what it is of.
-struct Sum {
-    plan: Plan,
-    answer: Answer,
-    /// Nanoseconds that CPUs are told by: what was sampled, on each host.
-    covered: i64,
-}
-
-/// The time that was sampled; of several hosts its mean, so that a value divided by it is the CPUs of all together.
-fn covered(plan: &Plan, cut: i64) -> i64 {
-    let sum: i64 = plan.rows.iter().fold(0, |sum, row| sum.saturating_add(row.summary.covered));
-    sum.saturating_sub(cut).max(0) / i64::try_from(plan.hosts.len().max(1)).unwrap_or(1)
 }
 
 /// Tables and flame graphs tell neither labels nor addresses; a pprof file does.
@@ -468,7 +359,7 @@ fn table_json(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyh
             })
         })
         .collect();
-    let mut document = coverage_json(query, &sum.plan);
+    let mut document = sum.plan.to_json(query);
     document["value"] = json!({ "name": counts.value, "unit": counts.unit });
     document["total"] = json!(number(sum.answer.profile.total(column)));
     document["all"] = json!(number(counts.total));
@@ -477,20 +368,6 @@ fn table_json(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyh
     document["functions_left_out"] = json!(order.len() - shown);
     document["functions"] = json!(functions);
     Ok(format!("{}\n", serde_json::to_string_pretty(&document)?))
-}
-
-fn coverage_json(query: &Query, plan: &Plan) -> serde_json::Value {
-    json!({
-        "from_nanos": query.range.start.0,
-        "to_nanos": query.range.end.0,
-        "kind": plan.kind,
-        "kinds": plan.kinds,
-        "hosts": plan.hosts,
-        "windows": plan.rows.len(),
-        "lost": plan.rows.iter().fold(0_u64, |sum, row| sum.saturating_add(row.summary.lost)),
-        "gaps": plan.gaps.iter().map(|gap| json!([gap.start.0, gap.end.0])).collect::<Vec<_>>(),
-        "snapshots_left_out": plan.snapshots_left_out,
-    })
 }
 
 /// A sum as JSON has it; one beyond 64 bits is none of samples.

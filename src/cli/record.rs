@@ -118,6 +118,7 @@ pub fn run(args: &RecordArgs, matches: &ArgMatches, line: &str) -> anyhow::Resul
     if args.is_perf_data(&path) {
         let data = args.perf.perf_data(args.perf_data_path(), args.continuous.rotation()?)?;
         data.path.as_deref().map_or(Ok(()), writable)?;
+        what_has_no_place(&args.what, "perf.data")?;
         // The format of the summary, which goes to no file.
         let format = Format::by_name("pprof").map_err(usage)?;
         let mut recording = recording(&args.what, &Defaults::ONCE, timing, format, None, line, &screen)?;
@@ -156,6 +157,14 @@ pub fn run(args: &RecordArgs, matches: &ArgMatches, line: &str) -> anyhow::Resul
     Ok(session::record(recording, &Output::File(path), &screen)?)
 }
 
+/// Refuses labels where the file has no place for them.
+fn what_has_no_place(what: &WhatArgs, format: &str) -> anyhow::Result<()> {
+    if what.label.is_empty() {
+        return Ok(());
+    }
+    Err(usage(format!("{format} has no place for a label: record with --label into a pprof file (-o x.pb.gz) or into windows")))
+}
+
 /// What `record` and `snapshot` hand to a session. `memory` bounds what we may use.
 pub(super) fn recording(
     what: &WhatArgs,
@@ -166,6 +175,9 @@ pub(super) fn recording(
     line: &str,
     screen: &Screen,
 ) -> anyhow::Result<Recording> {
+    if format.name != "pprof" {
+        what_has_no_place(what, format.name)?;
+    }
     let (settings, child) = what.settings(defaults, timing.delay.is_zero() && !timing.disabled, screen)?;
     let mut options = Options::default();
     if let Some(bytes) = memory {
@@ -179,6 +191,7 @@ pub(super) fn recording(
         command: line.to_owned(),
         format,
         times: what.timestamps,
+        labels: what.label.clone(),
         symbolizer: Symbolizer::new(options),
         verbose: what.verbose,
     })

@@ -110,6 +110,9 @@ pub struct WhatArgs {
     /// Keep the time of each sample, as its label timestamp_ns
     #[arg(long)]
     pub(super) timestamps: bool,
+    /// Give every sample this label, by which query, diff and gate find it again: version=v2; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub(super) label: Vec<(String, String)>,
     /// Say nothing but errors
     #[arg(short, long)]
     pub(super) quiet: bool,
@@ -286,6 +289,26 @@ fn kinds(args: &WhatArgs, defaults: &Defaults) -> impl Iterator<Item = &'static 
     let asked = args.cpu.as_deref() == Some(ON_CPU) || args.off_cpu;
     let on_cpu = args.event.is_empty() && (asked || !others.iter().any(|(asked, _)| *asked));
     [(on_cpu, defaults.event)].into_iter().chain(others).filter(|(asked, _)| *asked).map(|(_, event)| event)
+}
+
+/// Labels that tell something else already: those that rprof and pprof give, and what selectors know of windows.
+const TAKEN: [&str; 11] =
+    ["pid", "tid", "comm", "container", "unit", "state", "waker", "timestamp_ns", "host", "kind", "source"];
+
+/// `KEY=VALUE`: a key that selectors can name, and a text.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, as in version=v2")?;
+    let is_name = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));
+    if !is_name || key.starts_with("pprof::") {
+        return Err(format!("'{key}' is no key: letters, digits, _ and . make one"));
+    }
+    if TAKEN.contains(&key) {
+        return Err(format!("'{key}' is a label of its own already; choose another key"));
+    }
+    if value.is_empty() || value.len() > 256 || value.contains(char::is_control) {
+        return Err("a value is a text of 1 to 256 bytes in one line".into());
+    }
+    Ok((key.into(), value.into()))
 }
 
 /// A time, in milliseconds where no unit stands with it, as with perf.

@@ -12,7 +12,8 @@ use std::io::{self, Write};
 use inferno::flamegraph::color::{Color, PaletteMap};
 use inferno::flamegraph::{self, Options, TextTruncateDirection};
 
-use super::{EncodeError, WriteOptions, folded};
+use super::{EncodeError, WriteOptions, comparison, folded};
+use crate::profile::compare::{Change, Comparison};
 use crate::profile::{FrameView, Origin, Profile, Quality};
 
 /// Sums up to here are exact in the arithmetic of whoever draws.
@@ -39,18 +40,60 @@ pub(super) fn write(profile: &Profile, options: &WriteOptions, out: &mut dyn Wri
     Ok(())
 }
 
+/// Draws what changed: red frames have more than the base, blue ones less, the more the deeper. What has less is as wide as it was, so that
+/// what is gone shows too.
+///
+/// # Errors
+/// [`EncodeError`] if there is nothing to draw, or the bytes cannot be written.
+pub fn differential(comparison: &Comparison, out: &mut dyn Write) -> Result<(), EncodeError> {
+    let mark = |name: String, change: &Change| match change {
+        change if change.total.is_new() => format!("{name} (new)"),
+        change if change.total.is_gone() => format!("{name} (gone)"),
+        _ => name,
+    };
+    let stacks = comparison::stacks(comparison, true, mark);
+    // A stack is drawn as wide as the second number, and coloured by how much that is more than the first.
+    let lines = stacks.iter().rev().filter_map(|(stack, [base, new])| {
+        let (base, new) = (comparison::whole(*base), comparison::whole(*new));
+        let width = base.max(new);
+        (width > 0).then(|| format!("{} {} {width}", folded::line(stack), width + base - new))
+    });
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "no samples to draw").into());
+    }
+    let mut drawing = options(&comparison.value, &comparison.unit, 1);
+    drawing.title = "Differential flame graph".into();
+    let percent = |side: usize| comparison::rate(comparison, comparison.whole.rate[side]);
+    let sums = format!(
+        "red: more than the base, blue: less · all: {} → {} ({})",
+        percent(0),
+        percent(1),
+        comparison.rate_unit()
+    );
+    drawing.subtitle = Some(xml_safe(&sums));
+    flamegraph::from_lines(&mut drawing, lines.iter().map(String::as_str), out)?;
+    Ok(())
+}
+
 fn drawing<'a>(profile: &Profile, column: usize, divisor: i128) -> Options<'a> {
-    let mut options = Options::default();
     let kind = profile.sample_types[column];
-    let (unit, factor) = match profile.text(kind.unit) {
+    let mut options = options(profile.text(kind.name), profile.text(kind.unit), divisor);
+    options.title = "Flame graph".into();
+    options.subtitle = Some(xml_safe(&subtitle(profile)));
+    options
+}
+
+/// How values of a name and unit are drawn.
+fn options<'a>(name: &str, unit: &str, divisor: i128) -> Options<'a> {
+    let mut options = Options::default();
+    let (unit, factor) = match unit {
         "nanoseconds" => ("ms", 1e-6),
-        "count" => (profile.text(kind.name), 1.0),
+        "count" => (name, 1.0),
         unit => (unit, 1.0),
     };
     options.count_name = xml_safe(unit);
     options.factor = factor * scale(divisor);
-    options.title = "Flame graph".into();
-    options.subtitle = Some(xml_safe(&subtitle(profile)));
     options.flame_chart = true;
     options.deterministic = true;
     options.text_truncate_direction = TextTruncateDirection::Right;

@@ -2,10 +2,14 @@
 //!
 //! A new format is a file here and a row in [`FORMATS`].
 
+pub mod comparison;
 mod file;
 mod firefox;
 mod flamegraph;
 mod folded;
+mod html;
+pub mod page;
+pub mod page_json;
 mod pprof;
 mod speedscope;
 mod tracks;
@@ -15,6 +19,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 pub use file::{FileError, FileReader, read_file, write_file, write_file_with};
+pub use pprof::message as pprof_message;
 
 use crate::profile::{CheckError, KeptLabels, Profile, UnknownValue};
 
@@ -93,6 +98,13 @@ pub static FORMATS: &[Format] = &[
         endings: &["json"],
         purpose: "Firefox Profiler's JSON: a track for each thread, along the time where it is kept",
         write: firefox::write,
+        read: None,
+    },
+    Format {
+        name: "html",
+        endings: &["html"],
+        purpose: "the page of rprof serve with one value in one file: flame graph, table, callers and callees, time line",
+        write: html::write,
         read: None,
     },
 ];

@@ -158,6 +158,17 @@ pub(super) fn write(profile: &Profile, _: &WriteOptions, out: &mut dyn Write) ->
     Ok(())
 }
 
+/// The message of a profile, not compressed.
+///
+/// # Errors
+/// [`EncodeError::Check`] if the profile breaks a rule.
+pub fn message(profile: &Profile) -> Result<Vec<u8>, EncodeError> {
+    profile.check()?;
+    let mut bytes = Vec::new();
+    pieces(profile).for_each(|piece| bytes.extend(piece.encode_to_vec()));
+    Ok(bytes)
+}
+
 /// Samples, locations or functions in one piece.
 const PIECE: usize = 4096;
 

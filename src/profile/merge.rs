@@ -104,6 +104,18 @@ impl Merger {
         Merger { options, ..Merger::default() }
     }
 
+    /// Distinct stacks with distinct labels so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether it has no sample.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// Adds a profile. Its references must be valid, as those of every decoded profile are.
     ///
     /// # Errors

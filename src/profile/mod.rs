@@ -7,8 +7,10 @@
 
 mod build;
 mod check;
+pub mod compare;
 mod filter;
 mod merge;
+pub mod names;
 mod quality;
 mod scale;
 mod strings;
@@ -200,6 +202,17 @@ impl Profile {
     #[must_use]
     pub fn total(&self, column: usize) -> i128 {
         self.samples.iter().filter_map(|sample| sample.values.get(column)).map(|&value| i128::from(value)).sum()
+    }
+
+    /// Gives every sample these labels, in place of those of the same keys.
+    pub fn add_labels(&mut self, labels: &[(String, String)]) {
+        for (key, value) in labels {
+            let (key, value) = (self.strings.intern(key), LabelValue::Text(self.strings.intern(value)));
+            for sample in &mut self.samples {
+                sample.labels.retain(|label| label.key != key);
+                sample.labels.push(Label { key, value });
+            }
+        }
     }
 
     /// Keeps the samples that `keep` accepts. Tables are left as they are: what is no longer used costs only room.

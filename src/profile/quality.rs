@@ -108,9 +108,15 @@ impl Quality {
     /// The share (0 to 1) of user stacks that reached their root; `None` without user stacks.
     #[must_use]
     pub fn complete_share(&self) -> Option<f64> {
-        let complete = self.health.get(Count::StacksRoot);
-        let all = INCOMPLETE.iter().fold(complete, |sum, &row| sum.saturating_add(self.health.get(row)));
+        let (complete, all) = self.stacks();
         (all > 0).then(|| share(complete, all))
+    }
+
+    /// User stacks that reached their root, and all.
+    #[must_use]
+    pub fn stacks(&self) -> (u64, u64) {
+        let complete = self.health.get(Count::StacksRoot);
+        (complete, INCOMPLETE.iter().fold(complete, |sum, &row| sum.saturating_add(self.health.get(row))))
     }
 }
 
@@ -131,6 +137,17 @@ impl Profile {
     #[must_use]
     pub fn frequency(&self) -> u64 {
         self.comment_values(EVENT).next().and_then(|event| event_number(event, "frequency=")).unwrap_or(0)
+    }
+
+    /// The events that were sampled, each with the frequency that was asked for (0 with a fixed period), as the comments tell them. Of
+    /// another program's profile: what its period is of, and that period.
+    pub fn events(&self) -> impl Iterator<Item = (&str, u64)> {
+        let told = self.comment_values(EVENT).filter_map(|event| {
+            let (name, _) = event.rsplit_once(": value=")?;
+            Some((name, event_number(event, "frequency=").unwrap_or(0)))
+        });
+        let other = self.comment_values(EVENT).next().is_none().then_some(self.period_type).flatten();
+        told.chain(other.map(|kind| (self.text(kind.name), self.period.unsigned_abs())))
     }
 
     /// The names of the files that were merged into this profile. A sum of profiles no longer has them: it is of other files.

@@ -53,7 +53,8 @@ pub fn record_continuously(
     continuous: Continuous,
     screen: &Screen,
 ) -> Result<i32, RecordingError> {
-    let Recording { settings, timing, control: _, mut child, command, format, times, symbolizer, verbose } = recording;
+    let Recording { settings, timing, control: _, mut child, command, format, times, labels, symbolizer, verbose } =
+        recording;
     let signals = Signals::listen_for_cuts();
     let signals = signals.map_err(|source| RecordingError::System { what: "listen for signals", source })?;
     let writer = Writer::open(&continuous.directory, Source::Recorder)?;
@@ -67,7 +68,7 @@ pub fn record_continuously(
     }
     let metrics = [continuous.directory.join(STATUS)].into_iter().chain(continuous.metrics).collect();
     let policy = continuous.policy;
-    let bench = Bench { symbolizer, writer, policy, format, metrics, screen: screen.clone(), verbose };
+    let bench = Bench { symbolizer, writer, policy, format, labels, metrics, screen: screen.clone(), verbose };
     let finisher = Finisher::start(bench)?;
     screen.say(&format!("recording into {}", continuous.directory.display()));
     sampler.begin(!timing.delay.is_zero(), child.as_mut())?;

@@ -40,6 +40,8 @@ pub(super) struct Bench {
     pub(super) writer: Writer,
     pub(super) policy: Policy,
     pub(super) format: &'static Format,
+    /// Labels that every sample gets.
+    pub(super) labels: Vec<(String, String)>,
     /// Files for the status.
     pub(super) metrics: Vec<PathBuf>,
     pub(super) screen: Screen,
@@ -123,7 +125,8 @@ impl Worker {
             self.bench.screen.say(KERNEL_HIDDEN);
         }
         for window in window.split() {
-            let profile = profile::build(window, &mut self.bench.symbolizer, &mut |_, _| {});
+            let mut profile = profile::build(window, &mut self.bench.symbolizer, &mut |_, _| {});
+            profile.add_labels(&self.bench.labels);
             let name = window_name(&profile, Source::Recorder);
             match self.bench.writer.write(&name, &profile, self.bench.format) {
                 Ok(written) => {

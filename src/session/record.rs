@@ -62,6 +62,8 @@ pub struct Recording {
     pub format: &'static Format,
     /// Whether each sample keeps its time.
     pub times: bool,
+    /// Labels that every sample gets: keys and values.
+    pub labels: Vec<(String, String)>,
     /// Names frames.
     pub symbolizer: Symbolizer,
     /// Whether to tell every row of the table of health at the end.
@@ -106,7 +108,8 @@ pub enum RecordingError {
 /// # Errors
 /// [`RecordingError`]; nothing is written then.
 pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<i32, RecordingError> {
-    let Recording { settings, timing, control, mut child, command, format, times, mut symbolizer, verbose } = recording;
+    let Recording { settings, timing, control, mut child, command, format, times, labels, mut symbolizer, verbose } =
+        recording;
     let perf_data = if let Output::PerfData(data) = output { Some(data) } else { None };
     let signals = if perf_data.is_some() { Signals::listen_for_files() } else { Signals::listen() };
     let signals = signals.map_err(|source| RecordingError::System { what: "listen for signals", source })?;
@@ -142,7 +145,8 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     let several = window.events.len() > 1;
     let windows = if apart && closing.is_none() { window.split() } else { vec![window] };
     for window in windows {
-        let profile = profile::build(window, &mut symbolizer, &mut naming);
+        let mut profile = profile::build(window, &mut symbolizer, &mut naming);
+        profile.add_labels(&labels);
         summary.files.extend(match (output, &mut writer) {
             // They are written already.
             (Output::PerfData(_), _) => None,

@@ -16,7 +16,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::folder::{self, INDEX};
 use super::lock::Lock;
 use super::name::{Day, FileName};
-use super::{Row, Source, StoreError, Summary, Total};
+use super::{LabelTotal, Row, Source, StoreError, Summary, Total};
 
 /// How an index of this version begins. A reader of another version makes the rows anew instead of guessing.
 const HEADER: &[u8; 8] = b"rprofix\x01";
@@ -73,6 +73,16 @@ mod message {
         pub(super) samples_of: Vec<i64>,
         #[prost(sint64, repeated, tag = "18")]
         pub(super) value_of: Vec<i64>,
+        /// Keys and values of further labels, one after the other.
+        #[prost(string, repeated, tag = "19")]
+        pub(super) label_of: Vec<String>,
+        #[prost(sint64, repeated, tag = "20")]
+        pub(super) label_samples_of: Vec<i64>,
+        #[prost(sint64, repeated, tag = "21")]
+        pub(super) label_value_of: Vec<i64>,
+        /// Whether the three before tell all: they do not where there are too many, nor in rows of older versions.
+        #[prost(bool, tag = "22")]
+        pub(super) labels_told: bool,
     }
 }
 
@@ -125,7 +135,8 @@ fn framed(payload: &[u8]) -> Vec<u8> {
 
 fn to_message(entry: &Entry, file: &FileName) -> message::Row {
     let Entry { row: Row { name: _, path: _, bytes, pinned: _, summary }, inputs, damage } = entry;
-    let Summary { unit, covered, cpus, frequency, samples, value, lost, totals } = summary;
+    let Summary { unit, covered, cpus, frequency, samples, value, lost, totals, labels } = summary;
+    let of_labels = labels.as_deref().unwrap_or_default();
     let mut names = Table::default();
     let mut column = |of: fn(&Total) -> &str| totals.iter().map(|total| names.number(of(total))).collect();
     let (comm_of, container_of, unit_of) = (column(|t| &t.comm), column(|t| &t.container), column(|t| &t.unit));
@@ -148,6 +159,10 @@ fn to_message(entry: &Entry, file: &FileName) -> message::Row {
         unit_of,
         samples_of: totals.iter().map(|total| total.samples).collect(),
         value_of: totals.iter().map(|total| total.value).collect(),
+        label_of: of_labels.iter().flat_map(|of| [of.key.to_string(), of.text.to_string()]).collect(),
+        label_samples_of: of_labels.iter().map(|of| of.samples).collect(),
+        label_value_of: of_labels.iter().map(|of| of.value).collect(),
+        labels_told: labels.is_some(),
     }
 }
 
@@ -190,7 +205,14 @@ pub(super) fn entry(payload: &[u8], file: &FileName, names: &mut Names) -> Optio
         })
     };
     let totals = (0..length).map(total).collect::<Option<Vec<Total>>>()?;
+    let label = |(at, of): (usize, &[String])| {
+        let [key, text] = of else { return None };
+        let (samples, value) = (*row.label_samples_of.get(at)?, *row.label_value_of.get(at)?);
+        Some(LabelTotal { key: names.intern(key), text: names.intern(text), samples, value })
+    };
+    let labels = row.label_of.chunks(2).enumerate().map(label).collect::<Option<Vec<LabelTotal>>>()?;
     let summary = Summary {
+        labels: row.labels_told.then_some(labels),
         unit: row.unit,
         covered: row.covered,
         cpus: row.cpus,
@@ -398,6 +420,7 @@ mod tests {
             value: -3,
             lost: 4,
             totals: (0..processes).map(total).collect(),
+            labels: Some(vec![LabelTotal { key: "version".into(), text: "v1".into(), samples: 12, value: -3 }]),
         };
         let row = Row { name: file().name, path: file().path(), bytes: 1234, pinned: false, summary };
         Entry { row, inputs: vec!["a".into(), "b".into()], damage: None }

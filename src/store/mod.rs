@@ -2,6 +2,7 @@
 //! their totals that can be made again from the files at any time. docs/store.md tells what lies where.
 
 mod compact;
+mod compare;
 mod day;
 mod error;
 mod folder;
@@ -12,20 +13,23 @@ mod query;
 mod reader;
 mod retain;
 mod selector;
-mod series;
+pub mod series;
 mod summary;
 mod window;
+mod windows;
 mod writer;
 
 use std::path::PathBuf;
 
+pub use compare::{CompareSidesError, Compared, Read, ReadFile, Side, SideOptions, compare};
 pub use error::StoreError;
 pub use lock::recorder;
-pub use query::{Answer, Plan, Prepare, Query, QueryError, TIMESTAMP};
+pub use query::{Answer, Limits, Plan, Prepare, Query, QueryError, TIMESTAMP};
 pub use reader::{Damaged, Listing, Store};
 pub use selector::{Selector, SelectorError};
 pub use series::{By, Line, Series};
-pub use window::{Level, Row, Source, Summary, Total, WindowName};
+pub use windows::{OpenError, Sum, Windows, column_of};
+pub use window::{LabelTotal, Level, Row, Source, Summary, Total, WindowName};
 pub use writer::{Policy, Tended, Usage, Writer, Written};
 
 /// Where windows are kept if nobody says otherwise: `/var/lib/rprof` for root, `$XDG_STATE_HOME/rprof` (`~/.local/state/rprof`) for

@@ -176,7 +176,8 @@ impl WindowName {
     }
 }
 
-fn safe_part(text: &str) -> String {
+/// A host or a kind as the name of a file can hold it.
+pub(super) fn safe_part(text: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     let text: String = text.chars().take(MAX_PART).map(safe).collect();
     if text.is_empty() { "_".into() } else { text }

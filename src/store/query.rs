@@ -7,7 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Instant;
+
+use serde_json::{Value, json};
 
 use super::{Level, Row, Selector, Source};
 use crate::encode::{FileError, FileReader, ReadOptions};
@@ -19,7 +24,7 @@ pub const TIMESTAMP: &str = "timestamp_ns";
 /// The kind that is shown if nothing else is asked for, and there is some.
 const DEFAULT_KIND: &str = "cpu";
 /// Workers at most: files are inflated at some hundred MB/s each, and every worker holds a sum of its own.
-const MAX_WORKERS: usize = 8;
+pub(super) const MAX_WORKERS: usize = 8;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -73,6 +78,15 @@ impl Query {
         row.name.start < self.range.start || row.name.end > self.range.end
     }
 
+    /// Leaves of a window's profile what was asked for: the samples that the selector chooses, and, of a window that reaches beyond the
+    /// asked time, those of that time, if they tell theirs. Answers how many nanoseconds were cut off, if it was cut.
+    pub(super) fn narrow(&self, row: &Row, profile: &mut Profile) -> Option<i64> {
+        let whole = profile.duration_nanos;
+        let is_cut = self.sticks_out(row) && cut(profile, row, &self.range);
+        self.selector.apply(profile);
+        is_cut.then(|| whole.saturating_sub(profile.duration_nanos))
+    }
+
     /// The part of a window that was asked for, in nanoseconds.
     fn overlap(&self, row: &Row) -> i64 {
         overlap(&(row.name.start..row.name.end), &self.range)
@@ -101,6 +115,28 @@ impl Plan {
     #[must_use]
     pub fn missing(&self) -> i64 {
         self.gaps.iter().map(|gap| gap.end.0 - gap.start.0).sum()
+    }
+
+    /// Whether the values are times.
+    #[must_use]
+    pub fn is_time(&self) -> bool {
+        self.rows.iter().all(|row| row.summary.unit == "nanoseconds")
+    }
+
+    /// What part of the asked time has data, as programs read it (docs/query.md).
+    #[must_use]
+    pub fn to_json(&self, query: &Query) -> Value {
+        json!({
+            "from_nanos": query.range.start.0,
+            "to_nanos": query.range.end.0,
+            "kind": self.kind,
+            "kinds": self.kinds,
+            "hosts": self.hosts,
+            "windows": self.rows.len(),
+            "lost": self.rows.iter().fold(0_u64, |sum, row| sum.saturating_add(row.summary.lost)),
+            "gaps": self.gaps.iter().map(|gap| json!([gap.start.0, gap.end.0])).collect::<Vec<_>>(),
+            "snapshots_left_out": self.snapshots_left_out,
+        })
     }
 
     /// The windows of a level that stick out of the asked time.
@@ -170,6 +206,25 @@ pub enum QueryError {
         /// The cause.
         source: MergeError,
     },
+    /// It would have taken longer than it may.
+    #[error("adding up {windows} windows takes longer than it may; ask for less time, or for fewer samples")]
+    Late {
+        /// How many there are.
+        windows: usize,
+    },
+    /// The sum would have had more parts than it may.
+    #[error(
+        "the sum of {windows} windows has more than {limit} distinct stacks; ask for less time, or for fewer samples"
+    )]
+    Large {
+        /// How many there are.
+        windows: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Nobody waits for it any longer.
+    #[error("the question was withdrawn")]
+    Withdrawn,
     /// None of the files could be read.
     #[error("none of the {number} windows can be read: {first}")]
     Unreadable {
@@ -178,6 +233,26 @@ pub enum QueryError {
         /// What is wrong with the first.
         first: String,
     },
+}
+
+/// What an answer may cost; by default, whatever it takes. Limits are looked at between two windows.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// When it must be there.
+    pub deadline: Option<Instant>,
+    /// Distinct stacks (with distinct labels) that each worker may hold.
+    pub stacks: Option<usize>,
+    /// Set by whoever no longer waits.
+    pub withdrawn: Option<Arc<AtomicBool>>,
+}
+
+/// Where the windows' profiles are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    /// In files below a folder.
+    Folder(&'a Path),
+    /// In memory: one profile, which is every row's.
+    Memory(&'a Profile),
 }
 
 /// What is done with each profile before it is added.
@@ -198,11 +273,16 @@ impl Query {
         prepare: &Prepare<'_>,
         filter: &Prepare<'_>,
     ) -> Result<Answer, QueryError> {
-        let job = Job { query: self, rows, directory, options, read, prepare, filter };
+        let limits = &Limits::default();
+        self.run(&Job { query: self, rows, place: Place::Folder(directory), options, read, prepare, filter, limits })
+    }
+
+    /// Reads and adds up what a job says.
+    pub(super) fn run(&self, job: &Job<'_>) -> Result<Answer, QueryError> {
+        let rows = job.rows;
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let workers = cores.min(MAX_WORKERS).min(rows.len()).max(1);
         let parts: Vec<Result<Part, QueryError>> = thread::scope(|scope| {
-            let job = &job;
             let others: Vec<_> = (1..workers).map(|worker| scope.spawn(move || job.part(worker, workers))).collect();
             let first = job.part(0, workers);
             let join = |part: thread::ScopedJoinHandle<'_, _>| match part.join() {
@@ -216,14 +296,15 @@ impl Query {
 }
 
 /// What all workers share.
-struct Job<'a> {
-    query: &'a Query,
-    rows: &'a [Row],
-    directory: &'a Path,
-    options: &'a MergeOptions,
-    read: &'a ReadOptions,
-    prepare: &'a Prepare<'a>,
-    filter: &'a Prepare<'a>,
+pub(super) struct Job<'a> {
+    pub(super) query: &'a Query,
+    pub(super) rows: &'a [Row],
+    pub(super) place: Place<'a>,
+    pub(super) options: &'a MergeOptions,
+    pub(super) read: &'a ReadOptions,
+    pub(super) prepare: &'a Prepare<'a>,
+    pub(super) filter: &'a Prepare<'a>,
+    pub(super) limits: &'a Limits,
 }
 
 /// What one worker has.
@@ -245,7 +326,15 @@ impl Job<'_> {
         let mut reader = FileReader::default();
         let whole = ReadOptions { labels: KeptLabels::All };
         for row in self.rows.iter().skip(worker).step_by(workers) {
-            let path = self.directory.join(&row.path);
+            self.within_limits(&part)?;
+            let folder = match self.place {
+                Place::Folder(folder) => folder,
+                Place::Memory(profile) => {
+                    self.add(row, &mut profile.clone(), &mut part)?;
+                    continue;
+                }
+            };
+            let path = folder.join(&row.path);
             // The samples of a window that is to be cut tell their times by a label.
             let by_label = self.query.sticks_out(row) || self.query.selector.reads_labels();
             match reader.read(&path, if by_label { &whole } else { self.read }) {
@@ -256,13 +345,26 @@ impl Job<'_> {
         Ok(part)
     }
 
-    fn add(&self, row: &Row, profile: &mut Profile, part: &mut Part) -> Result<(), QueryError> {
-        let whole = profile.duration_nanos;
-        if self.query.sticks_out(row) && cut(profile, row, &self.query.range) {
-            part.cut += 1;
-            part.cut_nanos = part.cut_nanos.saturating_add(whole.saturating_sub(profile.duration_nanos));
+    fn within_limits(&self, part: &Part) -> Result<(), QueryError> {
+        let windows = self.rows.len();
+        let Limits { deadline, stacks, withdrawn } = self.limits;
+        if withdrawn.as_ref().is_some_and(|withdrawn| withdrawn.load(Ordering::Relaxed)) {
+            return Err(QueryError::Withdrawn);
         }
-        self.query.selector.apply(profile);
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(QueryError::Late { windows });
+        }
+        match *stacks {
+            Some(limit) if part.merger.len() > limit => Err(QueryError::Large { windows, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    fn add(&self, row: &Row, profile: &mut Profile, part: &mut Part) -> Result<(), QueryError> {
+        if let Some(nanos) = self.query.narrow(row, profile) {
+            part.cut += 1;
+            part.cut_nanos = part.cut_nanos.saturating_add(nanos);
+        }
         (self.prepare)(profile);
         for column in 0..profile.sample_types.len() {
             let total = profile.total(column);

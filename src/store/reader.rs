@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::index::Names;
 use super::name::{Day, FileName, PIN};
-use super::{Row, StoreError, day, folder};
+use super::{Row, StoreError, WindowName, day, folder};
 use crate::encode;
 use crate::ids::UnixNanos;
 use crate::profile::Profile;
@@ -53,6 +53,14 @@ impl Store {
         Ok(Store { directory: directory.into() })
     }
 
+    /// Whether a folder is a directory of windows: whether it has a folder of a day.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if it cannot be listed.
+    pub fn holds_windows(directory: &Path) -> Result<bool, StoreError> {
+        Ok(!folder::days(directory)?.is_empty())
+    }
+
     /// The windows that have a part in a time (from its start until before its end), by their start. A window that was merged
     /// into a longer one which is there too is not listed, so that sums over rows count nothing twice. Files that
     /// cannot be read are left out; [`Store::list`] tells them.
@@ -63,20 +71,39 @@ impl Store {
         Ok(self.list(range)?.rows)
     }
 
+    /// The names of the windows that have a part in a time, by their start, as the folders tell them: no index is read. One that was
+    /// merged into another is named while both are there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if a folder cannot be read.
+    pub fn names(&self, range: &Range<UnixNanos>) -> Result<Vec<WindowName>, StoreError> {
+        let mut names = Vec::new();
+        for day in self.days(range)? {
+            for hour in folder::hours(&self.directory, day)? {
+                let of_hour = folder::list(&self.directory, hour)?.files.into_iter().map(|file| file.name);
+                names.extend(of_hour.filter(|name| has_part(name, range)));
+            }
+        }
+        names.sort_unstable_by(|a, b| (a.start, a).cmp(&(b.start, b)));
+        Ok(names)
+    }
+
+    /// The days whose folders may hold windows of a time.
+    fn days(&self, range: &Range<UnixNanos>) -> Result<Vec<Day>, StoreError> {
+        let mut days = folder::days(&self.directory)?;
+        days.truncate(days.partition_point(|&day| day <= Day::of(range.end)));
+        let from = days.partition_point(|&day| day < Day::of(range.start)).saturating_sub(DAYS_BEFORE);
+        Ok(days.split_off(from.min(days.len())))
+    }
+
     /// As [`Store::rows`], with the files that cannot be read.
     ///
     /// # Errors
     /// [`StoreError::Io`] if a folder or an index cannot be read.
     pub fn list(&self, range: Range<UnixNanos>) -> Result<Listing, StoreError> {
-        let days = folder::days(&self.directory)?;
-        let from = days.partition_point(|&day| day < Day::of(range.start)).saturating_sub(DAYS_BEFORE);
-        let wanted = |file: &FileName| {
-            let (start, end) = (file.name.start, file.name.last());
-            start < range.end && (end > range.start || (start == end && start >= range.start))
-        };
         let (mut listing, mut names) = (Listing::default(), Names::default());
-        for &day in days[from..].iter().take_while(|&&day| day <= Day::of(range.end)) {
-            for entry in day::read(&self.directory, day, wanted, &mut names)? {
+        for day in self.days(&range)? {
+            for entry in day::read(&self.directory, day, |file| has_part(&file.name, &range), &mut names)? {
                 match entry.damage {
                     None => listing.rows.push(entry.row),
                     Some(reason) => listing.damaged.push(Damaged { row: entry.row, reason }),
@@ -156,4 +183,10 @@ impl Store {
         path.push(PIN);
         path.into()
     }
+}
+
+/// Whether a window has a part in a time.
+fn has_part(name: &WindowName, range: &Range<UnixNanos>) -> bool {
+    let (start, end) = (name.start, name.last());
+    start < range.end && (end > range.start || (start == end && start >= range.start))
 }

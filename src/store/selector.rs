@@ -26,6 +26,9 @@ enum Wanted {
     Regex(Regex),
 }
 
+/// Labels of single samples, which rows do not tell.
+const OF_SAMPLES: [&str; 4] = ["state", "waker", "tid", "timestamp_ns"];
+
 /// Why a text is no selector, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -71,12 +74,33 @@ impl Selector {
         self.matchers.iter().map(|matcher| &*matcher.key)
     }
 
+    /// The conditions on keys that `is_first` accepts, and all others.
+    #[must_use]
+    pub fn partition(self, is_first: impl Fn(&str) -> bool) -> (Selector, Selector) {
+        let (first, second) = self.matchers.into_iter().partition(|matcher| is_first(&matcher.key));
+        (Selector { matchers: first }, Selector { matchers: second })
+    }
+
+    /// The same conditions on another key.
+    #[must_use]
+    pub fn renamed(mut self, from: &str, to: &str) -> Selector {
+        let named = self.matchers.iter_mut().filter(|matcher| matcher.key == from);
+        named.for_each(|matcher| to.clone_into(&mut matcher.key));
+        self
+    }
+
+    /// Whether all conditions hold for what has these values.
+    pub fn holds<'a>(&self, value: impl Fn(&str) -> &'a str) -> bool {
+        self.matchers.iter().all(|matcher| matcher.matches(value(&matcher.key)))
+    }
+
     /// Whether a window can hold what is selected, as far as its row tells: `host`, `kind` and `source` are properties of windows,
     /// and a process that is not in the totals has no samples.
     #[must_use]
     pub fn may_match(&self, row: &Row) -> bool {
         self.matches_window(row)
-            && (self.keys().all(is_of_window)
+            && self.of_samples().all(|matcher| may_have(row, matcher))
+            && (self.keys().all(Selector::is_of_window)
                 || row.summary.totals.iter().any(|total| {
                     // What is added up under one name may be anybody; a thread's name may differ from its process's.
                     total.pid == 0
@@ -122,14 +146,32 @@ impl Selector {
         }
     }
 
+    /// Whether a key is of a window, and not a label of samples.
+    #[must_use]
+    pub fn is_of_window(key: &str) -> bool {
+        matches!(key, "host" | "kind" | "source")
+    }
+
     /// Whether it asks for labels of samples.
     pub(super) fn reads_labels(&self) -> bool {
         self.of_samples().next().is_some()
     }
 
     fn of_samples(&self) -> impl Iterator<Item = &Matcher> {
-        self.matchers.iter().filter(|matcher| !is_of_window(&matcher.key))
+        self.matchers.iter().filter(|matcher| !Selector::is_of_window(&matcher.key))
     }
+}
+
+/// Whether a window can hold a sample for which a condition on a further label holds.
+fn may_have(row: &Row, matcher: &Matcher) -> bool {
+    let Some(labels) = &row.summary.labels else { return true };
+    if of_total(&Total::default(), &matcher.key).is_some() || OF_SAMPLES.contains(&&*matcher.key) {
+        return true;
+    }
+    let with_key = || labels.iter().filter(|of| *of.key == matcher.key);
+    let samples = with_key().fold(0_i64, |sum, of| sum.saturating_add(of.samples));
+    let some_without = samples < row.summary.samples || samples == 0;
+    with_key().any(|of| matcher.matches(&of.text)) || (some_without && matcher.matches(""))
 }
 
 fn label_matches(profile: &Profile, sample: &Sample, matcher: &Matcher) -> bool {
@@ -149,10 +191,6 @@ fn of_total(total: &Total, key: &str) -> Option<String> {
         "unit" => Some(total.unit.to_string()),
         _ => None,
     }
-}
-
-fn is_of_window(key: &str) -> bool {
-    matches!(key, "host" | "kind" | "source")
 }
 
 struct Parser<'a> {

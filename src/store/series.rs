@@ -4,9 +4,31 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
+use serde_json::{Value, json};
 
-use super::{Row, Selector, Total};
+use super::{Plan, Query, Row, Selector, Total};
 use crate::ids::UnixNanos;
+
+/// Steps that are chosen from, in seconds.
+const STEPS: [i64; 14] = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800];
+/// Steps at most, whoever reads them.
+pub const MAX_STEPS: i64 = 100_000;
+const SECOND: i64 = 1_000_000_000;
+
+/// The shortest usual step, in nanoseconds, that gives no more values than `most` for a time.
+#[must_use]
+pub fn step(range: &Range<UnixNanos>, most: i64) -> i64 {
+    let asked = range.end.0.saturating_sub(range.start.0);
+    let fits = |step: &&i64| asked / (**step * SECOND) <= most.max(1);
+    let usual = STEPS.iter().find(fits).map(|step| step * SECOND);
+    usual.unwrap_or_else(|| (asked / most.max(1)).max(STEPS[STEPS.len() - 1] * SECOND))
+}
+
+/// A time that begins with a whole step of the clock, so that the same minute is the same step in every question.
+#[must_use]
+pub fn whole_steps(range: &Range<UnixNanos>, step: i64) -> Range<UnixNanos> {
+    UnixNanos(range.start.0.saturating_sub(range.start.0.rem_euclid(step.max(1))))..range.end
+}
 
 /// What a series is made for each of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +92,20 @@ impl Series {
         by: By,
         selector: &'a Selector,
     ) -> Result<Series, &'a str> {
+        Series::named(rows, range, step, selector, |row, total| name(row, total, by))
+    }
+
+    /// As [`Series::of`], where a process's part in a window goes to the line that `name` names.
+    ///
+    /// # Errors
+    /// The key of a condition that the index cannot decide.
+    pub fn named<'a>(
+        rows: &[Row],
+        range: &Range<UnixNanos>,
+        step: i64,
+        selector: &'a Selector,
+        name: impl Fn(&Row, &Total) -> String,
+    ) -> Result<Series, &'a str> {
         let step = step.max(1);
         let steps = usize::try_from(
             range.end.0.saturating_sub(range.start.0).max(0).unsigned_abs().div_ceil(step.unsigned_abs()),
@@ -100,7 +136,7 @@ impl Series {
                 if !selector.matches_total(total)? {
                     continue;
                 }
-                let name = name(row, total, by);
+                let name = name(row, total);
                 let lines = &mut series.lines;
                 let at = *index.entry(name).or_insert_with_key(|name| {
                     lines.push(Line { name: name.clone(), values: vec![0.0; steps], samples: vec![0.0; steps] });
@@ -115,6 +151,31 @@ impl Series {
         }
         series.lines.sort_by_cached_key(|line| (Reverse(total_key(line)), line.name.clone()));
         Ok(series)
+    }
+
+    /// A line's values by the time that was sampled: a number of CPUs if they are times, else events a second. A step without data
+    /// has none.
+    pub fn rates<'a>(&'a self, line: &'a Line, is_time: bool) -> impl Iterator<Item = Option<f64>> + 'a {
+        let scale = if is_time { 1.0 } else { 1e9 };
+        let values = line.values.iter().zip(&self.covered);
+        values.map(move |(value, &covered)| (covered > 0.0).then(|| value / covered * scale))
+    }
+
+    /// The series as programs read it (docs/query.md).
+    #[must_use]
+    pub fn to_json(&self, query: &Query, plan: &Plan) -> Value {
+        let is_time = plan.is_time();
+        let mut document = plan.to_json(query);
+        document["start_nanos"] = json!(self.start.0);
+        document["step_nanos"] = json!(self.step);
+        document["covered_nanos"] = json!(self.covered);
+        let lines = self.lines.iter().map(|line| {
+            let rates: Vec<Option<f64>> = self.rates(line, is_time).collect();
+            let name = if is_time { "cpus" } else { "per_second" };
+            json!({ "name": line.name, "values": line.values, "samples": line.samples, name: rates })
+        });
+        document["series"] = json!(lines.collect::<Vec<_>>());
+        document
     }
 
     /// The steps that a window lies in, with the share of its time in each.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Summary, Total};
+use super::{LabelTotal, Summary, Total};
 use crate::profile::{LabelValue, Profile, Quality, Sample, StringId};
 
 /// Processes that a row tells apart; all others are one. A row of so many has some 20 KB, a day of minutes 30 MB.
@@ -18,7 +18,11 @@ impl Summary {
     /// beyond 500 processes the smallest are one, named `[other]`.
     #[must_use]
     pub fn of(profile: &Profile) -> Summary {
-        let value = profile.column(None).ok();
+        Summary::of_column(profile, profile.column(None).ok())
+    }
+
+    /// As [`Summary::of`], of another value.
+    pub(super) fn of_column(profile: &Profile, value: Option<usize>) -> Summary {
         let count = profile.count_column();
         let unit = value.and_then(|column| profile.sample_types.get(column));
         let totals = totals(profile, count, value);
@@ -31,8 +35,36 @@ impl Summary {
             value: totals.iter().fold(0, |sum, total| sum.saturating_add(total.value)),
             lost: Quality::of(profile).map_or(0, |quality| quality.lost),
             totals,
+            labels: labels(profile, count, value),
         }
     }
+}
+
+/// Labels that totals have, or that are of single samples.
+const TOLD: [&str; 5] = ["comm", "container", "unit", "state", "waker"];
+/// Values of labels that a row tells; of a profile with more, none.
+const MAX_LABELS: usize = 64;
+
+/// The sums by each value of each further label; `None` if there are too many.
+fn labels(profile: &Profile, count: Option<usize>, value: Option<usize>) -> Option<Vec<LabelTotal>> {
+    let told: Vec<StringId> = TOLD.iter().filter_map(|key| profile.strings.find(key)).collect();
+    let mut sums: FxHashMap<(StringId, StringId), (i64, i64)> = FxHashMap::default();
+    for sample in &profile.samples {
+        let at = |column: Option<usize>| column.and_then(|at| sample.values.get(at).copied()).unwrap_or(0);
+        for label in sample.labels.iter().filter(|label| !told.contains(&label.key)) {
+            let LabelValue::Text(text) = label.value else { continue };
+            let sums_of = sums.entry((label.key, text)).or_default();
+            *sums_of = (sums_of.0.saturating_add(at(count)), sums_of.1.saturating_add(at(value)));
+        }
+        if sums.len() > MAX_LABELS {
+            return None;
+        }
+    }
+    let text = |id: StringId| -> Arc<str> { profile.text(id).into() };
+    let total = |((key, of), (samples, value))| LabelTotal { key: text(key), text: text(of), samples, value };
+    let mut totals: Vec<LabelTotal> = sums.into_iter().map(total).collect();
+    totals.sort_unstable_by(|a, b| (&a.key, &a.text).cmp(&(&b.key, &b.text)));
+    Some(totals)
 }
 
 /// What tells processes apart. A file that holds no PIDs is told apart by names.

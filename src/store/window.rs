@@ -76,6 +76,21 @@ pub struct Summary {
     pub lost: u64,
     /// The same by process, largest first.
     pub totals: Vec<Total>,
+    /// The same by further labels that are texts, as `record --label` gives them; `None` where the index does not tell.
+    pub labels: Option<Vec<LabelTotal>>,
+}
+
+/// What the samples with a label have of a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelTotal {
+    /// The label's key.
+    pub key: Arc<str>,
+    /// Its value.
+    pub text: Arc<str>,
+    /// Samples.
+    pub samples: i64,
+    /// Sum of their values.
+    pub value: i64,
 }
 
 /// What a process has of a window.

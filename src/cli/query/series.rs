@@ -2,20 +2,13 @@
 
 use std::fmt::Write as _;
 
-use serde_json::json;
-
 use super::super::show::{self, cpus, fit, printable};
 use super::super::{UsageError, when};
-use super::{Grouping, QueryArgs, coverage, coverage_json};
-use crate::ids::UnixNanos;
-use crate::store::{Line, Plan, Query, Series};
+use super::{Grouping, QueryArgs, coverage};
+use crate::store::{Line, Plan, Query, Series, series};
 
-/// Steps that are chosen from, in seconds: the shortest that gives at most [`MAX_COLUMNS`].
-const STEPS: [i64; 14] = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800];
 /// Characters of a graph at most.
 const MAX_COLUMNS: i64 = 60;
-/// Steps at most, whoever reads them.
-const MAX_STEPS: i64 = 100_000;
 /// Heights of a graph, from next to nothing to the largest.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// Width of the numbers in a row.
@@ -27,17 +20,15 @@ const NANOS: i64 = 1_000_000_000;
 /// Prints the series.
 pub(super) fn run(args: &QueryArgs, query: &Query, plan: &Plan) -> anyhow::Result<()> {
     let step = step(args, query)?;
-    // Whole steps of the clock, so that the same minute is the same step in every question.
-    let start = UnixNanos(query.range.start.0 - query.range.start.0.rem_euclid(step));
-    let range = start..query.range.end;
+    let range = series::whole_steps(&query.range, step);
     let series = Series::of(&plan.rows, &range, step, Grouping::by(args.by), &query.selector).map_err(|key| {
         UsageError(format!(
             "the index knows host, kind, source, pid, comm, container and unit, not {key}; ask without --series"
         ))
     })?;
-    let is_time = plan.rows.iter().all(|row| row.summary.unit == "nanoseconds");
+    let is_time = plan.is_time();
     let text = if args.json {
-        json(&series, query, plan, is_time)?
+        json(&series, query, plan)?
     } else if args.csv {
         csv(&series)
     } else {
@@ -47,26 +38,14 @@ pub(super) fn run(args: &QueryArgs, query: &Query, plan: &Plan) -> anyhow::Resul
 }
 
 fn step(args: &QueryArgs, query: &Query) -> anyhow::Result<i64> {
-    let asked = query.range.end.0 - query.range.start.0;
-    let Some(text) = &args.step else {
-        let fits = |step: &&i64| asked / (**step * NANOS) <= MAX_COLUMNS;
-        return Ok(STEPS.iter().find(fits).unwrap_or(&STEPS[STEPS.len() - 1]) * NANOS);
-    };
+    let Some(text) = &args.step else { return Ok(series::step(&query.range, MAX_COLUMNS)) };
     let step = when::duration(text).map_err(UsageError)?;
     let step = i64::try_from(step.as_nanos()).unwrap_or(i64::MAX);
-    if step == 0 || asked / step > MAX_STEPS {
-        return Err(UsageError(format!("a step of {text} gives more than {MAX_STEPS} values; make it longer")).into());
+    if step == 0 || (query.range.end.0 - query.range.start.0) / step > series::MAX_STEPS {
+        let most = series::MAX_STEPS;
+        return Err(UsageError(format!("a step of {text} gives more than {most} values; make it longer")).into());
     }
     Ok(step)
-}
-
-/// Values by time that was sampled: a number of CPUs if they are times, else events a second. A step without data has none.
-fn rates<'a>(series: &'a Series, line: &'a Line, is_time: bool) -> impl Iterator<Item = Option<f64>> + 'a {
-    let scale = if is_time { 1.0 } else { 1e9 };
-    line.values
-        .iter()
-        .zip(&series.covered)
-        .map(move |(value, &covered)| (covered > 0.0).then(|| value / covered * scale))
 }
 
 fn table(args: &QueryArgs, series: &Series, query: &Query, plan: &Plan, is_time: bool) -> String {
@@ -89,12 +68,12 @@ fn table(args: &QueryArgs, series: &Series, query: &Query, plan: &Plan, is_time:
         ""
     );
     let scale = if is_time { 1.0 } else { 1e9 };
-    let highest = |line: &Line| rates(series, line, is_time).flatten().fold(0.0_f64, f64::max);
+    let highest = |line: &Line| series.rates(line, is_time).flatten().fold(0.0_f64, f64::max);
     let top = series.lines.iter().take(limit).map(highest).fold(0.0_f64, f64::max);
     for line in series.lines.iter().take(limit) {
         let mean = if covered > 0.0 { line.total() / covered * scale } else { 0.0 };
         let share = if sum == 0.0 { 0.0 } else { line.total() / sum * 100.0 };
-        let graph: String = rates(series, line, is_time).map(|rate| bar(rate, top)).collect();
+        let graph: String = series.rates(line, is_time).map(|rate| bar(rate, top)).collect();
         let name = fit(&shown_name(&line.name, args.by), room);
         let _ = writeln!(out, "{:>9}  {:>9}  {share:>6.2} %  {graph}  {name}", rate(mean), rate(highest(line)));
     }
@@ -126,18 +105,8 @@ fn rate(rate: f64) -> String {
     cpus((rate * 1e9) as i128, NANOS)
 }
 
-fn json(series: &Series, query: &Query, plan: &Plan, is_time: bool) -> anyhow::Result<String> {
-    let mut document = coverage_json(query, plan);
-    document["start_nanos"] = json!(series.start.0);
-    document["step_nanos"] = json!(series.step);
-    document["covered_nanos"] = json!(series.covered);
-    let lines = series.lines.iter().map(|line| {
-        let rates: Vec<Option<f64>> = rates(series, line, is_time).collect();
-        let name = if is_time { "cpus" } else { "per_second" };
-        json!({ "name": line.name, "values": line.values, "samples": line.samples, name: rates })
-    });
-    document["series"] = json!(lines.collect::<Vec<_>>());
-    Ok(format!("{}\n", serde_json::to_string_pretty(&document)?))
+fn json(series: &Series, query: &Query, plan: &Plan) -> anyhow::Result<String> {
+    Ok(format!("{}\n", serde_json::to_string_pretty(&series.to_json(query, plan))?))
 }
 
 /// A line for each step and series: `time_nanos,covered_nanos,name,value,samples`.

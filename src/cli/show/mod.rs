@@ -1,5 +1,6 @@
 //! Profiles in the terminal: the table of functions, trees of calls, what `report` and `query` have in common.
 
+mod filters;
 mod options;
 mod peek;
 mod table;
@@ -12,6 +13,7 @@ use anyhow::Context;
 use rustc_hash::FxHashMap;
 
 use crate::profile::{LocationId, Profile, SourceLine, scale};
+pub use filters::FilterArgs;
 pub(super) use options::with_two_dashes;
 pub use options::{Granularity, ShowArgs, Sort};
 pub(super) use table::{functions, order};
@@ -47,7 +49,7 @@ pub(super) fn body(counts: &Counts, args: &ShowArgs, width: usize, out: &mut Str
     if let Some(function) = &args.callees {
         tree::callees(counts, function, args, width, out)?;
     }
-    if let Some(wanted) = options::regex("peek", &args.peek)? {
+    if let Some(wanted) = filters::regex("peek", &args.peek)? {
         peek::neighbours(counts, &wanted, width, out)?;
     }
     if !args.tree && args.callers.is_none() && args.callees.is_none() && args.peek.is_none() {

@@ -1,5 +1,6 @@
 //! Times and durations as people write and read them. Times without a zone are of the local one (`TZ`, else `/etc/localtime`).
 
+use std::ops::Range;
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime, Time};
@@ -25,6 +26,61 @@ const UNITS: &[(&str, u64)] = &[
     ("w", 7 * 86_400 * NANOS),
 ];
 const NANOS: u64 = 1_000_000_000;
+/// The time that is meant if none is asked for: the last hour.
+const DEFAULT_WIDTH: Duration = Duration::from_secs(3600);
+/// What lies around a time if no width is asked for: the minute before and the minute after.
+const AROUND_WIDTH: Duration = Duration::from_secs(120);
+
+/// A time as it was asked for, in the words of `rprof query`: from and to, or around with a width, or from with a width.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// From this time on.
+    pub from: Option<&'a str>,
+    /// Until this time; now, if nothing else says.
+    pub to: Option<&'a str>,
+    /// What lies around this time.
+    pub around: Option<&'a str>,
+    /// How much time.
+    pub width: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// Whether nothing was asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Asked::default()
+    }
+
+    /// The time from its beginning until before its end; without any, the last hour.
+    ///
+    /// # Errors
+    /// A sentence that says what was not understood, or that the time is empty.
+    pub fn range(&self, now: UnixNanos) -> Result<Range<UnixNanos>, String> {
+        let time = |text: Option<&str>| text.map(|text| parse(text, now)).transpose();
+        let width = self.width.map(duration).transpose()?;
+        let nanos = |width: Duration| i64::try_from(width.as_nanos()).unwrap_or(i64::MAX);
+        let at = |time: UnixNanos, by: i64| UnixNanos(time.0.saturating_add(by));
+        let range = match (time(self.around)?, time(self.from)?) {
+            (Some(around), _) => {
+                let half = nanos(width.unwrap_or(AROUND_WIDTH)) / 2;
+                at(around, -half)..at(around, half)
+            }
+            (None, Some(from)) => match (width, time(self.to)?) {
+                (Some(width), _) => from..at(from, nanos(width)),
+                (None, to) => from..to.unwrap_or(now),
+            },
+            (None, None) => {
+                let end = time(self.to)?.unwrap_or(now);
+                at(end, -nanos(width.unwrap_or(DEFAULT_WIDTH)))..end
+            }
+        };
+        if range.is_empty() {
+            let (start, end) = (show(range.start), show(range.end));
+            return Err(format!("the asked time is empty: it ends at {end}, and begins at {start}"));
+        }
+        Ok(range)
+    }
+}
 
 /// Reads a time. A time of day without a date is the last one that was: 14:32 at noon is yesterday's.
 ///
@@ -93,6 +149,9 @@ fn parse_in(text: &str, now: UnixNanos, zone: &TimeZone) -> Result<UnixNanos, St
     let text = text.trim();
     let wrong = || format!("{text:?} is no time; write one like {TIMES}");
     if let Some(seconds) = text.strip_prefix('@') {
+        if let Some(nanos) = seconds.strip_suffix("ns") {
+            return nanos.parse().map(UnixNanos).map_err(|_| wrong());
+        }
         return unix(seconds).ok_or_else(wrong);
     }
     let offset = text.strip_prefix("now").unwrap_or(text);
@@ -223,6 +282,7 @@ mod tests {
             assert_eq!(shown(text), time, "{text}");
         }
         assert_eq!(parse_in("@1.25", NOON, &berlin()), Ok(UnixNanos(1_250_000_000)));
+        assert_eq!(parse_in("@1250000001ns", NOON, &berlin()), Ok(UnixNanos(1_250_000_001)));
     }
 
     #[test]

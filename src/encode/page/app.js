@@ -1,0 +1,252 @@
+// The page's one object: the state, what was loaded for it, and what is made of that. Data flows one way: a change of the
+// state decides what is loaded anew, what is built anew, and then all is shown.
+
+import { bottomUp, focusStacks, Profile, sumKeys, topDown, weigh } from "./model.js";
+import { compareTimes } from "./compare.js";
+import { fromFragment, toFragment, whereOf } from "./state.js";
+
+const INDEX_KEYS = ["comm", "pid", "container", "unit"];
+const SAMPLE_KEYS = [...INDEX_KEYS, "tid", "state"];
+const LOADS_PROFILE = ["kind", "from", "to", "selection", "base", "normalize"];
+const LOADS_SERIES = ["kind", "from", "to", "by", "filters"];
+const LOADS_HEAT = ["kind", "from", "to", "selection", "filters"];
+const BUILDS = [...LOADS_PROFILE, "filters", "focus", "inverted", "recursion", "libraries", "inlined", "kernel"];
+const STEPS_OF_HISTORY = ["selection", "base", "view", "sandwich", "focus"];
+const HEAT_MOST = 600;
+const HEAT_LEAST = 120;
+const NANOS = 1e9;
+const LONG = 7200;
+const FIRST_SHOWN = 900;
+
+export class App {
+  // `shows`: what is called when something changed (see main.js).
+  constructor(source, shows) {
+    this.source = source;
+    this.shows = shows;
+    this.state = fromFragment(location.hash);
+    this.heatWindow = null;
+    this.search = { text: "", marked: null, share: 0, count: 0 };
+  }
+
+  async start() {
+    this.info = await this.source.info();
+    const known = this.info.kinds.map((kind) => kind.name);
+    if (!known.includes(this.state.kind)) this.state.kind = known.includes("cpu") ? "cpu" : known[0] ?? "";
+    this.shows.info();
+    this.beginLate();
+    await this.reload(new Set([...LOADS_PROFILE, ...LOADS_SERIES]), false);
+  }
+
+  // Of a long store the last quarter of an hour is shown at first: it is there at once, and what most want to see.
+  beginLate() {
+    const [from, to] = this.whole();
+    if (location.hash.length < 2 && to - from > LONG) this.state.selection = [to - FIRST_SHOWN, to];
+  }
+
+  // The whole time of the store, in seconds since 1970.
+  whole() {
+    return [this.info.from_nanos / NANOS, this.info.to_nanos / NANOS];
+  }
+
+  shown() {
+    const [from, to] = this.whole();
+    return [this.state.from ?? from, this.state.to ?? to];
+  }
+
+  // The range that the graph is of.
+  range() {
+    return this.state.selection ?? this.shown();
+  }
+
+  // Changes the state. `from` tells which part asked, where that matters.
+  set(patch, from = "") {
+    const changed = new Set(Object.keys(patch).filter((name) => JSON.stringify(patch[name]) !== JSON.stringify(this.state[name])));
+    if (!changed.size) return Promise.resolve();
+    Object.assign(this.state, patch);
+    const clears = BUILDS.some((name) => changed.has(name)) && !changed.has("zoom");
+    if (clears) this.state.zoom = [];
+    this.writeLink(STEPS_OF_HISTORY.some((name) => changed.has(name)));
+    return this.reload(changed, from === "heatmap");
+  }
+
+  writeLink(step) {
+    const fragment = `#${toFragment(this.state)}`;
+    if (fragment === location.hash) return;
+    // From a file, some browsers do not let a page write its history.
+    try {
+      history[step ? "pushState" : "replaceState"](null, "", fragment);
+    } catch {
+      location.hash = fragment;
+    }
+  }
+
+  // The link was changed by the user, or by the buttons back and forward.
+  restore() {
+    if (location.hash === `#${toFragment(this.state)}`) return;
+    const kind = this.state.kind;
+    const next = fromFragment(location.hash);
+    next.kind ||= kind;
+    const changed = new Set(Object.keys(next).filter((name) => JSON.stringify(next[name]) !== JSON.stringify(this.state[name])));
+    this.state = next;
+    this.reload(changed, false);
+  }
+
+  async reload(changed, keepHeat) {
+    const touches = (names) => names.some((name) => changed.has(name));
+    const jobs = [];
+    if (touches(LOADS_PROFILE)) jobs.push(this.loadProfile());
+    if (touches(LOADS_SERIES)) jobs.push(this.loadSeries());
+    if (touches(LOADS_HEAT)) jobs.push(this.loadHeat(keepHeat));
+    if (!touches(LOADS_PROFILE)) {
+      if (touches(BUILDS)) this.build();
+      else if (changed.has("search")) this.find();
+      this.shows.state(changed);
+    } else {
+      this.shows.waiting(true);
+    }
+    await Promise.all(jobs.map((job) => job.catch((error) => this.fail(error))));
+  }
+
+  fail(error) {
+    if (error.name === "AbortError") return;
+    this.shows.waiting(false);
+    this.shows.failure(error.message);
+  }
+
+  async loadProfile() {
+    this.asked = performance.now();
+    const raw = await this.rawProfile();
+    this.shows.waiting(false);
+    this.profile = new Profile(raw);
+    this.build();
+    this.shows.profile();
+  }
+
+  async rawProfile() {
+    const { kind, base, normalize, selection } = this.state;
+    const [from, to] = this.range();
+    if (!this.source.hasStore) {
+      const raw = await this.source.profile();
+      return base && this.source.hasTimes ? compareTimes(raw, base, [from, to], normalize) : raw;
+    }
+    if (base) return this.source.diff({ kind, from, to, base_from: base[0], base_to: base[1], normalize });
+    return this.source.profile({ kind, from, to: selection || this.state.to !== null ? to : to + 1 });
+  }
+
+  // Filters as a predicate over groups, for what is made in the page.
+  filter() {
+    const wanted = Object.entries(this.state.filters).filter(([, values]) => values.length);
+    return (group) => wanted.every(([key, values]) => values.includes(this.source.text(key, group)));
+  }
+
+  async loadSeries() {
+    const { kind, by, filters } = this.state;
+    const [from, to] = this.shown();
+    if (!(to > from)) return;
+    const query = this.source.hasStore ? { where: whereOf(filters, INDEX_KEYS), step: step(from, to) } : { filter: this.filter() };
+    const data = await this.source.series({ kind, from, to, by, ...query });
+    if (data) this.shows.series(data);
+  }
+
+  // The part of the time that the heat map shows: about the range, and never more than ten minutes.
+  chooseHeat(keep) {
+    const [first, last] = this.shown();
+    const [from, to] = this.range();
+    const old = this.heatWindow;
+    if (keep && old && from >= old[0] - 1 && to <= old[1] + 1) return old;
+    if (to - from >= HEAT_LEAST) return [from, Math.min(to, from + HEAT_MOST)];
+    const middle = (from + to) / 2;
+    const start = Math.max(first, Math.min(middle - HEAT_LEAST / 2, last - HEAT_LEAST));
+    return [start, Math.min(last, start + HEAT_LEAST)];
+  }
+
+  async loadHeat(keep, window = this.chooseHeat(keep)) {
+    this.heatWindow = window;
+    const [from, to] = window;
+    if (!(to > from)) return;
+    const query = this.source.hasStore ? { where: whereOf(this.state.filters, SAMPLE_KEYS) } : { filter: this.filter() };
+    const data = await this.source.heatmap({ kind: this.state.kind, from, to, ...query });
+    this.shows.heat(data);
+  }
+
+  moveHeat(direction) {
+    const [first, last] = this.shown();
+    const [from, to] = this.heatWindow;
+    const size = to - from;
+    const start = Math.max(first, Math.min(last - size, from + direction * size));
+    this.loadHeat(false, [start, start + size]).catch((error) => this.fail(error));
+  }
+
+  options() {
+    const { recursion, libraries, inlined, kernel } = this.state;
+    return { recursion, libraries, inlined, kernel };
+  }
+
+  // Weights, trees and sums anew.
+  build() {
+    const begun = performance.now();
+    const { profile, state } = this;
+    this.weights = weigh(profile, state.filters, this.timeWithin());
+    if (state.focus) this.focusOn(state.focus);
+    const down = topDown(profile, this.weights, this.options());
+    this.sums = sumKeys(down);
+    this.tree = state.inverted ? bottomUp(profile, this.weights, this.options()) : down;
+    this.whole_ = { total: down.total[0], count: down.count[0], base: down.baseTotal?.[0] ?? 0 };
+    this.find();
+    this.buildTime = performance.now() - begun;
+  }
+
+  // In a file of one profile the range is cut here; a server has cut it.
+  timeWithin() {
+    if (this.source.hasStore || !this.state.selection || this.profile.isDiff) return null;
+    const start = this.profile.raw.from_nanos / NANOS;
+    return this.state.selection.map((time) => (time - start) * NANOS);
+  }
+
+  focusOn({ name, module }) {
+    const key = this.profile.findFunction(name, module);
+    const marked = new Uint8Array(this.profile.keys);
+    if (key >= 0) marked[key] = 1;
+    focusStacks(this.profile, this.weights, marked);
+  }
+
+  // Marks the functions that the search matches: names, and files of code.
+  find() {
+    const { search } = this.state;
+    if (!search) {
+      this.search = { text: "", marked: null, share: 0, count: 0, bad: false };
+      return;
+    }
+    const begun = performance.now();
+    const { pattern, bad } = compile(search);
+    const { profile } = this;
+    const marked = new Uint8Array(profile.keys);
+    const modules = profile.modules.map((module) => pattern.test(module));
+    let count = 0;
+    for (const key of this.sums.used) {
+      const module = key < profile.functions ? profile.moduleOf[key] : key - profile.functions;
+      if (!modules[module] && !pattern.test(profile.keyName(key))) continue;
+      marked[key] = 1;
+      count++;
+    }
+    const whole = this.tree.total[0];
+    this.search = { text: search, marked, count, bad, share: whole ? this.tree.matched(marked) / whole : 0, time: performance.now() - begun };
+  }
+}
+
+// Capital letters make the search tell them from small ones. What is no expression is taken as it is written.
+function compile(text) {
+  const flags = /[A-Z]/.test(text) ? "" : "i";
+  try {
+    return { pattern: new RegExp(text, flags), bad: false };
+  } catch {
+    return { pattern: new RegExp(text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), flags), bad: true };
+  }
+}
+
+// A step that gives some hundred points, as a duration that the server reads.
+function step(from, to) {
+  const wanted = (to - from) / 300;
+  const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
+  return `${steps.find((one) => one >= wanted) ?? Math.ceil(wanted / 86400) * 86400}s`;
+}

@@ -1,0 +1,49 @@
+// Filters by the labels of samples: for each label its values with their shares, of which some may be ticked.
+
+import { h } from "./dom.js";
+import { percent, plural } from "./format.js";
+
+const WORDS = { comm: "Process or thread by name", pid: "Process", tid: "Thread", container: "Container", unit: "Unit", state: "State" };
+const SHOWN = 60;
+
+export function filterList(app) {
+  const { profile } = app;
+  const totals = groupTotals(profile);
+  const sections = profile.groupKeys().map((key) => section(app, key, valuesOf(profile, key, totals)));
+  return sections.length ? sections : [h("p", { class: "quiet" }, "The samples of this profile have no labels.")];
+}
+
+function groupTotals(profile) {
+  const totals = new Float64Array(profile.groupCount());
+  profile.sampleGroup.forEach((group, at) => { totals[group] += profile.sampleValue[at]; });
+  return totals;
+}
+
+function valuesOf(profile, key, totals) {
+  const sums = new Map();
+  totals.forEach((total, group) => {
+    const text = profile.groupText(key, group);
+    sums.set(text, (sums.get(text) ?? 0) + total);
+  });
+  return [...sums].sort((a, b) => b[1] - a[1]);
+}
+
+function section(app, key, values) {
+  const whole = values.reduce((sum, [, value]) => sum + value, 0) || 1;
+  const rest = values.length - SHOWN;
+  return h("section", {}, h("h3", {}, WORDS[key] ?? key),
+    h("div", { class: "filter-list" }, ...values.slice(0, SHOWN).map(([text, value]) => {
+      const box = h("input", { type: "checkbox", "data-key": key, "data-value": text, onchange: (event) => tick(app, key, text, event.target.checked) });
+      box.checked = app.state.filters[key]?.includes(text) ?? false;
+      return h("label", {}, box, h("span", { class: "filter-name", title: text }, text || "(none)"), h("span", { class: "quiet" }, percent(value / whole)));
+    })),
+    rest > 0 && h("p", { class: "quiet" }, `and ${plural(rest, "smaller one", "smaller ones")}`));
+}
+
+function tick(app, key, text, on) {
+  const { filters } = app.state;
+  const left = (filters[key] ?? []).filter((value) => value !== text);
+  const next = { ...filters, [key]: on ? [...left, text] : left };
+  if (!next[key].length) delete next[key];
+  app.set({ filters: next });
+}

@@ -1,0 +1,40 @@
+// How good the profile is: lost, cut, unknown, gaps. Always in view; a click tells all of it.
+
+import { h } from "./dom.js";
+import { clock, number, percent, plural } from "./format.js";
+
+const POOR_LOST = 0.01;
+const POOR_COMPLETE = 0.95;
+const POOR_UNKNOWN = 0.05;
+
+export function qualityChips(quality) {
+  const chips = [];
+  const chip = (text, poor, meaning) => chips.push(h("span", { class: `chip${poor ? " is-poor" : ""}`, title: meaning }, text));
+  if (quality.lost === null && quality.complete_share === null) chip("quality unknown", false, "The file does not tell what was lost");
+  if (quality.lost !== null && quality.lost !== undefined) {
+    const share = quality.lost_share ?? 0;
+    chip(quality.lost ? `${percent(share)} lost` : "0 lost", share > POOR_LOST, "samples that the kernel dropped");
+  }
+  if (quality.complete_share !== null && quality.complete_share !== undefined) {
+    const cut = 1 - quality.complete_share;
+    chip(cut ? `${percent(cut)} of stacks cut` : "all stacks whole", quality.complete_share < POOR_COMPLETE, "user stacks that do not reach their root");
+  }
+  if (quality.unknown_share !== null && quality.unknown_share !== undefined) {
+    chip(`${percent(quality.unknown_share)} without a name`, quality.unknown_share > POOR_UNKNOWN, "value of samples whose innermost function is unknown");
+  }
+  if (quality.gaps?.length) chip(plural(quality.gaps.length, "gap", "gaps"), true, "stretches without data");
+  if (quality.throttled) chip(`throttled ${number(quality.throttled)}×`, true, "the kernel held events back");
+  if (quality.unreadable?.length) chip(`${plural(quality.unreadable.length, "file", "files")} unreadable`, true, "not counted");
+  return chips;
+}
+
+export function qualityDetails(title, quality) {
+  const list = (heading, lines) => lines?.length ? [h("h4", {}, heading), h("ul", {}, ...lines.map((line) => h("li", {}, line)))] : [];
+  return [
+    h("h3", {}, title),
+    ...list("Counted", (quality.health ?? []).map((row) => `${number(row.count)} ${row.meaning}`)),
+    ...list("Gaps", (quality.gaps ?? []).map(([from, to]) => `${clock(from / 1e9)} – ${clock(to / 1e9)}`)),
+    ...list("Not readable", quality.unreadable),
+    ...list("Remarks", quality.remarks),
+  ];
+}

@@ -1,0 +1,399 @@
+//! Both sides in one table of functions and one tree of calls, and the judgement of each function.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::evidence::{About, SubWindow, index};
+use super::noise::{Exposure, Noise, Series};
+use super::statistics::false_discovery_rates;
+use super::{
+    Change, CompareError, CompareOptions, Comparison, Estimate, Evidence, Function, MAX_WINDOWS, ModuleChange, Node,
+    Normalize, SIDES, SideSummary, Sums, TESTED_FROM, Verdict,
+};
+
+/// Values of which a single sample may hold more than all others: times that threads waited, sizes of allocations.
+const HEAVY: [&str; 5] = ["off_cpu", "lock_wait", "wall", "alloc_space", "inuse_space"];
+/// Above this square of their relative deviation, single samples weigh too differently for counts.
+const UNEVEN: f64 = 1.0;
+/// The row of a function that has too few samples for a series of its own.
+const NO_SERIES: u32 = u32::MAX;
+
+/// Whether values of this name are of a moment, and not of a time.
+pub(super) fn is_state(value: &str) -> bool {
+    value.starts_with("inuse_")
+}
+
+/// Both sides in one set of tables.
+#[derive(Clone, Debug)]
+pub(super) struct Joint {
+    pub(super) functions: Vec<Function>,
+    /// Parent (0 for none; node `n` is `nodes[n - 1]`) and function of each node.
+    pub(super) nodes: Vec<(u32, u32)>,
+    /// What was counted in each node itself.
+    pub(super) own: Vec<[Sums; 2]>,
+    pub(super) windows: [Vec<SubWindow>; 2],
+    pub(super) noise: Noise,
+}
+
+impl Joint {
+    /// Both sides' stacks as one tree.
+    fn new(mut base: Evidence, mut new: Evidence) -> (Joint, [About; 2]) {
+        base.fold(MAX_WINDOWS);
+        new.fold(MAX_WINDOWS);
+        let alias = alias(&base, &new);
+        let nodes = base.translate(&new, &alias);
+        let mut own: Vec<[Sums; 2]> = base.nodes.iter().map(|&sums| [sums, Sums::default()]).collect();
+        for (from, &sums) in new.nodes.iter().enumerate() {
+            own[nodes[from] as usize][1].add(sums);
+        }
+        for window in &mut new.windows {
+            window.own.iter_mut().for_each(|(node, _)| *node = nodes[*node as usize]);
+        }
+        let joint = Joint {
+            nodes: base.tree.nodes().map(|(caller, function)| (index(caller.number()), function)).collect(),
+            own: own.split_off(1.min(own.len())),
+            functions: base.functions.list,
+            windows: [base.windows, new.windows],
+            noise: Noise::default(),
+        };
+        (joint, [base.about, new.about])
+    }
+
+    /// The nodes from one up to its root, it first.
+    pub(super) fn path(&self, node: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let mut at = node;
+        std::iter::from_fn(move || {
+            let &(parent, function) = self.nodes.get((at as usize).checked_sub(1)?)?;
+            Some((std::mem::replace(&mut at, parent), function))
+        })
+    }
+
+    /// Sums of each function: in itself, and with all that it called.
+    fn sums(&self) -> Vec<[[Sums; 2]; 2]> {
+        let mut sums = vec![[[Sums::default(); 2]; 2]; self.functions.len()];
+        let mut seen = vec![0_u32; self.functions.len()];
+        for (node, own) in (1..).zip(&self.own) {
+            if own.iter().all(|sums| sums.count == 0.0 && sums.value == 0.0) {
+                continue;
+            }
+            for (at, (_, function)) in self.path(node).enumerate() {
+                let of = &mut sums[function as usize];
+                let repeats = std::mem::replace(&mut seen[function as usize], node) == node;
+                for side in 0..2 {
+                    if at == 0 {
+                        of[0][side].add(own[side]);
+                    }
+                    if !repeats {
+                        of[1][side].add(own[side]);
+                    }
+                }
+            }
+        }
+        sums
+    }
+
+    /// For groups of functions, the value of each in each sub-window: `group` of a function is its row. A stack counts in each group once,
+    /// or only in that of its leaf.
+    pub(super) fn series(&self, group: &[u32], rows: usize, leaves_only: bool) -> [Vec<Vec<f64>>; 2] {
+        [0, 1].map(|side: usize| {
+            let windows = &self.windows[side];
+            let mut series = vec![vec![0.0; windows.len()]; rows];
+            let mut seen = vec![u64::MAX; rows];
+            let mut stamp = 0_u64;
+            for (at, window) in windows.iter().enumerate() {
+                for &(node, value) in &window.own {
+                    stamp += 1;
+                    let depth = if leaves_only { 1 } else { usize::MAX };
+                    for (_, function) in self.path(node).take(depth) {
+                        let row = group[function as usize];
+                        if row != NO_SERIES && std::mem::replace(&mut seen[row as usize], stamp) != stamp {
+                            series[row as usize][at] += value;
+                        }
+                    }
+                }
+            }
+            series
+        })
+    }
+
+    fn sum(&self, side: usize) -> Sums {
+        self.own.iter().fold(Sums::default(), |mut sum, own| {
+            sum.add(own[side]);
+            sum
+        })
+    }
+}
+
+/// Where each side is of one program whose file has another name, the two names are one: `app-v1` and `app-v2`.
+fn alias(base: &Evidence, new: &Evidence) -> FxHashMap<String, String> {
+    let programs = (&base.about.programs, &new.about.programs);
+    let (Some(old), Some(renamed), 1, 1) = (programs.0.first(), programs.1.first(), programs.0.len(), programs.1.len())
+    else {
+        return FxHashMap::default();
+    };
+    let has = |side: &Evidence, name: &str| side.functions.list.iter().any(|of| of.module == name);
+    let apart = old != renamed && !has(base, renamed) && !has(new, old);
+    apart.then(|| (renamed.clone(), old.clone())).into_iter().collect()
+}
+
+impl Comparison {
+    /// Compares two sides.
+    ///
+    /// # Errors
+    /// [`CompareError`] if they count different things, a side is empty, or does not tell what it is to be normalized by.
+    pub fn of(base: Evidence, new: Evidence, options: &CompareOptions) -> Result<Comparison, CompareError> {
+        for (side, evidence) in SIDES.iter().zip([&base, &new]) {
+            if evidence.about.profiles == 0 {
+                return Err(CompareError::Nothing(side));
+            }
+        }
+        let values = [&base, &new].map(|side| side.about.value.clone().unwrap_or_default());
+        if values[0] != values[1] {
+            return Err(CompareError::values(&values[0], &values[1]));
+        }
+        let (mut joint, about) = Joint::new(base, new);
+        let [(value, unit), _] = values;
+        let mut remarks = Vec::new();
+        let normalize = normalization(options.normalize, &about, &mut remarks)?;
+        let exposure =
+            [0, 1].map(|side: usize| Exposure::new(&joint.windows[side], normalize, side, &unit, is_state(&value)));
+        let by_means = HEAVY.contains(&&*value) || is_uneven([joint.sum(0), joint.sum(1)]);
+        let sums = joint.sums();
+        let judged = Judged::of(&mut joint, exposure, by_means, &sums, options);
+        let sides = summaries(&joint, about);
+        let mut comparison = Comparison {
+            value,
+            unit,
+            normalize,
+            options: CompareOptions { normalize: Some(normalize), ..options.clone() },
+            sides,
+            whole: judged.whole,
+            functions: judged.functions,
+            modules: judged.modules,
+            tree: tree(&joint),
+            measured: joint.noise.measured,
+            remarks,
+            joint,
+        };
+        comparison.mark_shifted();
+        Ok(comparison)
+    }
+}
+
+/// What values are divided by: what was asked for, or what the files allow.
+fn normalization(
+    asked: Option<Normalize>,
+    about: &[About; 2],
+    remarks: &mut Vec<String>,
+) -> Result<Normalize, CompareError> {
+    let timeless = (0..2).find(|&side| about[side].without_duration > 0);
+    let normalize = match (asked, timeless) {
+        (Some(Normalize::Cpus), Some(side)) => return Err(CompareError::Duration(SIDES[side])),
+        (None, Some(side)) => {
+            remarks.push(format!(
+                "the {} side does not tell how long it was recorded: compared by share of all samples",
+                SIDES[side]
+            ));
+            Normalize::Share
+        }
+        (asked, _) => asked.unwrap_or(Normalize::Cpus),
+    };
+    if normalize == Normalize::Cpus {
+        let unknown = [0, 1].map(|side: usize| about[side].cpus.is_empty());
+        if unknown[0] != unknown[1] {
+            let side = SIDES[usize::from(unknown[1])];
+            remarks.push(format!("the {side} side does not tell how many CPUs were watched: taken as one"));
+        }
+    }
+    Ok(normalize)
+}
+
+/// Whether samples weigh so differently that their number tells little.
+fn is_uneven(sums: [Sums; 2]) -> bool {
+    sums.iter().any(|sums| sums.value > 0.0 && sums.square * sums.count / (sums.value * sums.value) - 1.0 > UNEVEN)
+}
+
+fn summaries(joint: &Joint, about: [About; 2]) -> [SideSummary; 2] {
+    let unknown = unknown_values(joint);
+    let mut summaries = [0, 1].map(|side: usize| {
+        let windows = &joint.windows[side];
+        let sums = joint.sum(side);
+        let runs: FxHashSet<u32> = windows.iter().map(|window| window.run).collect();
+        let exposure = joint.noise.exposure[side].total;
+        SideSummary {
+            windows: windows.len(),
+            runs: runs.len(),
+            seconds: windows.iter().map(|window| window.seconds).sum(),
+            start: windows.iter().map(|window| window.start).min().unwrap_or(0),
+            samples: sums.count,
+            total: sums.value,
+            all: windows.iter().map(|window| window.all.value).sum(),
+            unknown_share: if sums.value > 0.0 { unknown[side] / sums.value } else { 0.0 },
+            scale: if exposure > 0.0 { 1.0 / exposure } else { 0.0 },
+            about: About::default(),
+        }
+    });
+    for (summary, about) in summaries.iter_mut().zip(about) {
+        summary.about = about;
+    }
+    summaries
+}
+
+/// The value whose leaf has no name, or whose stack has no root.
+fn unknown_values(joint: &Joint) -> [f64; 2] {
+    let mut unknown = [0.0; 2];
+    for (node, own) in (1..).zip(&joint.own) {
+        let mut path = joint.path(node).map(|(_, function)| &joint.functions[function as usize]);
+        let leaf = path.next();
+        let root = path.last();
+        if leaf.into_iter().chain(root).any(Function::is_unknown) {
+            (0..2).for_each(|side| unknown[side] += own[side].value);
+        }
+    }
+    unknown
+}
+
+fn tree(joint: &Joint) -> Vec<Node> {
+    let nodes = joint.nodes.iter().zip(&joint.own);
+    nodes
+        .map(|(&(parent, function), own)| Node {
+            parent: parent.checked_sub(1),
+            function,
+            value: own.map(|sums| sums.value),
+            count: own.map(|sums| sums.count),
+        })
+        .collect()
+}
+
+/// What all functions are.
+struct Judged {
+    whole: Estimate,
+    functions: Vec<Change>,
+    modules: Vec<ModuleChange>,
+}
+
+impl Judged {
+    fn of(
+        joint: &mut Joint,
+        exposure: [Exposure; 2],
+        by_means: bool,
+        sums: &[[[Sums; 2]; 2]],
+        options: &CompareOptions,
+    ) -> Judged {
+        let tested = |of: &[[Sums; 2]; 2]| of[1][0].count + of[1][1].count >= TESTED_FROM;
+        let mut rows: Vec<u32> = vec![NO_SERIES; sums.len()];
+        let mut number = 0;
+        for (row, _) in rows.iter_mut().zip(sums).filter(|(_, of)| tested(of)) {
+            *row = number;
+            number += 1;
+        }
+        let owns = joint.series(&rows, number as usize, true);
+        let totals = joint.series(&rows, number as usize, false);
+        let of_row: Vec<usize> = (0..sums.len()).filter(|&at| rows[at] != NO_SERIES).collect();
+        let all = of_row.iter().enumerate().flat_map(|(row, &at)| {
+            [(&owns, 0), (&totals, 1)]
+                .map(|(series, kind)| Series { values: [&series[0][row], &series[1][row]], sums: sums[at][kind] })
+        });
+        // A function that calls nothing is one series, not two.
+        let distinct =
+            all.clone().enumerate().filter(|(at, of)| at % 2 == 1 || of.sums[0].value + of.sums[1].value > 0.0);
+        let distinct = distinct.map(|(_, of)| of);
+        joint.noise = Noise::of(exposure, by_means, distinct);
+        let empty = [vec![0.0; joint.windows[0].len()], vec![0.0; joint.windows[1].len()]];
+        let functions = (0..sums.len()).map(|at| {
+            let estimate = |series: &[Vec<Vec<f64>>; 2], kind: usize| {
+                let values = match rows[at] {
+                    NO_SERIES => [&*empty[0], &*empty[1]],
+                    row => [&*series[0][row as usize], &*series[1][row as usize]],
+                };
+                Estimate::of(&Series { values, sums: sums[at][kind] }, &joint.noise, options.confidence)
+            };
+            Change {
+                function: joint.functions[at].clone(),
+                own: estimate(&owns, 0),
+                total: estimate(&totals, 1),
+                verdict: Verdict::Same,
+                shifted_within: None,
+            }
+        });
+        let mut functions: Vec<Change> = functions.collect();
+        discover(&mut functions, &of_row, options.false_discovery);
+        Judged { whole: joint.whole(options), modules: joint.modules(options), functions }
+    }
+}
+
+/// Decides what counts as changed: of each function the stronger of its two tests, times two, among all functions that were tested.
+fn discover(functions: &mut [Change], tested: &[usize], rate: f64) {
+    let chances: Vec<f64> =
+        tested.iter().map(|&at| (2.0 * functions[at].own.chance.min(functions[at].total.chance)).min(1.0)).collect();
+    let rates = false_discovery_rates(&chances);
+    // The chance up to which tests count.
+    let bound =
+        chances.iter().zip(&rates).filter(|(_, of)| **of <= rate).map(|(chance, _)| *chance).fold(-1.0, f64::max);
+    for (&at, &discovery) in tested.iter().zip(&rates) {
+        for estimate in [&mut functions[at].own, &mut functions[at].total] {
+            let chance = (2.0 * estimate.chance).min(1.0);
+            estimate.significant = chance <= bound;
+            estimate.false_discovery = if estimate.significant { discovery.min(rate) } else { discovery.max(chance) };
+        }
+    }
+    for change in functions {
+        change.verdict = verdict(change);
+    }
+}
+
+fn verdict(change: &Change) -> Verdict {
+    let strongest = if change.total.significant { &change.total } else { &change.own };
+    match strongest {
+        _ if change.total.is_new() => Verdict::New,
+        _ if change.total.is_gone() => Verdict::Gone,
+        of if of.significant && of.difference > 0.0 => Verdict::Up,
+        of if of.significant => Verdict::Down,
+        _ => Verdict::Same,
+    }
+}
+
+impl Joint {
+    /// Everything together, as one series.
+    fn whole(&self, options: &CompareOptions) -> Estimate {
+        let group = vec![0; self.functions.len()];
+        let series = self.series(&group, 1, true);
+        let series = Series { values: [&series[0][0], &series[1][0]], sums: [self.sum(0), self.sum(1)] };
+        let mut whole = Estimate::of(&series, &self.noise, options.confidence);
+        whole.false_discovery = whole.chance;
+        whole.significant = whole.chance <= options.false_discovery;
+        whole
+    }
+
+    /// Files of code, each by what was counted in its functions themselves.
+    fn modules(&self, options: &CompareOptions) -> Vec<ModuleChange> {
+        let mut names: FxHashMap<&str, u32> = FxHashMap::default();
+        let mut group = Vec::with_capacity(self.functions.len());
+        for function in &self.functions {
+            let next = index(names.len());
+            group.push(*names.entry(&function.module).or_insert(next));
+        }
+        let mut sums = vec![[Sums::default(); 2]; names.len()];
+        for (&(_, function), own) in self.nodes.iter().zip(&self.own) {
+            let sums = &mut sums[group[function as usize] as usize];
+            (0..2).for_each(|side| sums[side].add(own[side]));
+        }
+        let series = self.series(&group, names.len(), true);
+        let mut modules: Vec<ModuleChange> = vec![];
+        let mut by_row: Vec<(&str, u32)> = names.into_iter().collect();
+        by_row.sort_unstable_by_key(|(_, row)| *row);
+        for (name, row) in by_row {
+            let at = row as usize;
+            let series = Series { values: [&series[0][at], &series[1][at]], sums: sums[at] };
+            let own = Estimate::of(&series, &self.noise, options.confidence);
+            modules.push(ModuleChange { name: name.to_owned(), own });
+        }
+        let tested: Vec<usize> =
+            (0..modules.len()).filter(|&at| modules[at].own.samples.iter().sum::<f64>() >= TESTED_FROM).collect();
+        let chances: Vec<f64> = tested.iter().map(|&at| modules[at].own.chance).collect();
+        for (&at, rate) in tested.iter().zip(false_discovery_rates(&chances)) {
+            modules[at].own.false_discovery = rate;
+            modules[at].own.significant = rate <= options.false_discovery;
+        }
+        modules
+    }
+}

@@ -1,0 +1,174 @@
+//! Cost that moved, told from cost that is new: where a function has more and its neighbours below the same caller have as much less, code was
+//! inlined, split or renamed, and nothing became dearer.
+//!
+//! A saturated program fools a simple sum: its threads are busy all the time, so that whatever one function takes more, all others have
+//! less. Those lose alike. So only what fell beyond the ratio that most functions have is taken for the other end of a move; where too few
+//! functions tell that ratio, only what is gone altogether is.
+
+use rustc_hash::FxHashMap;
+
+use super::statistics::quantile;
+use super::{CommonRatio, Comparison, Verdict};
+
+/// Functions that are looked at, those that changed most.
+const MOST_LOOKED_AT: usize = 64;
+/// Callers that are tried for each, the nearest.
+const MOST_CALLERS: usize = 6;
+/// A caller is tried if so much of the change lies below it.
+const BELOW: f64 = 0.8;
+/// Cost moved if so much of the change was compensated.
+const COMPENSATED: f64 = 0.5;
+/// The probability that any of all the others is taken by chance to have fallen.
+const CHANCE: f64 = 0.001;
+/// Functions that tell the common ratio: at least so many, each with this share of the whole.
+const WITNESSES: usize = 3;
+const WITNESS_SHARE: f64 = 0.005;
+/// And so many samples on each side.
+const WITNESS_SAMPLES: f64 = 20.0;
+
+/// A function's values below a caller.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    rate: [f64; 2],
+    count: [f64; 2],
+}
+
+impl Part {
+    fn add(&mut self, rate: [f64; 2], count: [f64; 2]) {
+        for side in 0..2 {
+            self.rate[side] += rate[side];
+            self.count[side] += count[side];
+        }
+    }
+}
+
+impl Comparison {
+    /// The ratio that most functions have between the sides; `None` if too few tell it.
+    #[must_use]
+    pub fn common_ratio(&self) -> Option<CommonRatio> {
+        let tells = |own: &super::Estimate| {
+            let shares = (0..2).all(|side| own.rate[side] >= WITNESS_SHARE * self.whole.rate[side]);
+            shares && own.samples.iter().all(|&samples| samples >= WITNESS_SAMPLES)
+        };
+        let mut ratios: Vec<f64> =
+            self.functions.iter().map(|change| &change.own).filter(|own| tells(own)).map(|own| own.ratio).collect();
+        ratios.sort_by(f64::total_cmp);
+        let witnesses = ratios.len();
+        let median = *ratios.get(witnesses / 2)?;
+        (witnesses >= WITNESSES).then_some(CommonRatio { ratio: median, witnesses })
+    }
+
+    /// Marks the functions whose cost moved.
+    pub(super) fn mark_shifted(&mut self) {
+        let mut changed: Vec<usize> =
+            (0..self.functions.len()).filter(|&at| self.functions[at].is_significant()).collect();
+        changed.sort_by(|&a, &b| self.change_of(b).abs().total_cmp(&self.change_of(a).abs()));
+        changed.truncate(MOST_LOOKED_AT);
+        for at in changed {
+            if let Some(within) = self.moved_within(at, self.functions[at].own.significant) {
+                let change = &mut self.functions[at];
+                change.shifted_within = Some(within);
+                // What is new or gone is told as that.
+                if matches!(change.verdict, Verdict::Up | Verdict::Down) {
+                    change.verdict = Verdict::Shifted;
+                }
+            }
+        }
+    }
+
+    fn change_of(&self, at: usize) -> f64 {
+        let change = &self.functions[at];
+        if change.own.significant { change.own.difference } else { change.total.difference }
+    }
+
+    /// The nearest caller (or the function itself) below which a function's change is compensated: that of its own value, or of all below
+    /// it.
+    pub(super) fn moved_within(&self, at: usize, by_own: bool) -> Option<u32> {
+        let common = self.common_ratio();
+        let part = self.below(at, by_own);
+        let callers = self.callers_of_change(at, &part, by_own);
+        // A fall is a rise with the sides exchanged.
+        let change = &self.functions[at];
+        let rises = if by_own { change.own.difference } else { change.total.difference } > 0.0;
+        callers.into_iter().find(|&caller| self.is_compensated(caller, &part, rises, common))
+    }
+
+    /// The nodes that a function's change is of: those of the function itself, or all below it.
+    fn below(&self, function: usize, own: bool) -> Vec<bool> {
+        let mut below = Vec::with_capacity(self.tree.len());
+        for node in &self.tree {
+            let under = !own && node.parent.is_some_and(|parent| below[parent as usize]);
+            below.push(under || node.function as usize == function);
+        }
+        below
+    }
+
+    fn rates(&self, node: usize) -> [f64; 2] {
+        [0, 1].map(|side: usize| self.tree[node].value[side] * self.sides[side].scale)
+    }
+
+    /// Callers that have most of a change below them, the smallest first.
+    fn callers_of_change(&self, function: usize, part: &[bool], own: bool) -> Vec<u32> {
+        let mut shares: FxHashMap<u32, f64> = FxHashMap::default();
+        let mut whole = 0.0;
+        for node in (0..self.tree.len()).filter(|&node| part[node]) {
+            let [base, new] = self.rates(node);
+            whole += new - base;
+            let mut above: Vec<u32> = Vec::new();
+            let mut at = Some(node);
+            while let Some(here) = at {
+                let of = self.tree[here].function;
+                if !above.contains(&of) && (own || of as usize != function) && above.len() < 64 {
+                    above.push(of);
+                }
+                at = self.tree[here].parent.map(|parent| parent as usize);
+            }
+            above.into_iter().for_each(|of| *shares.entry(of).or_default() += new - base);
+        }
+        let most = shares.into_iter().filter(|(_, share)| share / whole >= BELOW).map(|(of, _)| of);
+        let mut callers: Vec<u32> = most.collect();
+        let size = |of: &u32| self.functions[*of as usize].total.rate.iter().sum::<f64>();
+        callers.sort_by(|a, b| size(a).total_cmp(&size(b)).then(a.cmp(b)));
+        callers.truncate(MOST_CALLERS);
+        callers
+    }
+
+    /// Whether what a function gained below a caller was lost there by others.
+    fn is_compensated(&self, caller: u32, part: &[bool], rises: bool, common: Option<CommonRatio>) -> bool {
+        let (base, new) = if rises { (0, 1) } else { (1, 0) };
+        let known = common.map_or(1.0, |common| common.ratio);
+        let ratio = if rises { known } else { 1.0 / known.max(f64::MIN_POSITIVE) };
+        let under = self.below(caller as usize, false);
+        let (mut whole, mut gained) = (Part::default(), Part::default());
+        let mut others: FxHashMap<u32, Part> = FxHashMap::default();
+        for node in (0..self.tree.len()).filter(|&node| under[node]) {
+            let (rate, count) = (self.rates(node), self.tree[node].count);
+            whole.add(rate, count);
+            if part[node] {
+                gained.add(rate, count);
+            } else {
+                others.entry(self.tree[node].function).or_default().add(rate, count);
+            }
+        }
+        let excess = |of: &Part| of.rate[new] - ratio * of.rate[base];
+        let gain = excess(&gained);
+        #[allow(clippy::cast_precision_loss, reason = "a number of functions")]
+        let beyond_chance = quantile(1.0 - CHANCE / others.len().max(1) as f64, f64::INFINITY);
+        let lost: f64 = others
+            .values()
+            .filter(|of| common.is_some() || of.rate[new] <= 0.0)
+            .filter(|of| -excess(of) > beyond_chance * self.deviation(of, base, ratio))
+            .map(|of| -excess(of))
+            .sum();
+        gain > 0.0 && lost >= COMPENSATED * gain && excess(&whole) <= (1.0 - COMPENSATED) * gain
+    }
+
+    /// How far chance may bring a part's two rates apart.
+    fn deviation(&self, part: &Part, base: usize, ratio: f64) -> f64 {
+        let variance = |side: usize| {
+            let wobble = self.joint.noise.relative(side, self.joint.noise.common);
+            part.rate[side].powi(2) * (1.0 / part.count[side].max(1.0) + wobble)
+        };
+        (variance(1 - base) + ratio * ratio * variance(base)).sqrt()
+    }
+}

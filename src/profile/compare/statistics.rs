@@ -1,0 +1,97 @@
+//! Distributions, from the crate `statrs`, and the control of false discoveries.
+
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::function::beta::{beta_reg, inv_beta_reg};
+
+/// From so many degrees of freedom on, Student's t is the normal distribution to three digits.
+const NORMAL_FROM: f64 = 1e3;
+
+/// The probability that a standardized difference of estimates is at least `t` by chance, with so many degrees of freedom.
+pub(super) fn upper_tail(t: f64, freedom: f64) -> f64 {
+    let tail = if freedom >= NORMAL_FROM {
+        Normal::new(0.0, 1.0).ok().map(|normal| normal.sf(t))
+    } else {
+        StudentsT::new(0.0, 1.0, freedom.max(1.0)).ok().map(|student| student.sf(t))
+    };
+    tail.filter(|tail| tail.is_finite()).unwrap_or(1.0)
+}
+
+/// The standardized difference that chance stays below with probability `level`.
+pub(super) fn quantile(level: f64, freedom: f64) -> f64 {
+    let level = level.clamp(1e-12, 1.0 - 1e-12);
+    let quantile = if freedom >= NORMAL_FROM {
+        Normal::new(0.0, 1.0).ok().map(|normal| normal.inverse_cdf(level))
+    } else {
+        StudentsT::new(0.0, 1.0, freedom.max(1.0)).ok().map(|student| student.inverse_cdf(level))
+    };
+    quantile.filter(|quantile| quantile.is_finite()).unwrap_or(f64::MAX.sqrt())
+}
+
+/// The probability that of `first + second` events at least `second` are of the second kind, where each is with probability `share`.
+/// Numbers need not be whole: they may be of as many events as a sum that varies more is worth.
+pub(super) fn at_least(first: f64, second: f64, share: f64) -> f64 {
+    if second <= 0.0 { 1.0 } else { beta_reg(second, first + 1.0, share.clamp(0.0, 1.0)) }
+}
+
+/// The bounds of the share of the second kind of event (Clopper and Pearson), each missed with probability `miss`.
+pub(super) fn share_bounds(first: f64, second: f64, miss: f64) -> (f64, f64) {
+    let low = if second <= 0.0 { 0.0 } else { inv_beta_reg(second, first + 1.0, miss) };
+    let high = if first <= 0.0 { 1.0 } else { inv_beta_reg(second + 1.0, first, 1.0 - miss) };
+    (low, high)
+}
+
+/// For each probability of chance, the smallest false discovery rate at which it counts (Benjamini and Hochberg): the share of false ones
+/// that is to be expected among all those that are at most as probable.
+pub(super) fn false_discovery_rates(chances: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..chances.len()).collect();
+    order.sort_by(|&a, &b| chances[b].total_cmp(&chances[a]));
+    let number = chances.len();
+    let mut rates = vec![1.0; number];
+    let mut least = 1.0_f64;
+    for (larger, at) in order.into_iter().enumerate() {
+        #[allow(clippy::cast_precision_loss, reason = "numbers of functions")]
+        let factor = number as f64 / (number - larger) as f64;
+        least = least.min(chances[at] * factor);
+        rates[at] = least;
+    }
+    rates
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn near(a: f64, b: f64) -> bool {
+        (a - b).abs() < 2e-4 * b.abs().max(1e-6)
+    }
+
+    #[test]
+    fn tails_and_quantiles_are_those_of_tables() {
+        assert!(near(upper_tail(1.959_964, 1e9), 0.025), "{}", upper_tail(1.959_964, 1e9));
+        assert!(near(upper_tail(2.073_873, 22.0), 0.025), "{}", upper_tail(2.073_873, 22.0));
+        assert!(near(quantile(0.975, 22.0), 2.073_873));
+        assert!(near(quantile(0.99, 1e9), 2.326_348));
+        assert!(upper_tail(12.0, 22.0) > 0.0 && upper_tail(12.0, 22.0) < 1e-10);
+        assert!(upper_tail(f64::NAN, 22.0) >= 1.0);
+    }
+
+    #[test]
+    fn binomial_by_the_beta_function() {
+        // R: binom.test(9, 10, .5, "greater")$p.value, and $conf.int of binom.test(9, 10).
+        assert!(near(at_least(1.0, 9.0, 0.5), 0.010_742_19));
+        let (low, high) = share_bounds(1.0, 9.0, 0.025);
+        assert!(near(low, 0.554_983_9) && near(high, 0.997_471_4), "{low} {high}");
+        assert!(near(at_least(0.0, 20.0, 0.5), 0.5_f64.powi(20)));
+        assert_eq!(share_bounds(0.0, 0.0, 0.025), (0.0, 1.0));
+    }
+
+    #[test]
+    fn false_discoveries_as_r_adjusts_them() {
+        // R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "BH")
+        let rates = false_discovery_rates(&[0.01, 0.04, 0.03, 0.005]);
+        for (rate, wanted) in rates.iter().zip([0.02, 0.04, 0.04, 0.02]) {
+            assert!(near(*rate, wanted), "{rates:?}");
+        }
+        assert!(false_discovery_rates(&[]).is_empty());
+    }
+}
