@@ -268,10 +268,10 @@ pub(super) fn told(compared: &Compared) -> String {
         |ratio: f64| if ratio.is_finite() { format!("{:+.1} %", (ratio - 1.0) * 100.0) } else { "∞".into() };
     let _ = writeln!(
         out,
-        "# everything: {} → {} {} ({}, {} … {}){}",
+        "# everything: {} → {}{} ({}, {} … {}){}",
         rate(whole.rate[0]),
         rate(whole.rate[1]),
-        comparison.rate_unit(),
+        comparison::of_what(comparison),
         percent(whole.ratio),
         percent(whole.ratio_low),
         percent(whole.ratio_high),
