@@ -20,7 +20,7 @@ static volatile unsigned long sink;
 STEP(parse, 2200)
 STEP(render, 1800)
 STEP(compress, 1500)
-STEP(hash, 600 * SLOW)
+STEP(hash, 600L * SLOW)
 STEP(sort, 1200)
 STEP(copy, 900)
 #ifdef RENAMED
