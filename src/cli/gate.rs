@@ -10,7 +10,7 @@ use clap::Args;
 use super::diff::write;
 use super::show::{self, fit, printable};
 use super::sides::{SIDE_HELP, SidesArgs, share, told};
-use crate::encode::comparison::{self, rate};
+use crate::encode::comparison::{self, of_what, rate};
 use crate::profile::compare::Comparison;
 use crate::profile::compare::gate::{Finding, Outcome, Policy, Report, Status, Subject, Unlike};
 
@@ -171,10 +171,10 @@ fn tell(comparison: &Comparison, finding: &Finding, width: usize, out: &mut Stri
     let of = &finding.estimate;
     let _ = writeln!(
         out,
-        "      {} → {} {}: {}, at least {} (allowed {}); {} of all",
+        "      {} → {}{}: {}, at least {} (allowed {}); {} of all",
         rate(comparison, of.rate[0]),
         rate(comparison, of.rate[1]),
-        comparison.rate_unit(),
+        of_what(comparison),
         if of.is_new() { "new".into() } else { percent(of.ratio) },
         percent(of.ratio_low),
         percent(1.0 + finding.allowed),

@@ -139,12 +139,12 @@ impl SidesArgs {
             (None, _) if labels.is_some() => ("@..".to_owned(), "@..".to_owned()),
             _ => return Err(usage(format!("name both sides: BASE and NEW\n{SIDE_HELP}"))),
         };
-        let [old_label, new_label] = labels.unwrap_or_default();
-        Ok([self.place(&base, "base", &old_label)?, self.place(&new, "new", &new_label)?])
+        let [old_label, new_label] = labels.map_or([None, None], |labels| labels.map(Some));
+        Ok([self.place(&base, "base", old_label)?, self.place(&new, "new", new_label)?])
     }
 
-    /// `--label KEY A B`, or `KEY=A B`, as selectors.
-    fn labels(&self) -> anyhow::Result<Option<[String; 2]>> {
+    /// `--label KEY A B`, or `KEY=A B`: the key and the value of each side.
+    fn labels(&self) -> anyhow::Result<Option<[(&str, &str); 2]>> {
         let parts = match &self.label[..] {
             [] => return Ok(None),
             [key, base, new] => Some((key.as_str(), base.as_str(), new.as_str())),
@@ -154,16 +154,14 @@ impl SidesArgs {
         let Some((key, base, new)) = parts else {
             return Err(usage("write --label KEY BASE NEW, as in --label version v1 v2"));
         };
-        let condition = |value: &str| {
-            let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
-            format!("{key}=\"{}\"", escaped.replace('\n', "\\n").replace('\t', "\\t"))
-        };
-        Ok(Some([condition(base), condition(new)]))
+        Ok(Some([(key, base), (key, new)]))
     }
 
-    fn place(&self, text: &str, side: &str, label: &str) -> anyhow::Result<Place> {
-        let conditions: Vec<&str> = [self.selector.as_str(), label].into_iter().filter(|of| !of.is_empty()).collect();
-        let selector = Selector::parse(&conditions.join(",")).map_err(usage)?;
+    fn place(&self, text: &str, side: &str, label: Option<(&str, &str)>) -> anyhow::Result<Place> {
+        let mut selector = Selector::parse(&self.selector).map_err(usage)?;
+        if let Some((key, value)) = label {
+            selector = selector.of_version(key, value);
+        }
         let path = Path::new(text);
         if text == "-" || path.is_file() || input::is_recording(path) {
             return self.files(vec![path.into()], selector);
@@ -268,10 +266,10 @@ pub(super) fn told(compared: &Compared) -> String {
         |ratio: f64| if ratio.is_finite() { format!("{:+.1} %", (ratio - 1.0) * 100.0) } else { "∞".into() };
     let _ = writeln!(
         out,
-        "# everything: {} → {} {} ({}, {} … {}){}",
+        "# everything: {} → {}{} ({}, {} … {}){}",
         rate(whole.rate[0]),
         rate(whole.rate[1]),
-        comparison.rate_unit(),
+        comparison::of_what(comparison),
         percent(whole.ratio),
         percent(whole.ratio_low),
         percent(whole.ratio_high),

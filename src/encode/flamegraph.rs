@@ -66,10 +66,10 @@ pub fn differential(comparison: &Comparison, out: &mut dyn Write) -> Result<(), 
     drawing.title = "Differential flame graph".into();
     let percent = |side: usize| comparison::rate(comparison, comparison.whole.rate[side]);
     let sums = format!(
-        "red: more than the base, blue: less · all: {} → {} ({})",
+        "red: more than the base, blue: less · all: {} → {}{}",
         percent(0),
         percent(1),
-        comparison.rate_unit()
+        comparison::of_what(comparison)
     );
     drawing.subtitle = Some(xml_safe(&sums));
     flamegraph::from_lines(&mut drawing, lines.iter().map(String::as_str), out)?;

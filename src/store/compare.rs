@@ -295,6 +295,9 @@ fn stretch<'a>(
         match reader.read(&store.path(row), read) {
             Ok(profile) => {
                 gathering.cut += usize::from(query.narrow(row, profile).is_some());
+                if profile.samples.is_empty() && query.selector.asks_for_version() {
+                    continue;
+                }
                 gathering.add(profile, 0).map_err(|error| error.of_side(side))?;
             }
             Err(error) => gathering.unreadable.push(error.to_string()),

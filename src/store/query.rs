@@ -58,7 +58,8 @@ impl Query {
     /// Chooses the windows. `rows` are those of the time, as [`super::Store::rows`] gives them.
     #[must_use]
     pub fn plan(&self, rows: &[Row]) -> Plan {
-        let in_time = rows.iter().filter(|row| self.overlap(row) > 0 && self.selector.matches_window(row));
+        let is_asked_for = |row: &Row| self.selector.matches_window(row) && self.selector.may_be_of_version(row);
+        let in_time = rows.iter().filter(|row| self.overlap(row) > 0 && is_asked_for(row));
         let mut chosen: Vec<Row> = in_time.cloned().collect();
         let kinds: BTreeSet<String> = chosen.iter().map(|row| row.name.kind.clone()).collect();
         let usual = || kinds.get(DEFAULT_KIND).or(kinds.first()).cloned();

@@ -11,6 +11,8 @@ use crate::profile::{LabelValue, Profile, Sample};
 #[derive(Clone, Debug, Default)]
 pub struct Selector {
     matchers: Vec<Matcher>,
+    /// Of those, the first so many say which windows are meant at all: see [`Selector::of_version`].
+    present: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +63,26 @@ impl Selector {
     pub fn parse(text: &str) -> Result<Selector, SelectorError> {
         let mut parser = Parser { text, at: 0 };
         parser.selector()
+    }
+
+    /// The selector, and a condition before it that a version was running: what it was not in is no time without samples, but no time
+    /// of it. A label that a recorder gives all samples is such a condition; the name of a process is none.
+    #[must_use]
+    pub fn of_version(mut self, key: &str, value: &str) -> Selector {
+        let matcher = Matcher { key: key.to_owned(), negated: false, value: Wanted::Text(value.to_owned()) };
+        self.matchers.insert(0, matcher);
+        self.present += 1;
+        self
+    }
+
+    /// Whether a window may be one of the version that is asked for, as far as its row tells.
+    pub(super) fn may_be_of_version(&self, row: &Row) -> bool {
+        self.matchers[..self.present].iter().all(|matcher| may_have(row, matcher))
+    }
+
+    /// Whether a window without samples is none of the version that is asked for.
+    pub(super) fn asks_for_version(&self) -> bool {
+        self.present > 0
     }
 
     /// Whether a condition is about this key.
@@ -215,7 +237,7 @@ impl<'a> Parser<'a> {
         if !self.rest().is_empty() {
             return Err(self.error("a comma is missing"));
         }
-        Ok(Selector { matchers })
+        Ok(Selector { matchers, present: 0 })
     }
 
     fn at_end(&mut self, braces: bool) -> bool {

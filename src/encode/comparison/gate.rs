@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report as JUnit, TestCase, TestCaseStatus, Tes
 use serde_json::{Value, json};
 
 use super::json::{estimate, side};
-use super::markdown::{change, code, escape, percent_of, rate, sides, signed};
+use super::markdown::{change, code, escape, of_what, percent_of, rate, sides, signed};
 use crate::profile::compare::Comparison;
 use crate::profile::compare::gate::{Finding, Report, Status, Subject};
 
@@ -77,10 +77,10 @@ pub fn gate_json(comparison: &Comparison, report: &Report, warnings: &[String]) 
 pub(super) fn sentence(comparison: &Comparison, finding: &Finding) -> String {
     let of = &finding.estimate;
     format!(
-        "{} → {} {} ({}, at least {}, allowed {}), {} of all",
+        "{} → {}{} ({}, at least {}, allowed {}), {} of all",
         rate(comparison, of.rate[0]),
         rate(comparison, of.rate[1]),
-        comparison.rate_unit(),
+        of_what(comparison),
         change(of),
         percent_of(of.ratio_low),
         percent_of(1.0 + finding.allowed),

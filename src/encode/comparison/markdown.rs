@@ -35,10 +35,10 @@ pub(super) fn sides(comparison: &Comparison, out: &mut String) {
     let whole = &comparison.whole;
     let _ = writeln!(
         out,
-        "- everything: {} → {} {} ({}, {} … {}){}",
+        "- everything: {} → {}{} ({}, {} … {}){}",
         rate(comparison, whole.rate[0]),
         rate(comparison, whole.rate[1]),
-        comparison.rate_unit(),
+        of_what(comparison),
         change(whole),
         percent_of(whole.ratio_low),
         percent_of(whole.ratio_high),
@@ -101,6 +101,20 @@ pub fn rate(comparison: &Comparison, rate: f64) -> String {
         }
         _ if rate.abs() >= 1000.0 || rate.fract() == 0.0 => format!("{rate:.0}"),
         _ => format!("{rate:.2}"),
+    }
+}
+
+/// What rates are of, behind a number that [`rate`] shows: ` of all CPUs`.
+#[must_use]
+pub fn of_what(comparison: &Comparison) -> &'static str {
+    match comparison.normalize {
+        Normalize::Cpus if comparison.value == "cpu" && comparison.unit == "nanoseconds" => " of all CPUs",
+        Normalize::Cpus if comparison.unit == "nanoseconds" => " of the time of all CPUs",
+        Normalize::Cpus if comparison.value.starts_with("inuse_") => "",
+        Normalize::Cpus => " a second and CPU",
+        Normalize::Share => " of all samples",
+        Normalize::Samples => "",
+        Normalize::Work(_) => " per unit of work",
     }
 }
 

@@ -158,7 +158,8 @@ impl Comparison {
             [0, 1].map(|side: usize| Exposure::new(&joint.windows[side], normalize, side, &unit, is_state(&value)));
         let by_means = HEAVY.contains(&&*value) || is_uneven([joint.sum(0), joint.sum(1)]);
         let sums = joint.sums();
-        let judged = Judged::of(&mut joint, exposure, by_means, &sums, options);
+        let of_shares = normalize == Normalize::Share;
+        let judged = Judged::of(&mut joint, (exposure, by_means, of_shares), &sums, options);
         let sides = summaries(&joint, about);
         let mut comparison = Comparison {
             value,
@@ -274,8 +275,7 @@ struct Judged {
 impl Judged {
     fn of(
         joint: &mut Joint,
-        exposure: [Exposure; 2],
-        by_means: bool,
+        (exposure, by_means, of_shares): ([Exposure; 2], bool, bool),
         sums: &[[[Sums; 2]; 2]],
         options: &CompareOptions,
     ) -> Judged {
@@ -297,7 +297,7 @@ impl Judged {
         let distinct =
             all.clone().enumerate().filter(|(at, of)| at % 2 == 1 || of.sums[0].value + of.sums[1].value > 0.0);
         let distinct = distinct.map(|(_, of)| of);
-        joint.noise = Noise::of(exposure, by_means, distinct);
+        joint.noise = Noise::of(exposure, by_means, of_shares, distinct);
         let empty = [vec![0.0; joint.windows[0].len()], vec![0.0; joint.windows[1].len()]];
         let functions = (0..sums.len()).map(|at| {
             let estimate = |series: &[Vec<Vec<f64>>; 2], kind: usize| {
@@ -321,17 +321,18 @@ impl Judged {
     }
 }
 
-/// Decides what counts as changed: of each function the stronger of its two tests, times two, among all functions that were tested.
+/// Decides what counts as changed: of each function the stronger of its tests, times their number, among all functions that were tested.
 fn discover(functions: &mut [Change], tested: &[usize], rate: f64) {
-    let chances: Vec<f64> =
-        tested.iter().map(|&at| (2.0 * functions[at].own.chance.min(functions[at].total.chance)).min(1.0)).collect();
+    let chance = |change: &Change| (change.tests() * change.own.chance.min(change.total.chance)).min(1.0);
+    let chances: Vec<f64> = tested.iter().map(|&at| chance(&functions[at])).collect();
     let rates = false_discovery_rates(&chances);
     // The chance up to which tests count.
     let bound =
         chances.iter().zip(&rates).filter(|(_, of)| **of <= rate).map(|(chance, _)| *chance).fold(-1.0, f64::max);
     for (&at, &discovery) in tested.iter().zip(&rates) {
+        let tests = functions[at].tests();
         for estimate in [&mut functions[at].own, &mut functions[at].total] {
-            let chance = (2.0 * estimate.chance).min(1.0);
+            let chance = (tests * estimate.chance).min(1.0);
             estimate.significant = chance <= bound;
             estimate.false_discovery = if estimate.significant { discovery.min(rate) } else { discovery.max(chance) };
         }

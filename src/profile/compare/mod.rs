@@ -154,6 +154,11 @@ pub struct Change {
 }
 
 impl Change {
+    /// Tests that it is looked at by: of what calls nothing, both are one.
+    pub(super) fn tests(&self) -> f64 {
+        if self.own.rate == self.total.rate { 1.0 } else { 2.0 }
+    }
+
     /// Whether it changed beyond chance, in itself or with what it called.
     #[must_use]
     pub fn is_significant(&self) -> bool {

@@ -75,6 +75,8 @@ pub(super) struct Noise {
     pub(super) exposure: [Exposure; 2],
     /// Values weigh very differently from sample to sample: counts say little of them, and each sub-window's mean is one observation.
     pub(super) by_means: bool,
+    /// Values are divided by their sum: what has all of it cannot vary.
+    pub(super) of_shares: bool,
     /// Whether there are enough sub-windows on both sides.
     pub(super) measured: bool,
     /// α of all functions.
@@ -109,10 +111,12 @@ impl Noise {
     pub(super) fn of<'a>(
         exposure: [Exposure; 2],
         by_means: bool,
+        of_shares: bool,
         series: impl Iterator<Item = Series<'a>> + Clone,
     ) -> Noise {
         let measured = exposure.iter().all(|side| side.parts.len() >= ENOUGH_WINDOWS && side.total > 0.0);
-        let mut noise = Noise { exposure, by_means, measured, common: ASSUMED, serial: 1.0, ..Noise::default() };
+        let mut noise =
+            Noise { exposure, by_means, of_shares, measured, common: ASSUMED, serial: 1.0, ..Noise::default() };
         if !measured || by_means {
             return noise;
         }
@@ -186,7 +190,9 @@ impl Noise {
             let count = series.sums[side].value.max(0.0) / weights[side];
             // Where nothing was seen, one sample might have been.
             let relative = self.relative(side, alpha);
-            (count.max(1.0) + relative * count * count) * (weights[side] / total).powi(2)
+            // Of a share p of samples the number varies as a binomial one: by 1 − p of what Poisson's does.
+            let others = if self.of_shares { (1.0 - series.sums[side].value / total).clamp(1e-12, 1.0) } else { 1.0 };
+            (count.max(1.0) + relative * count * count) * others * (weights[side] / total).powi(2)
         };
         Spread { variance: [side(0), side(1)], freedom }
     }

@@ -87,7 +87,7 @@ impl Comparison {
     fn candidates(&self, policy: &Policy, tested: &[usize]) -> (Vec<Candidate>, Vec<Candidate>) {
         let chance = |at: &usize| {
             let change = &self.functions[*at];
-            (2.0 * change.own.chance_up.min(change.total.chance_up)).min(1.0)
+            (change.tests() * change.own.chance_up.min(change.total.chance_up)).min(1.0)
         };
         let chances: Vec<f64> = tested.iter().map(chance).collect();
         let rates = false_discovery_rates(&chances);
@@ -98,7 +98,7 @@ impl Comparison {
         for &at in tested {
             let change = &self.functions[at];
             let rises = |estimate: &Estimate, subject: Subject| {
-                let beyond = 2.0 * estimate.chance_up <= bound;
+                let beyond = change.tests() * estimate.chance_up <= bound;
                 let exceeds = beyond && self.exceeds(estimate, &self.allowed(&subject, policy));
                 exceeds.then(|| Candidate { subject, estimate: *estimate })
             };
