@@ -356,7 +356,8 @@ fn snapshots_beside_a_recorder() {
     let rows = recorder.rows();
     let snapshots: Vec<_> = rows.iter().filter(|row| row.name.source == Source::Snapshot).collect();
     assert_eq!(snapshots.len(), 1);
-    assert!((snapshots[0].summary.covered - 2_000_000_000).abs() < 300_000_000);
+    // It ends when it is given a CPU again.
+    assert!((1_900_000_000..10_000_000_000).contains(&snapshots[0].summary.covered));
     assert!(snapshots[0].summary.samples > 10 && snapshots[0].summary.frequency == 99, "{:?}", snapshots[0].summary);
     assert!(rows.len() > 3);
 }
@@ -379,7 +380,7 @@ fn the_status_tells_how_it_does() {
 
     let folder = std::mem::replace(&mut recorder.folder, tempfile::tempdir().unwrap());
     let before = rows(folder.path()).len();
-    let mut recorder = Recorder::start_in(folder, &["--window", "1s", "-p", &program.pid().to_string()]);
+    let mut recorder = Recorder::start_in(folder, &["--window", "1s", "-F", "199", "-p", &program.pid().to_string()]);
     recorder.wait_for_windows(before + 2);
     recorder.end(Signal::SIGTERM);
     let (code, told) = status(&recorder, &["--metrics"]);
@@ -390,7 +391,7 @@ fn the_status_tells_how_it_does() {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
     assert_eq!(metric("rprof_up"), 0.0);
-    assert!(metric("rprof_samples_total") > 10.0 && metric("rprof_windows_written_total") >= 2.0);
+    assert!(metric("rprof_samples_total") > 10.0 && metric("rprof_windows_written_total") >= 2.0, "{told}");
     assert!(metric("rprof_disk_bytes") > 500.0 && metric("rprof_resident_memory_bytes") > 1e6);
     let nothing = rprof().args(["status", "/proc"]).output().unwrap();
     assert_eq!(nothing.status.code(), Some(255));

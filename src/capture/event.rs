@@ -267,6 +267,17 @@ impl Event {
         self.kind == abi::PERF_TYPE_TRACEPOINT
     }
 
+    /// Whether it happens in the kernel's code only.
+    #[must_use]
+    pub fn is_of_kernel(&self) -> bool {
+        let those = [
+            abi::PERF_COUNT_SW_CONTEXT_SWITCHES,
+            abi::PERF_COUNT_SW_CPU_MIGRATIONS,
+            abi::PERF_COUNT_SW_CGROUP_SWITCHES,
+        ];
+        self.kind == abi::PERF_TYPE_SOFTWARE && those.iter().any(|&event| u64::from(event) == self.config)
+    }
+
     /// Whether the kernel counts it, beside what programs of ours tell.
     #[must_use]
     pub fn is_counted(&self) -> bool {

@@ -172,6 +172,15 @@ impl Snapshot {
     /// # Errors
     /// [`SnapshotError`] if a process is gone or may not be looked into.
     pub fn take(wanted: &Wanted, meanwhile: impl FnOnce(&[Pid])) -> Result<Snapshot, SnapshotError> {
+        // Those who are held wait for us, and what /proc told of thousands of threads is not to grow old before.
+        let ordinary = Priority::current();
+        Priority::FIRST.set();
+        let snapshot = Snapshot::take_at_once(wanted, meanwhile);
+        ordinary.set();
+        snapshot
+    }
+
+    fn take_at_once(wanted: &Wanted, meanwhile: impl FnOnce(&[Pid])) -> Result<Snapshot, SnapshotError> {
         let mut found = Found::read(wanted)?;
         let (held, is_held) = bounded(1);
         let (done, is_done) = bounded(1);
@@ -272,8 +281,6 @@ impl Found {
 
     /// Holds all threads, tells so, copies their stacks, and lets them go once nobody needs them any more.
     fn hold(&mut self, held: &Sender<Vec<Pid>>, done: &Receiver<()>) -> Result<Snapshot, SnapshotError> {
-        // Those who are held wait for us.
-        Priority::FIRST.set();
         let mut new = seize(std::mem::take(&mut self.tasks));
         refused(&new)?;
         let (start, began, since) = (SystemTime::now(), sys::now(), Instant::now());

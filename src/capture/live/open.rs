@@ -201,7 +201,7 @@ impl Live {
         self.load_probes()?;
         self.choose_features()?;
         if self.choose_events().is_err() {
-            if let Some(event) = self.settings.events.iter().find(|event| !event.user) {
+            if let Some(event) = self.settings.events.iter().find(|event| !event.user || event.is_of_kernel()) {
                 let (name, paranoid) = (event.name.clone(), sysctl("perf_event_paranoid"));
                 return Err(CaptureError::KernelNotAllowed { name, paranoid });
             }
