@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -384,4 +383,14 @@ fn without_privileges() {
     let file = folder.path().join("mine.data");
     std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
     assert!(counted(&file) > 50 && share(&stacks(&file, "cpu-clock"), &CHAIN) > 0.9, "{said}");
+}
+
+#[test]
+fn code_of_bpf_programs_is_told() {
+    // Another rprof loads some.
+    let other = [env!("CARGO_BIN_EXE_rprof"), "record", "-q", "--off-cpu", "-o", "other.data", "--", "sleep", "0.2"];
+    let recording = record(&["-a", "-F", "99"], &other);
+    assert_eq!(counted(&recording.path()), recording.samples());
+    let stats = perf(&["report", "--stats"], &recording.path());
+    assert!(stats.contains("KSYMBOL events:"), "{stats}");
 }

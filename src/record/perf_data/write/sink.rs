@@ -147,10 +147,10 @@ impl Sink {
         self.compressor.as_ref().map_or(1, ratio)
     }
 
-    /// A record is complete: writes, if enough of them wait.
+    /// A record is complete: writes, if enough of them wait. What goes wrong is told by the next [`Sink::sync`].
     pub(super) fn pass(&mut self) {
         if self.pending.len() >= PENDING {
-            self.write_out();
+            self.settle();
         }
     }
 
@@ -170,10 +170,15 @@ impl Sink {
 
     /// Writes what waits, and makes the header true.
     pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.settle();
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// The size comes before the features: they lie where it says.
+    fn settle(&mut self) {
         self.write_out();
         self.tell_size();
         self.announce(true);
-        self.failed.take().map_or(Ok(()), Err)
     }
 
     fn tell_size(&mut self) {
