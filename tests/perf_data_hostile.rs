@@ -41,13 +41,13 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
         &["--buildid-mmap", "-g"],
     ];
     const OF_OURS: [&[&str]; 8] = [
-        &["-F", "499"],
-        &["-F", "499", "-z"],
-        &["-F", "199", "--raw-stacks"],
-        &["-F", "499", "--off-cpu"],
-        &["-e", "cpu-clock,page-faults"],
-        &["-e", "sched:sched_process_exit"],
-        &["-F", "499", "--switch-events", "--overwrite"],
+        &["-F", "499", "-o", "x.data"],
+        &["-F", "499", "-z", "-o", "x.data"],
+        &["-F", "199", "--raw-stacks", "-o", "x.data"],
+        &["-F", "499", "--off-cpu", "-o", "x.data"],
+        &["-e", "cpu-clock,page-faults", "-o", "x.data"],
+        &["-e", "sched:sched_process_exit", "-o", "x.data"],
+        &["-F", "499", "--switch-events", "--overwrite", "-o", "x.data"],
         &["-F", "499", "-o", "-"],
     ];
     let mut corpus: Vec<(String, Vec<u8>)> = OF_PERF
@@ -63,8 +63,8 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
         command.current_dir(&folder).args(["record", "-q"]).args(mode).arg("--").arg(perf::chain()).arg("0.2");
         let printed = command.output().unwrap();
         assert!(printed.status.success(), "{mode:?}: {printed:?}");
-        let bytes = if mode.contains(&"-o") { Ok(printed.stdout) } else { fs::read(folder.path().join("perf.data")) };
-        corpus.push((format!("rprof {mode:?}"), bytes.unwrap()));
+        let file = mode.contains(&"x.data").then(|| fs::read(folder.path().join("x.data")).unwrap());
+        corpus.push((format!("rprof {mode:?}"), file.unwrap_or(printed.stdout)));
     }
     corpus
 }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::recording::{rprof, text, wait_for};
+use common::recording::{rprof, text};
 use common::written::{
     CHAIN, Mount, Recording, chain, children, counted, data_size, lasting, parsed, perf, record, share, stacks,
     wait_for_data,
@@ -139,7 +139,7 @@ fn tracepoints_of_a_recording_that_is_killed_are_read() {
     rprof.args(["record", "-a", "-e", "sched:sched_switch", "-o", text(&file)]).args(["--", "sleep", "60"]);
     let mut recorder = rprof.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let samples = || Command::new("perf").args(["script", "-F", "trace", "-i"]).arg(&file).output().unwrap();
-    wait_for("records on disk", || fs::metadata(&file).is_ok_and(|file| file.len() > 100_000));
+    wait_for_data(&file, 100_000);
     recorder.kill().unwrap();
     recorder.wait().unwrap();
     let read = samples();
