@@ -1,4 +1,4 @@
-//! Recordings that are damaged: cut, flipped, made up, and compressed to bombs. Each gives what is whole of it, or an error, in little
+//! Recordings of every mode that are damaged: cut, harmed, made up, and compressed to bombs. Each gives what is whole of it, or an error, in little
 //! memory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use common::perf::Recorded;
+use common::perf::{self, Recorded};
 use common::recording::rprof;
 use proptest::prelude::*;
 use rprof::record::Record;
@@ -25,28 +25,96 @@ fn replay(path: &Path) {
     }
 }
 
+/// Small recordings of every mode: what perf writes, and what rprof does.
+fn corpus() -> Vec<(String, Vec<u8>)> {
+    const OF_PERF: [&[&str]; 11] = [
+        &[],
+        &["-g"],
+        &["--call-graph", "dwarf,4096"],
+        &["-z", "-g"],
+        &["-a", "-g"],
+        &["-e", "cpu-clock,page-faults", "-g"],
+        &["-e", "cpu-clock,sched:sched_switch", "-a"],
+        &["-e", "{cpu-clock,page-faults}:S"],
+        &["--per-thread", "-g"],
+        &["--switch-events", "--all-cgroups", "--namespaces", "-k", "mono"],
+        &["--buildid-mmap", "-g"],
+    ];
+    const OF_OURS: [&[&str]; 8] = [
+        &["-F", "499", "-o", "x.data"],
+        &["-F", "499", "-z", "-o", "x.data"],
+        &["-F", "199", "--raw-stacks", "-o", "x.data"],
+        &["-F", "499", "--off-cpu", "-o", "x.data"],
+        &["-e", "cpu-clock,page-faults", "-o", "x.data"],
+        &["-e", "sched:sched_process_exit", "-o", "x.data"],
+        &["-F", "499", "--switch-events", "--overwrite", "-o", "x.data"],
+        &["-F", "499", "-o", "-"],
+    ];
+    let mut corpus: Vec<(String, Vec<u8>)> = OF_PERF
+        .iter()
+        .map(|mode| {
+            let recorded = Recorded::of_chain(mode);
+            (format!("perf {mode:?}"), fs::read(&recorded.file).unwrap())
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    for mode in OF_OURS {
+        let mut command = rprof();
+        command.current_dir(&folder).args(["record", "-q"]).args(mode).arg("--").arg(perf::chain()).arg("0.2");
+        let printed = command.output().unwrap();
+        assert!(printed.status.success(), "{mode:?}: {printed:?}");
+        let file = mode.contains(&"x.data").then(|| fs::read(folder.path().join("x.data")).unwrap());
+        corpus.push((format!("rprof {mode:?}"), file.unwrap_or(printed.stdout)));
+    }
+    corpus
+}
+
 #[test]
-fn no_cut_and_no_flipped_byte_does_harm() {
-    let modes: [&[&str]; 4] =
-        [&["-g"], &["--call-graph", "dwarf,4096"], &["-z", "-g"], &["-e", "cpu-clock,page-faults"]];
-    let mut random = fastrand::Rng::with_seed(7);
-    for mode in modes {
-        let recorded = Recorded::of_chain(mode);
-        let bytes = fs::read(&recorded.file).unwrap();
-        for part in 0..=16 {
-            let path = recorded.with("cut", &bytes[..bytes.len() * part / 16]);
-            let out = rprof().arg("report").arg(&path).output().unwrap();
-            assert!(matches!(out.status.code(), Some(0 | 255)), "{mode:?} {part}/16: {out:?}");
+#[ignore = "for scripts/fuzz"]
+fn writes_the_corpus() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/perf_data");
+    fs::create_dir_all(&folder).unwrap();
+    for (at, (_, bytes)) in corpus().iter().enumerate() {
+        fs::write(folder.join(format!("mode-{at:02}")), bytes).unwrap();
+    }
+}
+
+/// Harms bytes: a few of them anywhere, or numbers where the header and the records have numbers. Half of it in the headers, where most harm
+/// can be done.
+fn harm(bytes: &mut [u8], random: &mut fastrand::Rng) {
+    const NUMBERS: [u64; 10] = [0, 1, 7, 8, 0xff, 0xffff, u32::MAX as u64, i64::MAX as u64, u64::MAX - 7, u64::MAX];
+    let numbers = random.bool();
+    for _ in 0..random.usize(1..40) {
+        let most = if random.bool() { bytes.len() } else { bytes.len().min(1024) };
+        let at = random.usize(..most);
+        if !numbers {
+            bytes[at] = random.u8(..);
+            continue;
         }
-        for _ in 0..60 {
+        let (at, size) = (at & !3, [2, 4, 8][random.usize(..3)]);
+        let number = NUMBERS[random.usize(..NUMBERS.len())].to_ne_bytes();
+        if let Some(field) = bytes.get_mut(at..at + size) {
+            field.copy_from_slice(&number[..size]);
+        }
+    }
+}
+
+#[test]
+fn no_cut_and_no_harmed_byte_does_harm() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("harmed");
+    for (mode, bytes) in corpus() {
+        for part in 0..=8 {
+            fs::write(&path, &bytes[..bytes.len() * part / 8]).unwrap();
+            let out = rprof().arg("report").arg(&path).output().unwrap();
+            assert!(matches!(out.status.code(), Some(0 | 255)), "{mode} {part}/8: {out:?}");
+        }
+        for _ in 0..40 {
             let mut bytes = bytes.clone();
-            for _ in 0..random.usize(1..40) {
-                // Half of them in the headers, where most harm can be done.
-                let most = if random.bool() { bytes.len() } else { bytes.len().min(1024) };
-                let at = random.usize(..most);
-                bytes[at] = random.u8(..);
-            }
-            replay(&recorded.with("flipped", &bytes));
+            harm(&mut bytes, &mut random);
+            fs::write(&path, &bytes).unwrap();
+            replay(&path);
         }
     }
     let most = rprof::sys::peak_memory().unwrap();

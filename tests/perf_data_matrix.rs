@@ -170,7 +170,7 @@ fn linux_perf_data(kind: &Kind) -> Found {
 /// Of several events, inferno takes the first that it meets, and of one it counts periods: so the share alone is looked at. The fields of
 /// tracepoints it takes for a frame.
 fn inferno(kind: &Kind) -> Found {
-    let fields = if kind.name == "tracepoint" { &["-F", "-trace"][..] } else { &[] };
+    let fields = if kind.name == "tracepoint" { &["-F", "comm,tid,cpu,time,event,ip,sym,dso"][..] } else { &[] };
     let printed = try_perf(&[&["script", "--no-inline"], fields].concat(), &kind.file)?;
     let mut options = inferno::collapse::perf::Options::default();
     // Names with a colon are no filter.

@@ -71,7 +71,7 @@ fn a_signal_writes_what_is_kept() {
     let all =
         said(&output).lines().find_map(|line| line.split("samples) ]").next()?.rsplit_once('(')?.1.trim().parse().ok());
     assert_eq!(Some(samples.iter().sum::<u64>()), all, "{}", said(&output));
-    assert!(samples.iter().all(|&samples| samples > 50), "{samples:?}");
+    assert!(samples.iter().all(|&samples| samples > 10), "{samples:?}");
     for file in &files {
         assert!(share(&stacks(file, "cpu-clock"), &CHAIN) > 0.95, "{}", file.display());
     }
@@ -87,7 +87,7 @@ fn without_a_name_for_them_signals_write_files_too() {
     kill(Pid::from_raw(rprof.id() as i32), Signal::SIGINT).unwrap();
     let output = rprof.wait_with_output().unwrap();
     // The end has the name that was asked for, as without signals.
-    assert!(counted(&dumps(folder.path())[0]) > 300, "{}", said(&output));
+    assert!(counted(&dumps(folder.path())[0]) > 30, "{}", said(&output));
     assert!(share(&stacks(&folder.path().join("perf.data"), "cpu-clock"), &CHAIN) > 0.9);
 }
 
@@ -102,7 +102,7 @@ fn a_snapshot_by_command_writes_what_is_kept() {
     wait_for("a file", || dumps(folder.path()).len() == 1);
     fs::write(&fifo, "stop\n").unwrap();
     let output = rprof.wait_with_output().unwrap();
-    assert!(counted(&dumps(folder.path())[0]) > 100, "{}", said(&output));
+    assert!(counted(&dumps(folder.path())[0]) > 20, "{}", said(&output));
 }
 
 #[test]

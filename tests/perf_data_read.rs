@@ -323,3 +323,38 @@ fn the_other_byte_order_gives_the_same() {
     assert_eq!(normal(&theirs), normal(&mine));
     assert!(mine.contains("leaf"));
 }
+
+#[test]
+fn branch_stacks_are_those_that_perf_prints() {
+    // A pipe with one event, whose samples hold: instruction, task, time, branches.
+    let mut bytes = [&b"PERFILE2"[..], &16_u64.to_ne_bytes()].concat();
+    let mut record = |kind: u32, misc: u16, words: &[u64]| {
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([misc, 8 + 8 * words.len() as u16].iter().flat_map(|half| half.to_ne_bytes()));
+        bytes.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+    };
+    const ANY: u64 = 1 << 3;
+    let mut attr = [0_u64; 16];
+    (attr[0], attr[2], attr[3], attr[5], attr[9]) = (128 << 32, 1000, 0b111 | 1 << 11, 1 << 18, ANY);
+    record(64, 0, &[&attr[..], &[7]].concat());
+    let task = 42 | 42 << 32;
+    record(3, 0, &[task, u64::from_ne_bytes(*b"prog\0\0\0\0"), task, 1]);
+    let predicted = [0x1000, 0x2000, 1 << 1 | 300 << 4];
+    let mispredicted = [0x2010, 0x3000, 1 | 1 << 2];
+    let unknown = [0x3010, 0x4000, 1 << 3];
+    record(9, 2, &[&[0x1234, task, 1_500_000_000, 3][..], &predicted, &mispredicted, &unknown].concat());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("branches.data");
+    fs::write(&file, bytes).unwrap();
+    let theirs = output(Command::new("perf").args(["script", "-F", "comm,tid,time,brstack", "-i"]).arg(&file));
+    let ours = output(rprof().args(["script", "-F", "comm,tid,time,brstack"]).arg(&file));
+    // Later ones of perf tell more behind these six.
+    let branches = |text: &str| -> Vec<String> {
+        let words = text.split_whitespace().filter(|word| word.starts_with("0x"));
+        words.map(|word| word.split('/').take(6).collect::<Vec<_>>().join("/")).collect()
+    };
+    assert_eq!(branches(&ours), branches(&theirs));
+    assert_eq!(branches(&ours), ["0x1000/0x2000/P/-/-/300", "0x2010/0x3000/M/X/-/0", "0x3010/0x4000/-/-/A/0"]);
+    let report = output(rprof().args(["report"]).arg(&file));
+    assert!(report.contains("1 samples came with branch stacks"), "{report}");
+}

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::recording::{rprof, text, wait_for};
+use common::recording::{rprof, text};
 use common::written::{
     CHAIN, Mount, Recording, chain, children, counted, data_size, lasting, parsed, perf, record, share, stacks,
     wait_for_data,
@@ -139,7 +139,7 @@ fn tracepoints_of_a_recording_that_is_killed_are_read() {
     rprof.args(["record", "-a", "-e", "sched:sched_switch", "-o", text(&file)]).args(["--", "sleep", "60"]);
     let mut recorder = rprof.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let samples = || Command::new("perf").args(["script", "-F", "trace", "-i"]).arg(&file).output().unwrap();
-    wait_for("records on disk", || fs::metadata(&file).is_ok_and(|file| file.len() > 100_000));
+    wait_for_data(&file, 100_000);
     recorder.kill().unwrap();
     recorder.wait().unwrap();
     let read = samples();
@@ -383,4 +383,14 @@ fn without_privileges() {
     let file = folder.path().join("mine.data");
     std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
     assert!(counted(&file) > 50 && share(&stacks(&file, "cpu-clock"), &CHAIN) > 0.9, "{said}");
+}
+
+#[test]
+fn code_of_bpf_programs_is_told() {
+    // Another rprof loads some.
+    let other = [env!("CARGO_BIN_EXE_rprof"), "record", "-q", "--off-cpu", "-o", "other.data", "--", "sleep", "0.2"];
+    let recording = record(&["-a", "-F", "99"], &other);
+    assert_eq!(counted(&recording.path()), recording.samples());
+    let stats = perf(&["report", "--stats"], &recording.path());
+    assert!(stats.contains("KSYMBOL events:"), "{stats}");
 }

@@ -119,3 +119,62 @@ fn what_is_accepted_changes_nothing() {
 fn what_is_done_works() {
     rows().iter().filter(|row| row.word == "done").for_each(check);
 }
+
+/// Runs a script in a folder of its own, where `perf` is rprof; what it prints.
+fn by_the_name_of_perf(script: &str) -> Output {
+    let folder = place();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rprof"), folder.path().join("perf")).unwrap();
+    let path = format!("{}:{}", text(folder.path()), std::env::var("PATH").unwrap());
+    let chain = common::programs::c("chain.c", &["-O2", "-fomit-frame-pointer"]);
+    let mut sh = Command::new("sh");
+    sh.env("PATH", path).env("CHAIN", chain).current_dir(&folder).args(["-c", script]).stdin(Stdio::null());
+    sh.output().unwrap()
+}
+
+#[test]
+fn scripts_that_call_perf_get_what_they_want() {
+    // Each prints stacks of the program, from its root to its leaf.
+    for script in [
+        "perf record -F 999 -g -- $CHAIN 0.3 | perf script",
+        "perf record -F 999 -g -o - -- $CHAIN 0.3 | perf script -i -",
+        "perf record -agF999 -- $CHAIN 0.3 >/dev/null && perf script --force",
+        "$CHAIN 3 >/dev/null & perf record -g -F 999 -p $! -- sleep 0.4 >/dev/null && perf script -F +pid",
+        "for i in 1 2; do perf record -F 97 -g -a -o $i.data -- $CHAIN 0.3 >/dev/null; done; perf script -i 1.data",
+        "perf record -F 997 --call-graph dwarf,65528 -g -o perf.data $CHAIN 0.3 >/dev/null; perf script -i perf.data",
+        "perf record -F 9999 -g -k1 --call-graph dwarf,65528 -- $CHAIN 0.3 >/dev/null && perf script",
+        "perf record -e cycles -e sched:sched_switch --switch-events --sample-cpu -m 8M --aio -z --call-graph dwarf $CHAIN 0.3 \
+         >/dev/null && perf script",
+    ] {
+        let output = by_the_name_of_perf(script);
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let stacks = printed.split("\n\n").filter(|stack| stack.contains(" leaf ") && stack.contains(" main "));
+        assert!(stacks.count() > 5, "{script}: {}\n{printed}", String::from_utf8_lossy(&output.stderr));
+    }
+    let report =
+        by_the_name_of_perf("perf record -q -F 999 -g $CHAIN 0.3 >/dev/null; perf report --stdio --no-children");
+    assert!(String::from_utf8_lossy(&report.stdout).contains("[.] leaf"), "{report:?}");
+    let said = by_the_name_of_perf("perf record -g $CHAIN 0.1 >/dev/null");
+    assert!(String::from_utf8_lossy(&said.stderr).contains("[ perf record: Captured and wrote "), "{said:?}");
+}
+
+#[test]
+fn exit_statuses_are_those_of_perf() {
+    for (script, status) in [
+        ("perf record -q -- sh -c 'exit 3'", 3),
+        ("perf record -q -- sh -c 'kill -SEGV $$'", 139),
+        ("perf record --nosuch -- true", 129),
+        ("perf record -e nosuch -- true", 129),
+        ("perf record -e cycles:u -j any,u -- true", 129),
+        ("perf record -F 99 -c 100 -- true", 129),
+        ("perf record -- /nosuch", 255),
+        ("perf record -p 999999999", 244),
+        ("perf record -C 9999 -- true", 237),
+        ("perf record -o /nosuch/perf.data -- true", 255),
+        ("perf script -i /nosuch", 255),
+        ("perf record -q -a -- sleep 30 & sleep 1; kill -TERM $!; wait $!", 143),
+        ("sleep 30 & perf record -q -p $! & sleep 1; kill -TERM $!; wait $!", 143),
+    ] {
+        let output = by_the_name_of_perf(&format!("( {script} ) >/dev/null; exit $?"));
+        assert_eq!(output.status.code(), Some(status), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}

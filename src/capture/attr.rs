@@ -33,6 +33,8 @@ pub struct AlsoRecords {
     pub namespaces: bool,
     /// Each time that a thread gets a CPU or leaves it.
     pub switches: bool,
+    /// Code that the kernel makes: that of BPF programs.
+    pub kernel_code: bool,
     /// Not a record, but a part of one: the fields of tracepoints.
     pub fields: bool,
 }
@@ -70,6 +72,8 @@ pub(super) fn sideband(features: Features, also: AlsoRecords) -> abi::perf_event
     let mut attr = common(features);
     attr.set_mmap_data(also.data_maps.into());
     attr.set_namespaces(also.namespaces.into());
+    // Kernels that know build IDs know it (Linux 5.1).
+    attr.set_ksymbol((also.kernel_code && features.build_id).into());
     attr.type_ = abi::PERF_TYPE_SOFTWARE;
     attr.config = abi::PERF_COUNT_SW_DUMMY.into();
     attr.set_mmap(1);

@@ -30,6 +30,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::capture::CaptureError;
+use crate::session::RecordingError;
 use crate::when;
 
 /// Exit status for a command line that means nothing, as perf's.
@@ -115,8 +117,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(FAILURE)),
         Err(error) => {
             complain(&error);
-            ExitCode::from(if error.is::<UsageError>() { USAGE } else { FAILURE })
+            ExitCode::from(status_of(&error))
         }
+    }
+}
+
+/// The exit status of a failure, as perf's.
+fn status_of(error: &anyhow::Error) -> u8 {
+    const NO_TASK: u8 = 244;
+    const NO_CPU: u8 = 237;
+    let capture = match error.downcast_ref::<RecordingError>() {
+        Some(RecordingError::Capture(capture)) => Some(capture),
+        _ => error.downcast_ref::<CaptureError>(),
+    };
+    match capture {
+        _ if error.is::<UsageError>() => USAGE,
+        _ if error.is::<NoTaskError>() => NO_TASK,
+        Some(CaptureError::Gone) => NO_TASK,
+        Some(CaptureError::Cpus(_)) => NO_CPU,
+        _ => FAILURE,
     }
 }
 
@@ -138,6 +157,11 @@ fn spelled(arguments: Vec<OsString>) -> Vec<OsString> {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct UsageError(String);
+
+/// Nothing to record: what was named has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoTaskError(String);
 
 fn usage(error: impl std::fmt::Display) -> anyhow::Error {
     UsageError(error.to_string()).into()

@@ -1,7 +1,6 @@
 //! perf's table of a report: shares by thread name, file of code, function, process or thread, and the stacks behind each.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::str::FromStr;
 
@@ -9,7 +8,7 @@ use clap::Args;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::show::printable;
-use crate::profile::{FrameView, LabelValue, Origin, Profile, Sample};
+use crate::profile::{FrameView, LabelValue, LocationId, Origin, Profile, Sample};
 
 /// perf's words for a report
 #[derive(Args, Debug, Clone, Default)]
@@ -90,6 +89,11 @@ pub enum SortKey {
 }
 
 impl SortKey {
+    /// Whether it tells threads apart, and not places in the code.
+    fn is_of_thread(self) -> bool {
+        matches!(self, SortKey::Comm | SortKey::Pid | SortKey::Tid)
+    }
+
     fn heading(self) -> &'static str {
         match self {
             SortKey::Comm => "Command",
@@ -204,7 +208,14 @@ fn table(profile: &Profile, column: usize, keys: &[SortKey], args: &OverheadArgs
     let deep = profile.samples.iter().any(|sample| sample.stack.len() > 1);
     let children = args.children || (deep && !args.no_children);
     let order = args.call_graph.filter(|_| deep).unwrap_or(Graph::None);
-    let mut rows: BTreeMap<Vec<String>, Sums> = BTreeMap::new();
+    let mut rows = Rows {
+        profile,
+        keys,
+        threads: FxHashMap::default(),
+        places: FxHashMap::default(),
+        numbers: FxHashMap::default(),
+        rows: Vec::new(),
+    };
     let (mut total, mut samples) = (0_i128, 0_i128);
     let count = column.checked_sub(1);
     for sample in &profile.samples {
@@ -212,11 +223,12 @@ fn table(profile: &Profile, column: usize, keys: &[SortKey], args: &OverheadArgs
         total += value;
         samples += count.map_or(value, |count| i128::from(sample.values[count]));
         if value != 0 {
-            add(profile, sample, value, keys, children, order, &mut rows);
+            rows.add(sample, value, children, order);
         }
     }
     head(profile, column, samples, total, text);
-    let mut rows: Vec<(Vec<String>, Sums)> = rows.into_iter().collect();
+    let mut rows: Vec<(Vec<String>, Sums)> = rows.rows;
+    rows.sort_by(|(row, _), (other, _)| row.cmp(other));
     rows.sort_by_key(|(_, sums)| Reverse(if children { (sums.total, sums.own) } else { (sums.own, 0) }));
     let widths: Vec<usize> = (0..keys.len())
         .map(|at| rows.iter().map(|(row, _)| row[at].chars().count()).max().unwrap_or(0).max(keys[at].heading().len()))
@@ -246,41 +258,72 @@ fn table(profile: &Profile, column: usize, keys: &[SortKey], args: &OverheadArgs
     text.push_str("\n\n");
 }
 
-/// Counts a sample for its own row, and with `children` for those of all its callers.
-fn add(
-    profile: &Profile,
-    sample: &Sample,
-    value: i128,
-    keys: &[SortKey],
-    children: bool,
-    order: Graph,
-    rows: &mut BTreeMap<Vec<String>, Sums>,
-) {
-    let frames: Vec<FrameView<'_>> = profile.frames(sample).collect();
-    let mut seen = FxHashSet::default();
-    // A row is of a function that the compiler emitted; what was inlined into it shows in stacks.
-    let emitted: Vec<usize> = (0..frames.len()).filter(|&at| frames[at].origin != Origin::Inlined).collect();
-    let count = if children { emitted.len() } else { 1 };
-    for number in 0..count.max(1) {
-        let at = emitted.get(number).copied().unwrap_or(0);
-        let first = number.checked_sub(1).map_or(0, |before| emitted[before] + 1);
-        let row = row(profile, sample, frames.get(at), keys);
-        if !seen.insert(row.clone()) {
-            continue;
-        }
-        let sums = rows.entry(row).or_default();
-        sums.total += value;
-        sums.own += if number == 0 { value } else { 0 };
+/// Rows, each found by what it is about: most samples are of places that were met before, whose cells are not put together again.
+struct Rows<'a> {
+    profile: &'a Profile,
+    keys: &'a [SortKey],
+    /// Those cells that are about the thread.
+    threads: FxHashMap<Vec<String>, usize>,
+    /// The row of a place in a thread; of no place, for samples without a stack.
+    places: FxHashMap<(usize, Option<LocationId>), usize>,
+    /// The numbers of rows by their cells.
+    numbers: FxHashMap<Vec<String>, usize>,
+    rows: Vec<(Vec<String>, Sums)>,
+}
+
+impl Rows<'_> {
+    /// Counts a sample for its own row, and with `children` for those of all its callers.
+    fn add(&mut self, sample: &Sample, value: i128, children: bool, order: Graph) {
+        let profile = self.profile;
+        let of_thread: Vec<SortKey> = self.keys.iter().copied().filter(|key| key.is_of_thread()).collect();
+        let threads = self.threads.len();
+        let thread = *self.threads.entry(row(profile, sample, None, &of_thread)).or_insert(threads);
+        let frames: Vec<FrameView<'_>> =
+            if order == Graph::None { Vec::new() } else { profile.frames(sample).collect() };
         let names = |frames: &mut dyn Iterator<Item = &FrameView<'_>>| -> Vec<String> {
             frames.take(DEEPEST).map(|frame| printable(&frame.name)).collect()
         };
-        match order {
-            // What a caller of all called, from itself on; for code itself its callers too.
-            Graph::Caller if number > 0 => sums.tree.add(&names(&mut frames[..=at].iter().rev()), value),
-            Graph::Caller => sums.tree.add(&names(&mut frames.iter().rev()), value),
-            Graph::Callee => sums.tree.add(&names(&mut frames[first.min(frames.len())..].iter()), value),
-            Graph::None => {}
+        let places = sample.stack.iter().map(|&place| Some(place));
+        let nowhere = sample.stack.is_empty().then_some(None);
+        let mut seen = FxHashSet::default();
+        let mut end = 0;
+        for (number, place) in places.chain(nowhere).take(if children { usize::MAX } else { 1 }).enumerate() {
+            let at = self.row_of(thread, place, sample);
+            let first = end;
+            if order != Graph::None {
+                end += place.map_or(0, |place| profile.frames_at(place).count());
+            }
+            if !seen.insert(at) {
+                continue;
+            }
+            let sums = &mut self.rows[at].1;
+            sums.total += value;
+            sums.own += if number == 0 { value } else { 0 };
+            match order {
+                // What a caller of all called, from itself on; for code itself its callers too.
+                Graph::Caller if number > 0 => sums.tree.add(&names(&mut frames[..end].iter().rev()), value),
+                Graph::Caller => sums.tree.add(&names(&mut frames.iter().rev()), value),
+                Graph::Callee => sums.tree.add(&names(&mut frames[first..].iter()), value),
+                Graph::None => {}
+            }
         }
+    }
+
+    /// The number of the row that a place in a thread is counted for. A row is of a function that the compiler emitted, the outermost of a
+    /// place; what was inlined into it shows in stacks.
+    fn row_of(&mut self, thread: usize, place: Option<LocationId>, sample: &Sample) -> usize {
+        if let Some(&known) = self.places.get(&(thread, place)) {
+            return known;
+        }
+        let frame = place.and_then(|place| self.profile.frames_at(place).last());
+        let cells = row(self.profile, sample, frame.as_ref(), self.keys);
+        let next = self.rows.len();
+        let at = *self.numbers.entry(cells.clone()).or_insert(next);
+        if at == next {
+            self.rows.push((cells, Sums::default()));
+        }
+        self.places.insert((thread, place), at);
+        at
     }
 }
 

@@ -241,8 +241,13 @@ impl PerfArgs {
     pub(super) fn complete(&self, recording: &mut Recording) -> anyhow::Result<()> {
         recording.control.clone_from(&self.control);
         let settings = &mut recording.settings;
-        settings.also =
-            AlsoRecords { data_maps: self.raw_stacks, namespaces: true, switches: self.switch_events, fields: true };
+        settings.also = AlsoRecords {
+            data_maps: self.raw_stacks,
+            namespaces: true,
+            switches: self.switch_events,
+            kernel_code: true,
+            fields: true,
+        };
         for event in &mut settings.events {
             (event.user, event.kernel) = (event.user && !self.all_kernel, event.kernel && !self.all_user);
         }

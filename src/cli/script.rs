@@ -53,6 +53,9 @@ pub struct ScriptArgs {
     /// Leave out calls that were inlined
     #[arg(long)]
     pub no_inline: bool,
+    /// Print the place of each sample alone, without its callers
+    #[arg(short = 'G', long)]
+    pub hide_call_graph: bool,
     /// Accepted, as perf has it: times are in microseconds without, in nanoseconds with it
     #[arg(long)]
     pub ns: bool,
@@ -122,6 +125,7 @@ struct Choice {
     tid: Vec<i32>,
     dso: Option<Regex>,
     nanoseconds: bool,
+    callers: bool,
 }
 
 impl Choice {
@@ -135,6 +139,7 @@ impl Choice {
             tid: args.tid.clone(),
             dso: dso.map_err(|error| usage(format!("--dso: {error}")))?,
             nanoseconds: args.ns,
+            callers: !args.hide_call_graph,
         })
     }
 
@@ -185,7 +190,7 @@ fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice, lines: &mut Lines, o
         if !choice.wants(thread, || leaf.map_or_else(String::new, |leaf| module(chunk, leaf, thread))) {
             continue;
         }
-        let chain = attr.layout.has(abi::PERF_SAMPLE_CALLCHAIN);
+        let chain = choice.callers && attr.layout.has(abi::PERF_SAMPLE_CALLCHAIN);
         head(sample, thread, attr, chunk, choice, widest, chain, &mut page.text);
         if choice.has("ip") || choice.has("sym") {
             if chain {

@@ -405,7 +405,8 @@ fn living(ids: &[i32], what: &str, screen: &Screen) -> anyhow::Result<Vec<i32>> 
     let (alive, dead): (Vec<i32>, Vec<i32>) = ids.iter().copied().partition(|&id| id > 0 && capture::lives(Pid(id)));
     if alive.is_empty() {
         let list: Vec<_> = dead.iter().map(ToString::to_string).collect();
-        anyhow::bail!("no such {what}: {} (it has ended, or lives in another PID namespace)", list.join(", "));
+        let why = format!("no such {what}: {} (it has ended, or lives in another PID namespace)", list.join(", "));
+        return Err(super::NoTaskError(why).into());
     }
     dead.iter().for_each(|id| screen.say(&format!("no such {what}: {id}; recording the others")));
     Ok(alive)

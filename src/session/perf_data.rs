@@ -47,6 +47,14 @@ pub struct PerfData {
     pub keep: Option<Keep>,
 }
 
+impl PerfData {
+    /// What we were called as: scripts that call us perf look for that name in what is said.
+    fn program(&self) -> &'static str {
+        let called = self.arguments.first().map(Path::new).and_then(Path::file_name);
+        if called.is_some_and(|name| name == "perf") { "perf" } else { "rprof" }
+    }
+}
+
 /// When another file is begun.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Switch {
@@ -291,7 +299,8 @@ impl Recorder {
         screen: &Screen,
     ) -> Result<Closing, PerfDataError> {
         let name = self.end_file(collector, lost, at, screen, true)?;
-        Ok(Closing { rounds: self.rounds, written: self.total, name })
+        let program = self.data.program();
+        Ok(Closing { rounds: self.rounds, written: self.total, name, program })
     }
 
     fn end_file(
@@ -340,7 +349,7 @@ impl Recorder {
         name.push(format!(".{time}"));
         let name = PathBuf::from(name);
         fs::rename(&path, &name).map_err(|source| self.error(source))?;
-        screen.say_plainly(&format!("[ rprof record: Dump {} ]", name.display()));
+        screen.say_plainly(&format!("[ {} record: Dump {} ]", self.data.program(), name.display()));
         self.kept.push_back(name.clone());
         while self.data.max_files.is_some_and(|most| self.kept.len() > most) {
             // One that somebody else took away is gone all the same.
@@ -355,17 +364,19 @@ pub(super) struct Closing {
     pub(super) rounds: u64,
     pub(super) written: Written,
     pub(super) name: Option<PathBuf>,
+    /// What we were called as.
+    program: &'static str,
 }
 
 impl Closing {
-    /// perf's lines, with our name.
+    /// perf's lines, with the name that we were called by.
     pub(super) fn lines(&self) -> [String; 2] {
         let name = self.name.as_ref().map_or("-".into(), |name| name.display().to_string());
         let megabytes = self.written.bytes as f64 / f64::from(1 << 20);
         let samples = self.written.samples;
         [
-            format!("[ rprof record: Woken up {} times to write data ]", self.rounds),
-            format!("[ rprof record: Captured and wrote {megabytes:.3} MB {name} ({samples} samples) ]"),
+            format!("[ {} record: Woken up {} times to write data ]", self.program, self.rounds),
+            format!("[ {} record: Captured and wrote {megabytes:.3} MB {name} ({samples} samples) ]", self.program),
         ]
     }
 }

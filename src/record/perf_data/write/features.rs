@@ -26,6 +26,7 @@ mod bit {
     pub(super) const MMAP2: u64 = 1 << 23;
     pub(super) const COMM_EXEC: u64 = 1 << 24;
     pub(super) const USE_CLOCKID: u64 = 1 << 25;
+    pub(super) const KSYMBOL: u64 = 1 << 29;
 }
 
 /// What samples hold, in every event.
@@ -55,7 +56,7 @@ fn attr(event: &EventSpec, first: bool, options: &WriteOptions) -> Vec<u8> {
     set(bit::INHERIT, options.inherit);
     set(bit::EXCLUDE_USER, !event.user);
     set(bit::EXCLUDE_KERNEL | bit::EXCLUDE_HV, !event.kernel);
-    set(bit::MMAP | bit::MMAP2 | bit::COMM | bit::COMM_EXEC | bit::TASK, first);
+    set(bit::MMAP | bit::MMAP2 | bit::COMM | bit::COMM_EXEC | bit::TASK | bit::KSYMBOL, first);
     set(bit::EXCLUDE_CALLCHAIN_USER, options.raw_stacks.is_some());
     let (registers, stack_bytes) = options.raw_stacks.unwrap_or_default();
     let part = |bits: u64, when: bool| if when { bits } else { 0 };

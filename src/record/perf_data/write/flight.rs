@@ -20,8 +20,9 @@ pub struct Keep {
     pub time: Option<Duration>,
 }
 
-/// Bytes after which records are a chunk: what is dropped at once.
+/// Bytes and time after which records are a chunk: what is dropped at once.
 const CHUNK: usize = 256 << 10;
+const CHUNK_TIME: Duration = Duration::from_millis(900);
 /// Mappings of a process that are remembered. What maps code for ever (a JIT) would take all memory.
 const MOST_MAPS: usize = 1 << 14;
 
@@ -37,7 +38,8 @@ pub(super) struct Flight {
 
 struct Chunk {
     records: Vec<u8>,
-    /// When its last record came.
+    /// When its first records came, and its last.
+    first: Instant,
     last: Instant,
 }
 
@@ -49,12 +51,14 @@ impl Flight {
     /// Takes whole records, and drops the oldest ones that there is no room for.
     pub(super) fn push(&mut self, records: &[u8]) {
         self.bytes += records.len();
-        match self.chunks.back_mut().filter(|chunk| chunk.records.len() < CHUNK) {
+        let now = Instant::now();
+        let open = |chunk: &&mut Chunk| chunk.records.len() < CHUNK && now - chunk.first < CHUNK_TIME;
+        match self.chunks.back_mut().filter(open) {
             Some(chunk) => {
                 chunk.records.extend_from_slice(records);
-                chunk.last = Instant::now();
+                chunk.last = now;
             }
-            None => self.chunks.push_back(Chunk { records: records.to_vec(), last: Instant::now() }),
+            None => self.chunks.push_back(Chunk { records: records.to_vec(), first: now, last: now }),
         }
         while self.is_too_much()
             && let Some(chunk) = self.chunks.pop_front()

@@ -12,9 +12,8 @@ use crate::record::perf_data::format::{
 
 /// Bytes that wait at most before they are written.
 const PENDING: usize = 1 << 20;
-/// Where in the header the size of the records stands, and the bits of the features.
+/// Where in the header the size of the records stands; behind it, where the event types are, and the bits of the features.
 const DATA_SIZE_AT: u64 = 48;
-const FEATURES_AT: u64 = 72;
 
 /// Where records go.
 pub(super) struct Sink {
@@ -26,8 +25,8 @@ pub(super) struct Sink {
     compressor: Option<Compressor>,
     /// Features that lie behind the records at all times, not only at the end; of a file alone.
     kept: Vec<(Feature, Vec<u8>)>,
-    /// Whether the header says so.
-    announced: bool,
+    /// Bytes of the features at the end.
+    behind: u64,
     /// Why writing failed; nothing is written after that.
     failed: Option<io::Error>,
 }
@@ -97,7 +96,7 @@ impl Sink {
             written: 0,
             compressor: compressor.transpose()?,
             kept: Vec::new(),
-            announced: false,
+            behind: 0,
             failed: None,
         })
     }
@@ -138,7 +137,7 @@ impl Sink {
             Place::Pipe(_) => PIPE_HEADER_BYTES,
             Place::Memory(_) => return 0,
         };
-        data + self.written + self.pending.len() as u64
+        data + self.written + self.behind + self.pending.len() as u64
     }
 
     /// How many times smaller the records became.
@@ -147,10 +146,10 @@ impl Sink {
         self.compressor.as_ref().map_or(1, ratio)
     }
 
-    /// A record is complete: writes, if enough of them wait.
+    /// A record is complete: writes, if enough of them wait. What goes wrong is told by the next [`Sink::sync`].
     pub(super) fn pass(&mut self) {
         if self.pending.len() >= PENDING {
-            self.write_out();
+            self.settle();
         }
     }
 
@@ -170,33 +169,26 @@ impl Sink {
 
     /// Writes what waits, and makes the header true.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        self.write_out();
-        self.tell_size();
-        self.announce(true);
+        self.settle();
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    fn tell_size(&mut self) {
-        if let Place::File { file, .. } = &self.place
-            && let Err(error) = file.write_all_at(&self.written.to_ne_bytes(), DATA_SIZE_AT)
-        {
-            self.failed.get_or_insert(error);
-        }
+    fn settle(&mut self) {
+        self.write_out();
+        self.tell(true);
     }
 
-    /// Says that there are features behind the records, or, while those grow over them, that there are none.
-    fn announce(&mut self, there: bool) {
+    /// Makes the header true: how many bytes of records there are, and which features lie behind them; none, while those are overwritten.
+    fn tell(&mut self, features: bool) {
         let Place::File { file, .. } = &self.place else { return };
-        if there == self.announced {
-            return;
-        }
-        self.announced = there;
         let mut bits = [0_u64; FEATURE_BITS as usize / 64];
-        for feature in self.kept.iter().map(|(feature, _)| *feature as usize).filter(|_| there) {
+        for feature in self.kept.iter().map(|(feature, _)| *feature as usize).filter(|_| features) {
             bits[feature / 64] |= 1 << (feature % 64);
         }
-        let bits: Vec<u8> = bits.into_iter().flat_map(u64::to_ne_bytes).collect();
-        if let Err(error) = file.write_all_at(&bits, FEATURES_AT) {
+        // At once, with the event types between them, of which there are none.
+        let words = [self.written, 0, 0].into_iter().chain(bits);
+        let bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
+        if let Err(error) = file.write_all_at(&bytes, DATA_SIZE_AT) {
             self.failed.get_or_insert(error);
         }
     }
@@ -232,33 +224,44 @@ impl Sink {
         }
     }
 
-    /// Writes whole records with the features behind them. Of records that the disk has no room for, the ones that are whole stay.
+    /// Writes whole records with the features behind them: first what lies behind the features that are there, so that the file is without
+    /// them for a moment only. Of records that the disk has no room for, the ones that are whole stay.
     fn write_to_file(&mut self, records: &[u8]) {
-        self.announce(false);
         let Place::File { file, data } = &self.place else { return };
         let at = *data + self.written;
         let features = lay_out(&self.kept, at + records.len() as u64);
-        let (done, error) = write_at(file, &[records, &features].concat(), at);
-        let Some(error) = error else {
-            self.written += records.len() as u64;
-            return;
+        let first = records.len().min(features.len());
+        let (done, error) = write_at(file, &[&records[first..], &features].concat(), at + first as u64);
+        let whole = match error {
+            None => records.len() as u64,
+            Some(error) => {
+                self.failed = Some(error);
+                whole_records(records, (first + done).saturating_sub(features.len()))
+            }
         };
-        self.failed = Some(error);
-        self.written += whole_records(records, done.saturating_sub(features.len()));
-        // They fit where what was written in vain lies.
-        let table = *data + self.written;
-        let features = lay_out(&self.kept, table);
-        let (done, error) = write_at(file, &features, table);
-        // What is cut off is not among the bytes that the header tells of.
-        let _ = file.set_len(table + if error.is_none() { done as u64 } else { 0 });
-        if error.is_some() {
-            self.kept.clear();
+        self.tell(false);
+        let Place::File { file, data } = &self.place else { return };
+        let (_, error) = write_at(file, &records[..first.min(whole as usize)], at);
+        self.written += if error.is_none() { whole } else { 0 };
+        if let Some(error) = error {
+            self.failed.get_or_insert(error);
+        }
+        if self.failed.is_some() {
+            // They fit where what was written in vain lies.
+            let table = *data + self.written;
+            let features = lay_out(&self.kept, table);
+            let (done, error) = write_at(file, &features, table);
+            // What is cut off is not among the bytes that the header tells of.
+            let _ = file.set_len(table + if error.is_none() { done as u64 } else { 0 });
+            if error.is_some() {
+                self.kept.clear();
+            }
         }
     }
 
     /// Ends the file with features, in the place of those that were kept.
     pub(super) fn features(&mut self, features: Vec<(Feature, Vec<u8>)>) -> io::Result<()> {
-        self.announce(false);
+        self.tell(false);
         let Place::File { file, data } = &self.place else { return Ok(()) };
         let table = *data + self.written;
         let bytes = lay_out(&features, table);
@@ -267,12 +270,12 @@ impl Sink {
             let kept = lay_out(&self.kept, table);
             let there = write_at(file, &kept, table).1.is_none();
             let _ = file.set_len(table + if there { kept.len() as u64 } else { 0 });
-            self.announce(there);
+            self.tell(there);
             return Err(error);
         }
         self.kept = features;
-        self.written += bytes.len() as u64;
-        self.announce(true);
+        self.tell(true);
+        self.behind = bytes.len() as u64;
         self.failed.take().map_or(Ok(()), Err)
     }
 }
