@@ -99,8 +99,11 @@ impl Selector {
     /// The conditions on keys that `is_first` accepts, and all others.
     #[must_use]
     pub fn partition(self, is_first: impl Fn(&str) -> bool) -> (Selector, Selector) {
+        // Conditions that a version was running stand first, and go on to do so.
+        let present = self.matchers[..self.present].iter().filter(|matcher| is_first(&matcher.key)).count();
+        let others = self.present - present;
         let (first, second) = self.matchers.into_iter().partition(|matcher| is_first(&matcher.key));
-        (Selector { matchers: first }, Selector { matchers: second })
+        (Selector { matchers: first, present }, Selector { matchers: second, present: others })
     }
 
     /// The same conditions on another key.
