@@ -19,7 +19,10 @@ pub mod show;
 pub mod snapshot;
 pub mod stack;
 pub mod status;
+pub mod terminal;
+pub mod top;
 mod values;
+pub mod view;
 pub mod when;
 
 use std::ffi::OsString;
@@ -44,9 +47,11 @@ struct Arguments {
 enum Command {
     Record(Box<record::RecordArgs>),
     Snapshot(Box<snapshot::SnapshotArgs>),
+    Top(Box<top::TopArgs>),
     Stack(stack::StackArgs),
     Status(status::StatusArgs),
     Report(Box<report::ReportArgs>),
+    View(Box<view::ViewArgs>),
     Script(Box<script::ScriptArgs>),
     Annotate(Box<annotate::AnnotateArgs>),
     Convert(Box<convert::ConvertArgs>),
@@ -82,9 +87,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             args.place_filters(matches.subcommand_matches("snapshot").unwrap_or(&matches));
             snapshot::run(args, &line)
         }
+        Command::Top(args) => {
+            args.place_filters(matches.subcommand_matches("top").unwrap_or(&matches));
+            top::run(args, &line)
+        }
         Command::Stack(args) => stack::run(args, &line).map(|()| 0),
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),
+        Command::View(args) => view::run(args),
         Command::Script(args) => script::run(args).map(|()| 0),
         Command::Annotate(args) => annotate::run(args).map(|()| 0),
         Command::Convert(args) => convert::run(args).map(|()| 0),
@@ -110,9 +120,10 @@ fn command() -> clap::Command {
     Arguments::command().mut_subcommand("record", record)
 }
 
-/// The command line as clap reads it: `report` and `query` take pprof's options with one dash too.
+/// The command line as clap reads it: `report`, `view` and `query` take pprof's options with one dash too.
 fn spelled(arguments: Vec<OsString>) -> Vec<OsString> {
-    let shows = arguments.get(1).is_some_and(|command| command == "report" || command == "query");
+    let shows =
+        arguments.get(1).is_some_and(|command| ["report", "view", "query"].iter().any(|shows| command == shows));
     if shows { show::with_two_dashes(arguments) } else { arguments }
 }
 

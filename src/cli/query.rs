@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::show::{self, Counts, Granularity, ShowArgs, amount, percent, printable};
+use super::show::{self, Counts, Granularity, PartArgs, ShowArgs, amount, percent, printable};
 use super::{UsageError, usage, when};
 use crate::encode::{Format, ReadOptions, WriteOptions, read_file, write_file_with};
 use crate::ids::UnixNanos;
@@ -35,24 +35,9 @@ const DROPPED_LABELS: [&str; 2] = ["tid", store::TIMESTAMP];
 pub struct QueryArgs {
     /// A directory of windows, or one profile; without, where `record --continuous` writes
     pub path: Option<PathBuf>,
-    /// From this time on
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub from: Option<String>,
-    /// Until this time, which is now without
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub to: Option<String>,
-    /// What lies around this time, half of the width before and half behind
-    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"], allow_hyphen_values = true)]
-    pub around: Option<String>,
-    /// How much time: 2m around a time, 1h before now
-    #[arg(long, value_name = "DURATION", conflicts_with = "to")]
-    pub width: Option<String>,
-    /// What was counted: cpu, page_faults, …
-    #[arg(long)]
-    pub kind: Option<String>,
-    /// Which samples, by labels: 'comm="nginx",container=~"web.*",pid!=12'; also host, kind, source
-    #[arg(long = "where", value_name = "SELECTOR", default_value = "")]
-    pub selector: String,
+    /// What of it
+    #[command(flatten)]
+    pub asked: AskArgs,
     /// A table of functions, this many of them
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = false)]
     pub top: Option<Option<usize>>,
@@ -86,6 +71,29 @@ pub struct QueryArgs {
     /// What of it is shown
     #[command(flatten)]
     pub show: ShowArgs,
+}
+
+/// Which windows, and what of them.
+#[derive(Args, Debug, Clone)]
+pub struct AskArgs {
+    /// From this time on
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub from: Option<String>,
+    /// Until this time, which is now without
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub to: Option<String>,
+    /// What lies around this time, half of the width before and half behind
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"], allow_hyphen_values = true)]
+    pub around: Option<String>,
+    /// How much time: 2m around a time, 1h before now
+    #[arg(long, value_name = "DURATION", conflicts_with = "to")]
+    pub width: Option<String>,
+    /// What was counted: cpu, page_faults, …
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Which samples, by labels: 'comm="nginx",container=~"web.*",pid!=12'; also host, kind, source
+    #[arg(long = "where", value_name = "SELECTOR", default_value = "")]
+    pub selector: String,
 }
 
 /// What there is a series for each of.
@@ -125,20 +133,64 @@ pub fn run(args: &QueryArgs) -> anyhow::Result<()> {
         return Err(usage("--sort of a query takes self or total; a table by keys is of: rprof report --sort"));
     }
     refuse_what_makes_no_sense(args)?;
-    let now = UnixNanos::from(SystemTime::now());
     let path = args.path.clone().unwrap_or_else(store::default_directory);
     let source = Windows::open(&path, args.path.is_none())?;
-    let query = Query {
-        range: source.range(args, now)?,
-        kind: args.kind.clone(),
-        selector: Selector::parse(&args.selector).map_err(|error| UsageError(error.to_string()))?,
-    };
-    let rows = source.rows(&query)?;
-    let plan = query.plan(&rows);
-    if plan.rows.is_empty() {
-        bail!(nothing(&query, &plan, &source));
-    }
+    let (query, plan) = args.asked.plan(&source)?;
     if args.series { series::run(args, &query, &plan) } else { sum(args, &query, plan, &source) }
+}
+
+impl AskArgs {
+    /// The question, and the windows that answer it.
+    fn plan(&self, source: &Windows) -> anyhow::Result<(Query, Plan)> {
+        let query = Query {
+            range: source.range(self, UnixNanos::from(SystemTime::now()))?,
+            kind: self.kind.clone(),
+            selector: Selector::parse(&self.selector).map_err(|error| UsageError(error.to_string()))?,
+        };
+        let plan = query.plan(&source.rows(&query)?);
+        if plan.rows.is_empty() {
+            bail!(nothing(&query, &plan, source));
+        }
+        Ok((query, plan))
+    }
+
+    /// The first option that asks for a part of a directory.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--from", self.from.is_some()),
+            ("--to", self.to.is_some()),
+            ("--around", self.around.is_some()),
+            ("--width", self.width.is_some()),
+            ("--kind", self.kind.is_some()),
+            ("--where", !self.selector.is_empty()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+}
+
+/// What a directory tells of an asked time.
+pub(super) struct Told {
+    /// All of it, as functions.
+    pub(super) profile: Profile,
+    /// For each column, what shares are of.
+    pub(super) totals: Vec<i128>,
+    /// Nanoseconds that were sampled.
+    pub(super) covered: i64,
+    /// What it is of, and what is missing, in lines.
+    pub(super) remarks: Vec<String>,
+}
+
+/// Adds up what was asked for of a directory.
+///
+/// # Errors
+/// As of [`run`].
+pub(super) fn ask(directory: &Path, asked: &AskArgs, part: &PartArgs) -> anyhow::Result<Told> {
+    let source = Windows::open(directory, false)?;
+    let (query, plan) = asked.plan(&source)?;
+    let sum = add_up(part, &merge_options(part), &query, plan, &source)?;
+    let remarks = head(&query, &sum).lines().map(|line| line.trim_start_matches("# ").to_owned()).collect();
+    let Sum { answer: Answer { profile, totals, .. }, covered, .. } = sum;
+    Ok(Told { profile, totals, covered, remarks })
 }
 
 fn refuse_what_makes_no_sense(args: &QueryArgs) -> anyhow::Result<()> {
@@ -177,7 +229,7 @@ impl Windows {
     }
 
     /// The asked time. A file without a question is shown whole.
-    fn range(&self, args: &QueryArgs, now: UnixNanos) -> anyhow::Result<std::ops::Range<UnixNanos>> {
+    fn range(&self, args: &AskArgs, now: UnixNanos) -> anyhow::Result<std::ops::Range<UnixNanos>> {
         let asked = args.from.is_some() || args.to.is_some() || args.around.is_some() || args.width.is_some();
         match self {
             Windows::File(_, row) if !asked => Ok(row.name.start..row.name.end),
@@ -223,7 +275,7 @@ fn row_of(path: &Path, profile: &Profile) -> Row {
     Row { name, path: path.into(), bytes: 0, pinned: false, summary: Summary::of(profile) }
 }
 
-fn range(args: &QueryArgs, now: UnixNanos) -> Result<std::ops::Range<UnixNanos>, String> {
+fn range(args: &AskArgs, now: UnixNanos) -> Result<std::ops::Range<UnixNanos>, String> {
     let time = |text: &Option<String>| text.as_ref().map(|text| when::parse(text, now)).transpose();
     let width = args.width.as_ref().map(|text| when::duration(text)).transpose()?;
     let nanos = |width: Duration| i64::try_from(width.as_nanos()).unwrap_or(i64::MAX);
@@ -265,17 +317,40 @@ fn nothing(query: &Query, plan: &Plan, source: &Windows) -> String {
 }
 
 /// Adds the windows up, and shows or writes the sum.
-fn sum(args: &QueryArgs, query: &Query, mut plan: Plan, source: &Windows) -> anyhow::Result<()> {
-    let filter = args.show.filter()?;
+fn sum(args: &QueryArgs, query: &Query, plan: Plan, source: &Windows) -> anyhow::Result<()> {
     let writes = args.folded.is_some() || args.svg.is_some() || args.pprof.is_some() || args.output.is_some();
-    let unit = args.show.unit.as_deref();
+    let options = if args.pprof.is_some() || args.output.is_some() {
+        let labels = KeptLabels::AllBut(DROPPED_LABELS.map(str::to_owned).into());
+        MergeOptions { labels, functions_only: false }
+    } else {
+        merge_options(&args.show.part)
+    };
+    let sum = add_up(&args.show.part, &options, query, plan, source)?;
+    if writes {
+        return write(args, &sum, query);
+    }
+    // A directory whose windows were all passed over by their totals has no column, and no sample either.
+    let column = args.show.part.column(&sum.answer.profile)?;
+    let text = if args.json { table_json(args, query, &sum, column)? } else { table(args, query, &sum, column)? };
+    show::print(&text)
+}
+
+/// Adds windows up, and leaves the part that was asked for.
+fn add_up(
+    part: &PartArgs,
+    options: &MergeOptions,
+    query: &Query,
+    mut plan: Plan,
+    source: &Windows,
+) -> anyhow::Result<Sum> {
+    let filter = part.filter()?;
+    let unit = part.unit.as_deref();
     let rows: Vec<Row> = plan.rows.iter().filter(|row| query.selector.may_match(row)).cloned().collect();
-    let options = merge_options(args);
     let labels = if filter.reads_labels() { KeptLabels::All } else { options.labels.clone() };
     let answer = query.merge(
         &rows,
         source.directory(),
-        &options,
+        options,
         &ReadOptions { labels },
         &|profile| filter.add_tag_frames(profile, unit),
         &|profile| filter.apply_to_samples(profile),
@@ -286,13 +361,7 @@ fn sum(args: &QueryArgs, query: &Query, mut plan: Plan, source: &Windows) -> any
     if filter.selects() {
         sum.answer.profile.merge_equal_samples();
     }
-    if writes {
-        return write(args, &sum, query);
-    }
-    // A directory whose windows were all passed over by their totals has no column, and no sample either.
-    let column = args.show.column(&sum.answer.profile)?;
-    let text = if args.json { table_json(args, query, &sum, column)? } else { table(args, query, &sum, column)? };
-    show::print(&text)
+    Ok(sum)
 }
 
 /// A sum of windows and what it is of.
@@ -310,12 +379,8 @@ fn covered(plan: &Plan, cut: i64) -> i64 {
 }
 
 /// Tables and flame graphs tell neither labels nor addresses; a pprof file does.
-fn merge_options(args: &QueryArgs) -> MergeOptions {
-    if args.pprof.is_some() || args.output.is_some() {
-        let labels = KeptLabels::AllBut(DROPPED_LABELS.map(str::to_owned).into());
-        return MergeOptions { labels, functions_only: false };
-    }
-    let by_place = matches!(args.show.granularity, Some(Granularity::Lines | Granularity::Addresses));
+fn merge_options(part: &PartArgs) -> MergeOptions {
+    let by_place = matches!(part.granularity, Some(Granularity::Lines | Granularity::Addresses));
     MergeOptions { labels: KeptLabels::Only([].into()), functions_only: !by_place }
 }
 
@@ -330,7 +395,7 @@ fn write(args: &QueryArgs, sum: &Sum, query: &Query) -> anyhow::Result<()> {
     if let Some(file) = &args.output {
         files.push((file, Format::for_path(file)?));
     }
-    let column = args.show.column(&sum.answer.profile)?;
+    let column = args.show.part.column(&sum.answer.profile)?;
     let kind = sum.answer.profile.sample_types.get(column);
     let options = WriteOptions { value: kind.map(|kind| sum.answer.profile.text(kind.name).to_owned()) };
     for (file, format) in files {
@@ -374,8 +439,8 @@ fn table(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyhow::R
 
 fn counts(args: &QueryArgs, sum: &Sum, column: usize) -> Counts {
     let all = sum.answer.totals.get(column).copied().unwrap_or(0);
-    let total = if args.show.relative_percentages { sum.answer.profile.total(column) } else { all };
-    Counts::new(&sum.answer.profile, column, total, &args.show).in_cpus_over(sum.covered)
+    let total = if args.show.part.relative_percentages { sum.answer.profile.total(column) } else { all };
+    Counts::new(&sum.answer.profile, column, total, &args.show.part).in_cpus_over(sum.covered)
 }
 
 /// What part of the asked time the answer is of, and what is wrong with it.
@@ -454,28 +519,17 @@ fn table_json(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyh
     let counts = counts(args, sum, column);
     let limit = args.top.flatten().unwrap_or(args.show.limit);
     let sums = show::functions(&counts);
-    let order = show::order(&sums, &counts, &args.show);
+    let order = show::order(&sums, &counts, &args.show.listing());
     let shown = if limit == 0 { order.len() } else { limit.min(order.len()) };
-    let functions: Vec<_> = order[..shown]
-        .iter()
-        .map(|&row| {
-            let (of, sums) = (&counts.rows[row], sums[row]);
-            json!({
-                "function": of.name, "module": of.module,
-                "self": number(sums.own), "total": number(sums.total), "samples": number(sums.samples),
-                "self_share": share(sums.own, counts.total), "total_share": share(sums.total, counts.total),
-                "self_cpus": cpus(&counts, sums.own, sum.covered), "total_cpus": cpus(&counts, sums.total, sum.covered),
-            })
-        })
-        .collect();
+    let functions = show::functions_json(&counts, &sums, &order[..shown], sum.covered);
     let mut document = coverage_json(query, &sum.plan);
     document["value"] = json!({ "name": counts.value, "unit": counts.unit });
-    document["total"] = json!(number(sum.answer.profile.total(column)));
-    document["all"] = json!(number(counts.total));
+    document["total"] = json!(show::number(sum.answer.profile.total(column)));
+    document["all"] = json!(show::number(counts.total));
     document["covered_nanos"] = json!(sum.covered);
     document["unreadable"] = json!(sum.answer.unreadable);
     document["functions_left_out"] = json!(order.len() - shown);
-    document["functions"] = json!(functions);
+    document["functions"] = functions;
     Ok(format!("{}\n", serde_json::to_string_pretty(&document)?))
 }
 
@@ -491,20 +545,4 @@ fn coverage_json(query: &Query, plan: &Plan) -> serde_json::Value {
         "gaps": plan.gaps.iter().map(|gap| json!([gap.start.0, gap.end.0])).collect::<Vec<_>>(),
         "snapshots_left_out": plan.snapshots_left_out,
     })
-}
-
-/// A sum as JSON has it; one beyond 64 bits is none of samples.
-fn number(sum: i128) -> i64 {
-    i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
-}
-
-#[allow(clippy::cast_precision_loss, reason = "a share")]
-fn share(part: i128, whole: i128) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-/// `null` for what is no time.
-#[allow(clippy::cast_precision_loss, reason = "a quotient")]
-fn cpus(counts: &Counts, value: i128, covered: i64) -> Option<f64> {
-    (counts.unit == "nanoseconds" && covered > 0).then(|| value as f64 / covered as f64)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::health::{Count, Health};
@@ -12,6 +13,8 @@ use crate::profile::{Profile, Quality};
 pub struct Screen {
     quiet: bool,
     live: ProgressBar,
+    /// Who takes the lines, where that is not the standard error.
+    listener: Option<Sender<String>>,
 }
 
 impl Screen {
@@ -21,12 +24,20 @@ impl Screen {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
         let live = ProgressBar::with_draw_target(None, target);
         live.set_style(style("{spinner} {msg}"));
-        Screen { quiet, live }
+        Screen { quiet, live, listener: None }
+    }
+
+    /// A screen whose lines go to somebody else, who has the terminal.
+    pub(super) fn of(listener: Sender<String>) -> Screen {
+        Screen { listener: Some(listener), ..Screen::new(true) }
     }
 
     /// A line that stays.
     pub fn say(&self, line: &str) {
-        if !self.quiet {
+        if let Some(listener) = &self.listener {
+            // Who has gone does not want to hear it.
+            let _ = listener.send(line.to_owned());
+        } else if !self.quiet {
             self.live.suspend(|| eprintln(&format!("rprof: {line}")));
         }
     }

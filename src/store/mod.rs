@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 pub use error::StoreError;
 pub use lock::recorder;
+pub use name::is_state;
 pub use query::{Answer, Plan, Prepare, Query, QueryError, TIMESTAMP};
 pub use reader::{Damaged, Listing, Store};
 pub use selector::{Selector, SelectorError};
