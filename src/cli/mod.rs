@@ -145,5 +145,6 @@ fn complain(error: &anyhow::Error) {
             line = format!("{line}: {cause}");
         }
     }
-    eprintln!("rprof: {line}");
+    let line: Vec<String> = line.lines().map(show::printable).collect();
+    eprintln!("rprof: {}", line.join("\n"));
 }

@@ -136,7 +136,8 @@ impl Subject for Still {
                 facts.push(Fact::plain(format!("{} of all", counts.percent(total))));
             }
         }
-        if let Some(count) = self.profile.count_column() {
+        let column = self.columns.get(kind).map(|(column, _)| *column);
+        if let Some(count) = self.profile.count_column().filter(|&count| column != Some(count)) {
             facts.push(Fact::plain(format!("{} samples", amount(self.profile.total(count), ""))));
         }
         facts.extend(quality_facts(Quality::of(&self.profile).as_ref()));
@@ -144,7 +145,7 @@ impl Subject for Still {
             facts.push(Fact::plain(format!("{} long", amount(self.profile.duration_nanos.into(), "nanoseconds"))));
         }
         if self.columns.len() > 1 {
-            facts.push(Fact::plain(format!("e: {} other values", self.columns.len() - 1)));
+            facts.push(Fact::plain(format!("e: {} more values", self.columns.len() - 1)));
         }
         Head { title: format!("rprof view {}", self.name), facts }
     }

@@ -19,4 +19,4 @@ pub use continuous::{Bounds, Continuous, record_continuously};
 pub use control::ControlPlace;
 pub use perf_data::{PerfData, PerfDataError, Switch};
 pub use record::{Output, Recording, RecordingError, Timing, record};
-pub use screen::Screen;
+pub use screen::{Screen, printable};

@@ -5,4 +5,5 @@
 
 pub mod perf;
 pub mod programs;
+pub mod pty;
 pub mod recording;

@@ -15,12 +15,13 @@ use regex::Regex;
 use rustc_hash::FxHashMap;
 
 use crate::profile::{LocationId, Origin, Profile, SourceLine, scale};
+pub(super) use crate::session::printable;
 pub(super) use calls::{Node, Tree};
 pub(super) use json::{functions_json, number};
 pub use options::{Granularity, PartArgs, ShowArgs, Sort};
 pub(super) use options::{Listing, with_two_dashes};
 pub(super) use table::{FunctionSums, functions, functions_table, order};
-pub(super) use text::{amount, cpus, fit, percent, printable};
+pub(super) use text::{amount, cpus, fit, percent};
 
 /// Columns when the output is no terminal.
 const WIDTH: usize = 120;

@@ -3,8 +3,8 @@
 use anyhow::bail;
 use rustc_hash::FxHashMap;
 
-use super::text::{fit, printable};
-use super::{Counts, Node, ShowArgs, Tree};
+use super::text::fit;
+use super::{Counts, Node, ShowArgs, Tree, printable};
 
 /// Deeper branches are not indented further: the names would have no room.
 const MAX_INDENT: usize = 24;

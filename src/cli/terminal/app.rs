@@ -46,6 +46,8 @@ pub(super) struct App {
     /// What was counted, once there is something.
     pub(super) picture: Option<Picture>,
     pub(super) table: Table,
+    /// Whether something else is searched for than what the table was filled with.
+    stale: bool,
     /// Whether callers hang from callees.
     pub(super) inverted: bool,
     downwards: bool,
@@ -78,6 +80,7 @@ impl App {
             paused: false,
             picture: None,
             table: Table::new(sort),
+            stale: false,
             inverted: false,
             downwards: true,
             flame: None,
@@ -109,6 +112,7 @@ impl App {
         let row = before.as_ref().zip(row).map(|(before, row)| before.counts.rows[row].clone());
         let keep = row.and_then(|row| counts.rows.iter().position(|other| *other == row));
         self.table.fill(counts, sums, self.search.regex.as_ref(), keep);
+        self.stale = false;
         // What is not looked at now is made when it is.
         let old = (self.flame.take(), self.sandwich.take());
         match self.view {
@@ -148,7 +152,12 @@ impl App {
         }
     }
 
+    /// Takes what is wanted into the table, once it is looked at.
     fn fill_table(&mut self) {
+        self.stale = self.view != View::Table;
+        if self.stale {
+            return;
+        }
         let keep = self.table.row();
         if let Some(Picture { counts, sums }) = &self.picture {
             self.table.fill(counts, sums, self.search.regex.as_ref(), keep);
@@ -183,6 +192,9 @@ impl App {
         }
         self.view = view;
         self.draw_tree();
+        if self.stale {
+            self.fill_table();
+        }
     }
 
     pub(super) fn event(&mut self, event: &Event) -> Then {
@@ -197,11 +209,10 @@ impl App {
     }
 
     fn write(&mut self, key: KeyEvent) -> Then {
-        let closed = self.search.key(key) == Line::Closed;
-        self.searched();
-        let found = self.search.found().is_some() && self.search.value != 0;
-        if closed && found && self.view != View::Table {
-            self.next_match(true);
+        match self.search.key(key) {
+            Line::Written | Line::GivenUp => self.searched(),
+            Line::Taken if self.view != View::Table => self.next_match(true),
+            Line::Taken | Line::Moved => {}
         }
         Then::Nothing
     }
@@ -256,6 +267,13 @@ impl App {
     /// Something else is counted: where the cursor was means nothing there.
     fn look_elsewhere(&mut self) {
         self.flame = None;
+        self.renew();
+    }
+
+    /// No more comes in. The last interval may have been a short one: all of it says more.
+    pub(super) fn end(&mut self) {
+        self.subject.end();
+        (self.span, self.paused) = (Span::All, false);
         self.renew();
     }
 

@@ -199,10 +199,10 @@ fn about_search(app: &App) -> String {
     }
     let Some((picture, rows)) = app.picture.as_ref().zip(app.search.found()) else { return String::new() };
     let counts: &Counts = &picture.counts;
-    let functions = rows.iter().filter(|found| **found).count();
-    let of = if app.view == View::Table { app.table.len() } else { functions };
+    let of = rows.iter().filter(|found| **found).count();
     let (share, value) = (counts.percent(app.search.value), counts.amount(app.search.value));
-    format!("{of} functions, in stacks of {share} ({value})")
+    let plural = if of == 1 { "" } else { "s" };
+    format!("{of} function{plural}, in stacks of {share} ({value})")
 }
 
 fn lines_of(overlay: Overlay, app: &App) -> Vec<String> {

@@ -16,6 +16,7 @@ use ratatui::crossterm::terminal::{
     enable_raw_mode,
 };
 use ratatui::crossterm::{cursor, execute};
+use ratatui::layout::{Position, Rect};
 
 /// Whether the terminal is ours now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -71,7 +72,13 @@ impl Guard {
         // All of the group in the foreground, as the terminal would.
         kill(Pid::from_raw(0), Signal::SIGTSTP)?;
         enter(title)?;
-        self.terminal.clear()
+        self.clear()
+    }
+
+    /// Makes all be drawn anew. The cursor is not asked for: the answer would come among the keys.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        let size = self.terminal.size()?;
+        self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
 }
 

@@ -182,7 +182,7 @@ pub(super) fn run(title: &str, subject: Box<dyn Subject>, options: Options, news
         guard.terminal().draw(|frame| draw::draw(&mut looker.app, frame)).context("cannot draw")?;
         match looker.wait(&inputs) {
             Next::Draw => {}
-            Next::Clear => guard.terminal().clear().context("cannot draw")?,
+            Next::Clear => guard.clear().context("cannot draw")?,
             Next::Suspend => guard.suspend(title).context("cannot stop")?,
             Next::End(signal) => break signal,
         }
@@ -218,7 +218,7 @@ impl Looker {
                     Ok(seen) => self.waiting = Some(seen),
                     Err(_) => {
                         self.news.seen = never();
-                        self.app.subject.end();
+                        self.app.end();
                     }
                 }
                 Next::Draw

@@ -25,10 +25,14 @@ pub(super) struct Search {
 /// What became of the line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line {
+    /// It goes on; something else is searched for.
+    Written,
     /// It goes on.
-    Open,
-    /// It was taken, or given up.
-    Closed,
+    Moved,
+    /// It was taken.
+    Taken,
+    /// It was given up: what was searched for before is again.
+    GivenUp,
 }
 
 impl Search {
@@ -46,16 +50,16 @@ impl Search {
 
     /// Takes a key of the line.
     pub(super) fn key(&mut self, key: KeyEvent) -> Line {
-        let Some(input) = &mut self.prompt else { return Line::Closed };
+        let Some(input) = &mut self.prompt else { return Line::GivenUp };
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         let request = match key.code {
             KeyCode::Enter => {
                 self.prompt = None;
-                return Line::Closed;
+                return Line::Taken;
             }
             KeyCode::Esc => {
                 (self.prompt, self.regex, self.error) = (None, self.before.take(), None);
-                return Line::Closed;
+                return Line::GivenUp;
             }
             KeyCode::Backspace => InputRequest::DeletePrevChar,
             KeyCode::Delete => InputRequest::DeleteNextChar,
@@ -68,15 +72,17 @@ impl Search {
             KeyCode::Char('a') if control => InputRequest::GoToStart,
             KeyCode::Char('e') if control => InputRequest::GoToEnd,
             KeyCode::Char(letter) if !control => InputRequest::InsertChar(letter),
-            _ => return Line::Open,
+            _ => return Line::Moved,
         };
-        input.handle(request);
+        if input.handle(request).is_none_or(|changed| !changed.value) {
+            return Line::Moved;
+        }
         match compile(input.value()) {
             Ok(regex) => (self.regex, self.error) = (regex, None),
             // What was found last stays until there is an expression again.
             Err(error) => self.error = Some(error),
         }
-        Line::Open
+        Line::Written
     }
 
     /// Searches for nothing; answers whether something was searched for.

@@ -101,10 +101,6 @@ impl Table {
         self.order.get(self.cursor).copied()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.order.len()
-    }
-
     /// Rows that fit.
     pub(super) fn page(&self) -> usize {
         usize::from(self.area.height.saturating_sub(1)).max(1)

@@ -82,7 +82,7 @@ impl Subject for Running {
         let mut facts = Vec::new();
         if let Some(((kind, seen), counts)) = self.kind(kind).zip(self.seen.as_ref()).zip(counts) {
             let others =
-                if seen.kinds.len() > 1 { format!(" (e: {} others)", seen.kinds.len() - 1) } else { String::new() };
+                if seen.kinds.len() > 1 { format!(" (e: {} more)", seen.kinds.len() - 1) } else { String::new() };
             title = format!("{title} │ {}{others}, {}", printable(&kind.name), self.span_in_words(kind, span));
             facts.push(Fact::plain(total_in_words(counts)));
             let last = &kind.last;
