@@ -8,7 +8,7 @@ use clap::Args;
 use super::perf::{self, Rotation};
 use super::usage;
 use super::values::{Amount, Share, Size, Span};
-use crate::session::Continuous;
+use crate::session::{Bounds, Continuous};
 use crate::store::{self, Policy};
 
 /// How to record for ever.
@@ -155,10 +155,12 @@ impl ContinuousArgs {
         };
         Ok(Continuous {
             directory,
-            window,
             policy,
-            max_overhead: Some(self.max_overhead.map_or(0.01, |share| share.0)),
-            max_memory: Some(self.max_memory.map_or(256 << 20, |size| size.0)),
+            bounds: Bounds {
+                window,
+                max_overhead: Some(self.max_overhead.map_or(0.01, |share| share.0)),
+                max_memory: Some(self.max_memory.map_or(256 << 20, |size| size.0)),
+            },
             metrics: self.metrics.clone(),
         })
     }

@@ -23,7 +23,10 @@ pub mod sides;
 pub mod snapshot;
 pub mod stack;
 pub mod status;
+pub mod terminal;
+pub mod top;
 mod values;
+pub mod view;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -54,9 +57,11 @@ struct Arguments {
 enum Command {
     Record(Box<record::RecordArgs>),
     Snapshot(Box<snapshot::SnapshotArgs>),
+    Top(Box<top::TopArgs>),
     Stack(stack::StackArgs),
     Status(status::StatusArgs),
     Report(Box<report::ReportArgs>),
+    View(Box<view::ViewArgs>),
     Script(Box<script::ScriptArgs>),
     Annotate(Box<annotate::AnnotateArgs>),
     Convert(Box<convert::ConvertArgs>),
@@ -98,9 +103,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             args.place_filters(matches.subcommand_matches("snapshot").unwrap_or(&matches));
             snapshot::run(args, &line)
         }
+        Command::Top(args) => {
+            args.place_filters(matches.subcommand_matches("top").unwrap_or(&matches));
+            top::run(args, &line)
+        }
         Command::Stack(args) => stack::run(args, &line).map(|()| 0),
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args).map(|()| 0),
+        Command::View(args) => view::run(args),
         Command::Script(args) => script::run(args).map(|()| 0),
         Command::Annotate(args) => annotate::run(args).map(|()| 0),
         Command::Convert(args) => convert::run(args).map(|()| 0),
@@ -148,8 +158,8 @@ fn command() -> clap::Command {
 
 /// The command line as clap reads it: commands that show profiles take pprof's options with one dash too.
 fn spelled(arguments: Vec<OsString>) -> Vec<OsString> {
-    let shows =
-        arguments.get(1).is_some_and(|command| ["report", "query", "diff", "gate"].iter().any(|of| command == of));
+    let showing = ["report", "view", "query", "diff", "gate"];
+    let shows = arguments.get(1).is_some_and(|command| showing.iter().any(|of| command == of));
     if shows { show::with_two_dashes(arguments) } else { arguments }
 }
 
@@ -176,5 +186,6 @@ fn complain(error: &anyhow::Error) {
             line = format!("{line}: {cause}");
         }
     }
-    eprintln!("rprof: {line}");
+    let line: Vec<String> = line.lines().map(show::printable).collect();
+    eprintln!("rprof: {}", line.join("\n"));
 }

@@ -4,19 +4,20 @@ mod series;
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::show::{self, Counts, Granularity, ShowArgs, amount, percent, printable};
-use super::{UsageError, usage, when};
+use super::show::{self, Counts, Granularity, PartArgs, ShowArgs, amount, percent, printable};
+use super::{UsageError, usage};
 use crate::encode::{Format, ReadOptions, WriteOptions, write_file_with};
 use crate::ids::UnixNanos;
-use crate::profile::{KeptLabels, MergeOptions, Quality};
-use crate::store::{self, By, Level, Limits, Plan, Query, Selector, Sum, Windows};
+use crate::profile::{KeptLabels, MergeOptions, Profile, Quality};
+use crate::store::{self, Answer, By, Level, Limits, Plan, Query, Selector, Sum, Windows};
+use crate::when;
 
 /// Gaps that are listed; of more, only their number is told.
 const MAX_GAPS: usize = 5;
@@ -32,24 +33,9 @@ const DROPPED_LABELS: [&str; 2] = ["tid", store::TIMESTAMP];
 pub struct QueryArgs {
     /// A directory of windows, or one profile; without, where `record --continuous` writes
     pub path: Option<PathBuf>,
-    /// From this time on
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub from: Option<String>,
-    /// Until this time, which is now without
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub to: Option<String>,
-    /// What lies around this time, half of the width before and half behind
-    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"], allow_hyphen_values = true)]
-    pub around: Option<String>,
-    /// How much time: 2m around a time, 1h before now
-    #[arg(long, value_name = "DURATION", conflicts_with = "to")]
-    pub width: Option<String>,
-    /// What was counted: cpu, page_faults, …
-    #[arg(long)]
-    pub kind: Option<String>,
-    /// Which samples, by labels: 'comm="nginx",container=~"web.*",pid!=12'; also host, kind, source
-    #[arg(long = "where", value_name = "SELECTOR", default_value = "")]
-    pub selector: String,
+    /// What of it
+    #[command(flatten)]
+    pub asked: AskArgs,
     /// A table of functions, this many of them
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = false)]
     pub top: Option<Option<usize>>,
@@ -83,6 +69,29 @@ pub struct QueryArgs {
     /// What of it is shown
     #[command(flatten)]
     pub show: ShowArgs,
+}
+
+/// Which windows, and what of them.
+#[derive(Args, Debug, Clone)]
+pub struct AskArgs {
+    /// From this time on
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub from: Option<String>,
+    /// Until this time, which is now without
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub to: Option<String>,
+    /// What lies around this time, half of the width before and half behind
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"], allow_hyphen_values = true)]
+    pub around: Option<String>,
+    /// How much time: 2m around a time, 1h before now
+    #[arg(long, value_name = "DURATION", conflicts_with = "to")]
+    pub width: Option<String>,
+    /// What was counted: cpu, page_faults, …
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Which samples, by labels: 'comm="nginx",container=~"web.*",pid!=12'; also host, kind, source
+    #[arg(long = "where", value_name = "SELECTOR", default_value = "")]
+    pub selector: String,
 }
 
 /// What there is a series for each of.
@@ -122,7 +131,6 @@ pub fn run(args: &QueryArgs) -> anyhow::Result<()> {
         return Err(usage("--sort of a query takes self or total; a table by keys is of: rprof report --sort"));
     }
     refuse_what_makes_no_sense(args)?;
-    let now = UnixNanos::from(SystemTime::now());
     let path = args.path.clone().unwrap_or_else(store::default_directory);
     let opened = Windows::open(&path);
     let source = if args.path.is_none() {
@@ -130,17 +138,76 @@ pub fn run(args: &QueryArgs) -> anyhow::Result<()> {
     } else {
         opened?
     };
-    let query = Query {
-        range: range(args, &source, now)?,
-        kind: args.kind.clone(),
-        selector: Selector::parse(&args.selector).map_err(|error| UsageError(error.to_string()))?,
-    };
-    let rows = source.rows(&query)?;
-    let plan = query.plan(&rows);
-    if plan.rows.is_empty() {
-        bail!(source.nothing(&query, &plan));
-    }
+    let (query, plan) = args.asked.plan(&source)?;
     if args.series { series::run(args, &query, &plan) } else { sum(args, &query, plan, &source) }
+}
+
+impl AskArgs {
+    /// The question, and the windows that answer it.
+    fn plan(&self, source: &Windows) -> anyhow::Result<(Query, Plan)> {
+        let query = Query {
+            range: self.range(source)?,
+            kind: self.kind.clone(),
+            selector: Selector::parse(&self.selector).map_err(|error| UsageError(error.to_string()))?,
+        };
+        let plan = query.plan(&source.rows(&query)?);
+        if plan.rows.is_empty() {
+            bail!(source.nothing(&query, &plan));
+        }
+        Ok((query, plan))
+    }
+
+    /// The asked time. A file without a question is shown whole.
+    fn range(&self, source: &Windows) -> anyhow::Result<Range<UnixNanos>> {
+        let asked = when::Asked {
+            from: self.from.as_deref(),
+            to: self.to.as_deref(),
+            around: self.around.as_deref(),
+            width: self.width.as_deref(),
+        };
+        match source.file_range() {
+            Some(range) if asked.is_empty() => Ok(range),
+            _ => asked.range(UnixNanos::from(SystemTime::now())).map_err(|problem| UsageError(problem).into()),
+        }
+    }
+
+    /// The first option that asks for a part of a directory.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--from", self.from.is_some()),
+            ("--to", self.to.is_some()),
+            ("--around", self.around.is_some()),
+            ("--width", self.width.is_some()),
+            ("--kind", self.kind.is_some()),
+            ("--where", !self.selector.is_empty()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+}
+
+/// What a directory tells of an asked time.
+pub(super) struct Told {
+    /// All of it, as functions.
+    pub(super) profile: Profile,
+    /// For each column, what shares are of.
+    pub(super) totals: Vec<i128>,
+    /// Nanoseconds that were sampled.
+    pub(super) covered: i64,
+    /// What it is of, and what is missing, in lines.
+    pub(super) remarks: Vec<String>,
+}
+
+/// Adds up what was asked for of a directory.
+///
+/// # Errors
+/// As of [`run`].
+pub(super) fn ask(directory: &Path, asked: &AskArgs, part: &PartArgs) -> anyhow::Result<Told> {
+    let source = Windows::open(directory)?;
+    let (query, plan) = asked.plan(&source)?;
+    let sum = add_up(part, &merge_options(part), &query, plan, &source)?;
+    let remarks = head(&query, &sum).lines().map(|line| line.trim_start_matches("# ").to_owned()).collect();
+    let Sum { answer: Answer { profile, totals, .. }, covered, .. } = sum;
+    Ok(Told { profile, totals, covered, remarks })
 }
 
 fn refuse_what_makes_no_sense(args: &QueryArgs) -> anyhow::Result<()> {
@@ -157,31 +224,34 @@ fn refuse_what_makes_no_sense(args: &QueryArgs) -> anyhow::Result<()> {
     Err(UsageError(problem.into()).into())
 }
 
-/// The asked time. A file without a question is shown whole.
-fn range(args: &QueryArgs, windows: &Windows, now: UnixNanos) -> anyhow::Result<Range<UnixNanos>> {
-    let asked = when::Asked {
-        from: args.from.as_deref(),
-        to: args.to.as_deref(),
-        around: args.around.as_deref(),
-        width: args.width.as_deref(),
-    };
-    match windows.file_range() {
-        Some(range) if asked.is_empty() => Ok(range),
-        _ => asked.range(now).map_err(|problem| UsageError(problem).into()),
-    }
-}
-
 /// Adds the windows up, and shows or writes the sum.
 fn sum(args: &QueryArgs, query: &Query, plan: Plan, source: &Windows) -> anyhow::Result<()> {
-    let filter = args.show.filter()?;
     let writes = args.folded.is_some() || args.svg.is_some() || args.pprof.is_some() || args.output.is_some();
-    let unit = args.show.unit.as_deref();
-    let options = merge_options(args);
+    let options = if args.pprof.is_some() || args.output.is_some() {
+        let labels = KeptLabels::AllBut(DROPPED_LABELS.map(str::to_owned).into());
+        MergeOptions { labels, functions_only: false }
+    } else {
+        merge_options(&args.show.part)
+    };
+    let sum = add_up(&args.show.part, &options, query, plan, source)?;
+    if writes {
+        return write(args, &sum, query);
+    }
+    // A directory whose windows were all passed over by their totals has no column, and no sample either.
+    let column = args.show.part.column(&sum.answer.profile)?;
+    let text = if args.json { table_json(args, query, &sum, column)? } else { table(args, query, &sum, column)? };
+    show::print(&text)
+}
+
+/// Adds windows up, and leaves the part that was asked for.
+fn add_up(part: &PartArgs, options: &MergeOptions, query: &Query, plan: Plan, source: &Windows) -> anyhow::Result<Sum> {
+    let filter = part.filters.filter()?;
+    let unit = part.unit.as_deref();
     let labels = if filter.reads_labels() { KeptLabels::All } else { options.labels.clone() };
     let mut sum = source.sum(
         query,
         plan,
-        &options,
+        options,
         &ReadOptions { labels },
         &|profile| filter.add_tag_frames(profile, unit),
         &|profile| filter.apply_to_samples(profile),
@@ -191,22 +261,12 @@ fn sum(args: &QueryArgs, query: &Query, plan: Plan, source: &Windows) -> anyhow:
     if filter.selects() {
         sum.answer.profile.merge_equal_samples();
     }
-    if writes {
-        return write(args, &sum, query);
-    }
-    // A directory whose windows were all passed over by their totals has no column, and no sample either.
-    let column = args.show.column(&sum.answer.profile)?;
-    let text = if args.json { table_json(args, query, &sum, column)? } else { table(args, query, &sum, column)? };
-    show::print(&text)
+    Ok(sum)
 }
 
 /// Tables and flame graphs tell neither labels nor addresses; a pprof file does.
-fn merge_options(args: &QueryArgs) -> MergeOptions {
-    if args.pprof.is_some() || args.output.is_some() {
-        let labels = KeptLabels::AllBut(DROPPED_LABELS.map(str::to_owned).into());
-        return MergeOptions { labels, functions_only: false };
-    }
-    let by_place = matches!(args.show.granularity, Some(Granularity::Lines | Granularity::Addresses));
+fn merge_options(part: &PartArgs) -> MergeOptions {
+    let by_place = matches!(part.granularity, Some(Granularity::Lines | Granularity::Addresses));
     MergeOptions { labels: KeptLabels::Only([].into()), functions_only: !by_place }
 }
 
@@ -221,7 +281,7 @@ fn write(args: &QueryArgs, sum: &Sum, query: &Query) -> anyhow::Result<()> {
     if let Some(file) = &args.output {
         files.push((file, Format::for_path(file)?));
     }
-    let column = args.show.column(&sum.answer.profile)?;
+    let column = args.show.part.column(&sum.answer.profile)?;
     let kind = sum.answer.profile.sample_types.get(column);
     let options = WriteOptions { value: kind.map(|kind| sum.answer.profile.text(kind.name).to_owned()) };
     for (file, format) in files {
@@ -265,8 +325,8 @@ fn table(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyhow::R
 
 fn counts(args: &QueryArgs, sum: &Sum, column: usize) -> Counts {
     let all = sum.answer.totals.get(column).copied().unwrap_or(0);
-    let total = if args.show.relative_percentages { sum.answer.profile.total(column) } else { all };
-    Counts::new(&sum.answer.profile, column, total, &args.show).in_cpus_over(sum.covered)
+    let total = if args.show.part.relative_percentages { sum.answer.profile.total(column) } else { all };
+    Counts::new(&sum.answer.profile, column, total, &args.show.part).in_cpus_over(sum.covered)
 }
 
 /// What part of the asked time the answer is of, and what is wrong with it.
@@ -345,43 +405,16 @@ fn table_json(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyh
     let counts = counts(args, sum, column);
     let limit = args.top.flatten().unwrap_or(args.show.limit);
     let sums = show::functions(&counts);
-    let order = show::order(&sums, &counts, &args.show);
+    let order = show::order(&sums, &counts, &args.show.listing());
     let shown = if limit == 0 { order.len() } else { limit.min(order.len()) };
-    let functions: Vec<_> = order[..shown]
-        .iter()
-        .map(|&row| {
-            let (of, sums) = (&counts.rows[row], sums[row]);
-            json!({
-                "function": of.name, "module": of.module,
-                "self": number(sums.own), "total": number(sums.total), "samples": number(sums.samples),
-                "self_share": share(sums.own, counts.total), "total_share": share(sums.total, counts.total),
-                "self_cpus": cpus(&counts, sums.own, sum.covered), "total_cpus": cpus(&counts, sums.total, sum.covered),
-            })
-        })
-        .collect();
+    let functions = show::functions_json(&counts, &sums, &order[..shown], sum.covered);
     let mut document = sum.plan.to_json(query);
     document["value"] = json!({ "name": counts.value, "unit": counts.unit });
-    document["total"] = json!(number(sum.answer.profile.total(column)));
-    document["all"] = json!(number(counts.total));
+    document["total"] = json!(show::number(sum.answer.profile.total(column)));
+    document["all"] = json!(show::number(counts.total));
     document["covered_nanos"] = json!(sum.covered);
     document["unreadable"] = json!(sum.answer.unreadable);
     document["functions_left_out"] = json!(order.len() - shown);
-    document["functions"] = json!(functions);
+    document["functions"] = functions;
     Ok(format!("{}\n", serde_json::to_string_pretty(&document)?))
-}
-
-/// A sum as JSON has it; one beyond 64 bits is none of samples.
-fn number(sum: i128) -> i64 {
-    i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
-}
-
-#[allow(clippy::cast_precision_loss, reason = "a share")]
-fn share(part: i128, whole: i128) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-/// `null` for what is no time.
-#[allow(clippy::cast_precision_loss, reason = "a quotient")]
-fn cpus(counts: &Counts, value: i128, covered: i64) -> Option<f64> {
-    (counts.unit == "nanoseconds" && covered > 0).then(|| value as f64 / covered as f64)
 }

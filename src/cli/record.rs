@@ -108,7 +108,7 @@ pub fn run(args: &RecordArgs, matches: &ArgMatches, line: &str) -> anyhow::Resul
         let continuous = args.continuous.settings(args.output.clone(), window)?;
         let format = format.map_or_else(|| Format::by_name("pprof"), Ok).map_err(usage)?;
         super::snapshot::may_be_a_window(format)?;
-        let memory = continuous.max_memory;
+        let memory = continuous.bounds.max_memory;
         let recording = recording(&args.what, &Defaults::CONTINUOUS, timing, format, memory, line, &screen)?;
         return Ok(session::record_continuously(recording, continuous, &screen)?);
     }

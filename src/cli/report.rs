@@ -44,23 +44,18 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
 /// # Errors
 /// If there is no such value or function.
 pub fn render(mut profile: Profile, args: &ReportArgs, width: usize) -> anyhow::Result<String> {
-    let filter = args.show.filter()?;
-    let column = args.show.column(&profile)?;
+    let part = &args.show.part;
     args.overhead.keep(&mut profile);
-    filter.add_tag_frames(&mut profile, args.show.unit.as_deref());
-    let all = profile.total(column);
-    filter.apply_to_samples(&mut profile);
-    filter.apply_to_frames(&mut profile);
-    let total = if args.show.relative_percentages { profile.total(column) } else { all };
+    let (column, total) = part.apply(&mut profile)?;
     if args.overhead.wanted(args.show.keys().is_some()) {
-        let columns = if args.show.value.is_some() { vec![column] } else { overhead::value_columns(&profile) };
+        let columns = if part.value.is_some() { vec![column] } else { overhead::value_columns(&profile) };
         return Ok(overhead::render(&profile, &columns, args.show.keys(), &args.overhead));
     }
-    let counts = Counts::new(&profile, column, total, &args.show);
+    let counts = Counts::new(&profile, column, total, part);
     let mut out = String::new();
     header(&profile, &counts, profile.total(column), &mut out);
-    if filter.selects() {
-        let whole = if args.show.relative_percentages { "these" } else { "all" };
+    if part.filter()?.selects() {
+        let whole = if part.relative_percentages { "these" } else { "all" };
         out.push_str(&format!("# only the stacks and frames that were asked for; shares are of {whole}\n"));
     }
     out.push('\n');

@@ -85,7 +85,7 @@ pub struct WhatArgs {
     #[arg(short, long, value_name = "USER")]
     uid: Option<String>,
     /// Samples a second and CPU, or max for as many as the kernel allows [default: 999; 19 with --continuous, 99 for a
-    /// snapshot]
+    /// snapshot, 499 for top]
     #[arg(short = 'F', long, value_name = "HZ|max", conflicts_with = "count")]
     freq: Option<Frequency>,
     /// One sample for so many occurrences of the event (nanoseconds, for clocks)
@@ -142,6 +142,8 @@ impl Defaults {
     /// Half a minute from time to time. Time, not cycles: then values are CPUs used, on every machine alike.
     pub(super) const SNAPSHOT: Defaults =
         Defaults { event: "cpu-clock", frequency: 99, lasting: false, build_ids: false };
+    /// For a few seconds at a time, looked at by somebody: enough for a function of a percent to show.
+    pub(super) const TOP: Defaults = Defaults { event: "cpu-clock", frequency: 499, lasting: true, build_ids: false };
     /// For ever (docs/continuous.md argues for it).
     pub(super) const CONTINUOUS: Defaults =
         Defaults { event: "cpu-clock", frequency: 19, lasting: true, build_ids: false };
@@ -159,6 +161,31 @@ impl WhatArgs {
         let (events, filters): (Vec<usize>, Vec<usize>) = (indices("event"), indices("filter"));
         self.filter_places =
             filters.iter().map(|filter| events.iter().filter(|event| *event < filter).count()).collect();
+    }
+
+    /// Whom to record, in few words.
+    pub(super) fn in_words(&self) -> String {
+        let list = |name: &str, of: Vec<String>| (!of.is_empty()).then(|| format!("{name} {}", of.join(", ")));
+        let numbers = |of: &[i32]| of.iter().map(ToString::to_string).collect();
+        let paths = |of: &[PathBuf]| of.iter().map(|path| path.display().to_string()).collect();
+        let command = self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+        let targets = [
+            list("process", numbers(&self.pid)),
+            list("thread", numbers(&self.tid)),
+            list("user", self.uid.clone().into_iter().collect()),
+            list("cgroup", paths(&self.cgroup)),
+            list("command name", self.comm.clone()),
+            list("executable", paths(&self.exe)),
+            list("unit", self.systemd_unit.clone()),
+            list(
+                "command",
+                Some(command).filter(|command| !command.is_empty() && !self.all_cpus).into_iter().collect(),
+            ),
+        ];
+        let whom = targets.into_iter().flatten().next().unwrap_or_else(|| "the whole machine".into());
+        let cpus = self.cpu.as_deref().filter(|list| *list != ON_CPU);
+        let cpus = cpus.map_or(String::new(), |cpus| format!(" on CPU {cpus}"));
+        super::show::printable(&format!("{whom}{cpus}"))
     }
 
     /// The settings, and the command to run meanwhile, which waits to be released.

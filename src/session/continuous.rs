@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use super::archive::Archive;
 use super::budget::{Budget, Pace, Spent};
-use super::finisher::{Bench, Finisher, Work};
+use super::finisher::{Bench, Finisher, Shelf, Work};
 use super::record::{LOOK, Recording, RecordingError, Timing, wait};
 use super::sampler::{ALL, DRAIN, Moment, Sampler};
 use super::screen::Screen;
@@ -32,16 +33,23 @@ const CROWDED: f64 = 0.9;
 pub struct Continuous {
     /// The directory of windows.
     pub directory: PathBuf,
-    /// How long a window is; only a signal ends one where `None`.
-    pub window: Option<Duration>,
     /// What of the old is kept.
     pub policy: Policy,
+    /// How long windows are, and what they may cost.
+    pub bounds: Bounds,
+    /// A further file for the status, for a collector of metrics.
+    pub metrics: Option<PathBuf>,
+}
+
+/// How long windows are, and what recording them may cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// How long a window is; only a signal ends one where `None`.
+    pub window: Option<Duration>,
     /// The share (0 to 1) of the machine's CPU time that may be used.
     pub max_overhead: Option<f64>,
     /// Bytes of resident memory that may be used.
     pub max_memory: Option<u64>,
-    /// A further file for the status, for a collector of metrics.
-    pub metrics: Option<PathBuf>,
 }
 
 /// Records windows until the target, the command or the time ends, or a signal comes; answers the exit status as [`super::record()`].
@@ -53,11 +61,29 @@ pub fn record_continuously(
     continuous: Continuous,
     screen: &Screen,
 ) -> Result<i32, RecordingError> {
-    let Recording { settings, timing, control: _, mut child, command, format, times, labels, symbolizer, verbose } =
-        recording;
-    let signals = Signals::listen_for_cuts();
-    let signals = signals.map_err(|source| RecordingError::System { what: "listen for signals", source })?;
+    let signals = Signals::listen_for_cuts().map_err(no_signals)?;
     let writer = Writer::open(&continuous.directory, Source::Recorder)?;
+    let metrics = [continuous.directory.join(STATUS)].into_iter().chain(continuous.metrics).collect();
+    let (format, verbose) = (recording.format, recording.verbose);
+    let archive = Archive::new(writer, continuous.policy, format, metrics, screen.clone(), verbose);
+    screen.say(&format!("recording into {}", continuous.directory.display()));
+    record_windows(recording, continuous.bounds, Box::new(archive), &signals, screen)
+}
+
+pub(super) fn no_signals(source: std::io::Error) -> RecordingError {
+    RecordingError::System { what: "listen for signals", source }
+}
+
+/// Records windows onto a shelf until the target, the command or the time ends, a signal comes or the recording is stopped; answers the
+/// exit status as [`super::record()`], 0 where it was stopped.
+pub(super) fn record_windows(
+    recording: Recording,
+    bounds: Bounds,
+    shelf: Box<dyn Shelf>,
+    signals: &Signals,
+    screen: &Screen,
+) -> Result<i32, RecordingError> {
+    let Recording { settings, timing, mut child, command, times, labels, symbolizer, .. } = recording;
     let hertz = settings.events.iter().find_map(|event| match event.rate {
         Rate::Frequency(hertz) => Some(hertz as f64),
         Rate::Period(_) => None,
@@ -66,26 +92,23 @@ pub fn record_continuously(
     if times {
         sampler.keep_times();
     }
-    let metrics = [continuous.directory.join(STATUS)].into_iter().chain(continuous.metrics).collect();
-    let policy = continuous.policy;
-    let bench = Bench { symbolizer, writer, policy, format, labels, metrics, screen: screen.clone(), verbose };
-    let finisher = Finisher::start(bench)?;
-    screen.say(&format!("recording into {}", continuous.directory.display()));
+    let finisher = Finisher::start(Bench { symbolizer, shelf, labels, screen: screen.clone() })?;
     sampler.begin(!timing.delay.is_zero(), child.as_mut())?;
+    finisher.offer(Work::Begin);
     let spent = Spent { at: sys::now(), cpu: sys::cpu_time(), samples: sampler.live.taken().to_vec() };
-    let budget = continuous.max_overhead.map(|share| {
+    let budget = bounds.max_overhead.map(|share| {
         let (cpus, events) = (sampler.live.cpu_count(), sampler.live.events());
         Budget::new(share, cpus, events.iter().map(|event| event.rate), &spent)
     });
     let mut recorder = Recorder {
-        schedule: Schedule::new(continuous.window, sampler.start()),
+        schedule: Schedule::new(bounds.window, sampler.start()),
         scales: vec![Scales::new(spent.at); sampler.live.events().len()],
-        status: Status::new(&command, hertz.unwrap_or(0.0), continuous.max_overhead),
+        status: Status::new(&command, hertz.unwrap_or(0.0), bounds.max_overhead),
         sampler,
         finisher,
         screen,
         budget,
-        max_memory: continuous.max_memory,
+        max_memory: bounds.max_memory,
         total: Health::default(),
         lost: 0,
         remarks: Vec::new(),
@@ -93,12 +116,15 @@ pub fn record_continuously(
         window_began: spent,
         crowded: false,
     };
-    recorder.run(timing, child.as_mut(), &signals)?;
-    recorder.finish(&signals);
+    recorder.run(timing, child.as_mut(), signals)?;
+    let stopped = signals.is_stopped();
+    recorder.finish(signals);
     Ok(match child {
         Some(mut child) => {
             child.terminate();
-            wait(child, &signals, screen)
+            let status = wait(child, signals, screen);
+            // That it was asked to end is no failure of its own.
+            if stopped { 0 } else { status }
         }
         None => signals.received().map_or(0, |signal| 128 + signal),
     })
@@ -205,7 +231,7 @@ impl Recorder<'_> {
                 self.schedule.next = sys::now();
             }
             let ended = child.as_mut().is_some_and(|child| child.try_wait().is_some());
-            if ended || signals.received().is_some() || end.is_some_and(|end| end <= sys::now()) {
+            if ended || signals.is_over() || end.is_some_and(|end| end <= sys::now()) {
                 return Ok(());
             }
             let now = sys::now();

@@ -1,5 +1,6 @@
 //! Wiring: a recording from its first event to its file.
 
+mod archive;
 mod budget;
 mod continuous;
 mod control;
@@ -12,9 +13,10 @@ mod screen;
 mod signals;
 pub mod stack;
 pub mod status;
+pub mod top;
 
-pub use continuous::{Continuous, record_continuously};
+pub use continuous::{Bounds, Continuous, record_continuously};
 pub use control::ControlPlace;
 pub use perf_data::{PerfData, PerfDataError, Switch};
 pub use record::{Output, Recording, RecordingError, Timing, record};
-pub use screen::Screen;
+pub use screen::{Screen, printable};

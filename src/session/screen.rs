@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::health::{Count, Health};
@@ -12,6 +13,8 @@ use crate::profile::{Profile, Quality};
 pub struct Screen {
     quiet: bool,
     live: ProgressBar,
+    /// Who takes the lines, where that is not the standard error.
+    listener: Option<Sender<String>>,
 }
 
 impl Screen {
@@ -21,12 +24,20 @@ impl Screen {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(5) };
         let live = ProgressBar::with_draw_target(None, target);
         live.set_style(style("{spinner} {msg}"));
-        Screen { quiet, live }
+        Screen { quiet, live, listener: None }
+    }
+
+    /// A screen whose lines go to somebody else, who has the terminal.
+    pub(super) fn of(listener: Sender<String>) -> Screen {
+        Screen { listener: Some(listener), ..Screen::new(true) }
     }
 
     /// A line that stays.
     pub fn say(&self, line: &str) {
-        if !self.quiet {
+        if let Some(listener) = &self.listener {
+            // Who has gone does not want to hear it.
+            let _ = listener.send(line.to_owned());
+        } else if !self.quiet {
             self.live.suspend(|| eprintln(&format!("rprof: {line}")));
         }
     }
@@ -156,6 +167,27 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 #[expect(clippy::print_stderr, reason = "the one place that talks to the user")]
-fn eprintln(line: &str) {
-    eprintln!("{line}");
+fn eprintln(text: &str) {
+    // Lines hold names that others chose.
+    text.lines().for_each(|line| eprintln!("{}", printable(line)));
+}
+
+/// A text in one line without control characters, which a terminal would obey, and without those that turn the direction of text, by which
+/// it would look like another.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let turns =
+        |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_steer_a_terminal() {
+        assert_eq!(printable("a\x1b[31mb\n"), "a?[31mb?");
+        assert_eq!(printable("safe\u{202e}dab\u{9b}"), "safe?dab?");
+    }
 }

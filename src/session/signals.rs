@@ -14,7 +14,26 @@ pub(super) struct Signals {
     cut: Arc<AtomicBool>,
     /// Whether the next signal has its ordinary effect.
     deadly: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
     wake: UnixStream,
+    /// The other end.
+    waker: UnixStream,
+}
+
+/// Ends a recording from another thread.
+#[derive(Debug)]
+pub(super) struct Stopper {
+    stopped: Arc<AtomicBool>,
+    waker: UnixStream,
+}
+
+impl Stopper {
+    /// As a signal would, but none is told.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        // Where it cannot be woken, it looks by itself, a moment later.
+        let _ = io::Write::write(&mut &self.waker, &[0]);
+    }
 }
 
 impl Signals {
@@ -36,19 +55,20 @@ impl Signals {
     }
 
     fn new(cutting: &[i32]) -> io::Result<Signals> {
-        let (wake, sender) = UnixStream::pair()?;
+        let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
-        let signals = Signals { last: Arc::default(), cut: Arc::default(), deadly: Arc::default(), wake };
+        let (last, cut, deadly, stopped) = Default::default();
+        let signals = Signals { last, cut, deadly, stopped, wake, waker };
         let ending = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !cutting.contains(signal));
         for signal in ending.filter(|&signal| !is_ignored(signal)) {
             signal_hook::flag::register_conditional_default(signal, signals.deadly.clone())?;
             signal_hook::flag::register_usize(signal, signals.last.clone(), signal as usize)?;
             // In this order: whoever is woken must find the number.
-            signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
+            signal_hook::low_level::pipe::register(signal, signals.waker.try_clone()?)?;
         }
         for &signal in cutting {
             signal_hook::flag::register(signal, signals.cut.clone())?;
-            signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
+            signal_hook::low_level::pipe::register(signal, signals.waker.try_clone()?)?;
         }
         Ok(signals)
     }
@@ -72,6 +92,21 @@ impl Signals {
     /// The number of the last signal that came to end the recording.
     pub(super) fn received(&self) -> Option<i32> {
         i32::try_from(self.last.load(Ordering::Relaxed)).ok().filter(|&signal| signal != 0)
+    }
+
+    /// What ends the recording from another thread.
+    pub(super) fn stopper(&self) -> io::Result<Stopper> {
+        Ok(Stopper { stopped: self.stopped.clone(), waker: self.waker.try_clone()? })
+    }
+
+    /// Whether the recording is to end, by a signal or by whoever stopped it.
+    pub(super) fn is_over(&self) -> bool {
+        self.received().is_some() || self.is_stopped()
+    }
+
+    /// Whether the recording was stopped by somebody.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// Whether a window was asked to end since the last call.

@@ -147,12 +147,18 @@ impl fmt::Display for FileName {
     }
 }
 
+/// Whether windows of a kind tell of the state at their end (what is in use), and not of what happened within them (what was used):
+/// states are not added up over time, but the last one counts.
+#[must_use]
+pub fn is_state(kind: &str) -> bool {
+    kind.starts_with("inuse_")
+}
+
 impl WindowName {
-    /// Whether it tells of the state at its end (what is in use), and not of what happened within it (what was used): states are not
-    /// added up over time, but the last one counts.
+    /// Whether it tells of a state: see [`is_state`].
     #[must_use]
     pub fn is_state(&self) -> bool {
-        self.kind.starts_with("inuse_")
+        is_state(&self.kind)
     }
 
     /// The name as a file can hold it: of host and kind the letters `a-z A-Z 0-9 _ -` and `_` for others, at most 64; times in

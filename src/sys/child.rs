@@ -24,12 +24,20 @@ pub struct Child {
     release: Option<File>,
     failure: File,
     status: Option<i32>,
-    without_stdout: bool,
+    /// What it is told when it is released.
+    go: u8,
 }
 
-/// What a child is told when it is released.
+/// What a child is told when it is released: to execute its command,
 const GO: u8 = 1;
-const GO_WITHOUT_STDOUT: u8 = 2;
+/// with its standard output where its standard error goes,
+const DIVERT_STDOUT: u8 = 2;
+/// with nothing in the place of its standard input,
+const NO_STDIN: u8 = 4;
+/// of its standard output,
+const NO_STDOUT: u8 = 8;
+/// and of its standard error.
+const NO_STDERR: u8 = 16;
 
 impl Child {
     /// Forks a child that will execute a command, found by `PATH`, once it is released.
@@ -52,10 +60,7 @@ impl Child {
                 if nix::unistd::read(&wait, &mut go) == Ok(1) {
                     // SAFETY: a system call. Rust's programs ignore SIGPIPE, which would outlast the exec.
                     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-                    if go == [GO_WITHOUT_STDOUT] {
-                        // SAFETY: a system call on two descriptors that every program has.
-                        unsafe { libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO) };
-                    }
+                    arrange(go[0]);
                     // SAFETY: a list of NUL-terminated words, ended by a null pointer.
                     unsafe { libc::execvp(pointers[0], pointers.as_ptr()) };
                     let _ = nix::unistd::write(&fail, &(Errno::last_raw()).to_ne_bytes());
@@ -70,7 +75,7 @@ impl Child {
                 release: Some(File::from(release)),
                 failure: File::from(failure),
                 status: None,
-                without_stdout: false,
+                go: GO,
             }),
         }
     }
@@ -89,7 +94,15 @@ impl Child {
 
     /// What it will write to its standard output goes to the standard error: something else goes there.
     pub fn divert_stdout(&mut self) {
-        self.without_stdout = true;
+        self.go |= DIVERT_STDOUT;
+    }
+
+    /// What it would read from a terminal and write to one is nothing: somebody else has the terminal.
+    pub fn leave_the_terminal(&mut self) {
+        let parts = [(0, NO_STDIN), (1, NO_STDOUT), (2, NO_STDERR)];
+        // SAFETY: a system call on a number.
+        let taken = parts.into_iter().filter(|(fd, _)| unsafe { libc::isatty(*fd) } == 1);
+        self.go |= taken.fold(0, |all, (_, part)| all | part);
     }
 
     /// Lets it execute its command, and waits until it has.
@@ -98,7 +111,7 @@ impl Child {
     /// Why the command could not be executed.
     pub fn release(&mut self) -> io::Result<()> {
         if let Some(mut release) = self.release.take() {
-            release.write_all(&[if self.without_stdout { GO_WITHOUT_STDOUT } else { GO }])?;
+            release.write_all(&[self.go])?;
         }
         let mut code = [0; 4];
         match self.failure.read(&mut code)? {
@@ -154,6 +167,21 @@ impl Drop for Child {
         if self.release.take().is_some() {
             let _ = self.wait_with(None);
         }
+    }
+}
+
+/// Arranges the descriptors of a child between its fork and its exec.
+fn arrange(go: u8) {
+    // SAFETY: a system call on a path that ends with NUL.
+    let nothing = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    let parts = [(NO_STDIN, libc::STDIN_FILENO), (NO_STDOUT, libc::STDOUT_FILENO), (NO_STDERR, libc::STDERR_FILENO)];
+    for (_, fd) in parts.into_iter().filter(|(part, _)| go & part != 0 && nothing >= 0) {
+        // SAFETY: a system call on two descriptors that are open.
+        unsafe { libc::dup2(nothing, fd) };
+    }
+    if go & DIVERT_STDOUT != 0 {
+        // SAFETY: a system call on two descriptors that every program has.
+        unsafe { libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO) };
     }
 }
 

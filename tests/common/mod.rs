@@ -6,5 +6,6 @@
 pub mod perf;
 pub mod perfparser;
 pub mod programs;
+pub mod pty;
 pub mod recording;
 pub mod written;

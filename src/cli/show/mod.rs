@@ -1,6 +1,8 @@
 //! Profiles in the terminal: the table of functions, trees of calls, what `report` and `query` have in common.
 
+mod calls;
 mod filters;
+mod json;
 mod options;
 mod peek;
 mod table;
@@ -10,14 +12,18 @@ mod tree;
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::Context;
+use regex::Regex;
 use rustc_hash::FxHashMap;
 
-use crate::profile::{LocationId, Profile, SourceLine, scale};
+use crate::profile::{LocationId, Origin, Profile, SourceLine, scale};
+pub(super) use crate::session::printable;
+pub(super) use calls::{Node, Tree};
 pub use filters::FilterArgs;
-pub(super) use options::with_two_dashes;
-pub use options::{Granularity, ShowArgs, Sort};
-pub(super) use table::{functions, order};
-pub(super) use text::{amount, cpus, fit, percent, printable};
+pub(super) use json::{functions_json, number};
+pub use options::{Granularity, PartArgs, ShowArgs, Sort};
+pub(super) use options::{Listing, with_two_dashes};
+pub(super) use table::{FunctionSums, functions, functions_table, order};
+pub(super) use text::{amount, cpus, fit, percent};
 
 /// Columns when the output is no terminal.
 const WIDTH: usize = 120;
@@ -53,7 +59,7 @@ pub(super) fn body(counts: &Counts, args: &ShowArgs, width: usize, out: &mut Str
         peek::neighbours(counts, &wanted, width, out)?;
     }
     if !args.tree && args.callers.is_none() && args.callees.is_none() && args.peek.is_none() {
-        table::functions_table(counts, args, width, out);
+        functions_table(counts, &args.listing(), width, out);
     }
     Ok(())
 }
@@ -63,6 +69,13 @@ pub(super) fn body(counts: &Counts, args: &ShowArgs, width: usize, out: &mut Str
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) module: String,
+}
+
+impl Row {
+    /// Whether an expression is found in the name or the module.
+    pub(super) fn matches(&self, wanted: &Regex) -> bool {
+        wanted.is_match(&self.name) || wanted.is_match(&self.module)
+    }
 }
 
 /// How values are told.
@@ -79,6 +92,8 @@ pub(super) enum Measure {
 /// A profile with one column, its frames as indices of rows.
 pub(super) struct Counts {
     pub(super) rows: Vec<Row>,
+    /// Where the code of each row comes from: inlined, if nothing else is known of it.
+    pub(super) origins: Vec<Origin>,
     /// Stacks of rows, leaf first, with what was counted there.
     stacks: Vec<CountedStack>,
     /// Name and unit of the column.
@@ -101,15 +116,15 @@ struct CountedStack {
 
 impl Counts {
     /// The values of a column; shares are of `total`.
-    pub(super) fn new(profile: &Profile, column: usize, total: i128, args: &ShowArgs) -> Counts {
+    pub(super) fn new(profile: &Profile, column: usize, total: i128, part: &PartArgs) -> Counts {
         let mut rows = Rows::default();
-        let at_location = rows_of_locations(profile, args, &mut rows);
+        let at_location = rows_of_locations(profile, part, &mut rows);
         let count = profile.count_column();
         let stacks = profile.samples.iter().map(|sample| {
             let mut stack: Vec<usize> =
                 sample.stack.iter().flat_map(|id| at_location[id.0 as usize].iter().copied()).collect();
             if stack.is_empty() {
-                stack.push(rows.id("[no stack]", ""));
+                stack.push(rows.id("[no stack]", "", Origin::Nowhere));
             }
             let value = |at: usize| i128::from(sample.values[at]);
             CountedStack { rows: stack, value: value(column), samples: count.map_or(0, value), divisor: value(0) }
@@ -119,11 +134,12 @@ impl Counts {
         Counts {
             stacks,
             rows: rows.rows,
+            origins: rows.origins,
             value: profile.text(kind.name).to_owned(),
             unit: profile.text(kind.unit).to_owned(),
             total,
             has_samples: count.is_some_and(|count| count != column),
-            measure: args.unit.clone().map_or(Measure::Suited, Measure::Unit),
+            measure: part.unit.clone().map_or(Measure::Suited, Measure::Unit),
         }
     }
 
@@ -133,6 +149,17 @@ impl Counts {
             self.measure = Measure::Cpus(covered);
         }
         self
+    }
+
+    /// Whether another column counts samples.
+    pub(super) fn has_samples(&self) -> bool {
+        self.has_samples
+    }
+
+    /// What was counted in stacks with at least one of these rows; `rows` has an entry for each.
+    pub(super) fn value_with(&self, rows: &[bool]) -> i128 {
+        let with = self.stacks.iter().filter(|stack| stack.rows.iter().any(|&row| rows[row]));
+        with.map(|stack| stack.value).sum()
     }
 
     /// Whether values are told as CPUs.
@@ -156,20 +183,21 @@ impl Counts {
     }
 }
 
-fn rows_of_locations(profile: &Profile, args: &ShowArgs, rows: &mut Rows) -> Vec<Vec<usize>> {
+fn rows_of_locations(profile: &Profile, part: &PartArgs, rows: &mut Rows) -> Vec<Vec<usize>> {
     let ids = (0..profile.locations.len()).filter_map(|index| u32::try_from(index).ok());
     ids.map(|id| {
         let lines = &profile.locations[id as usize].lines;
         let frames = profile.frames_at(LocationId(id)).enumerate();
-        let skipped = if args.noinlines { lines.len().saturating_sub(1) } else { 0 };
+        let skipped = if part.noinlines { lines.len().saturating_sub(1) } else { 0 };
         let shown = frames.skip(skipped);
         shown
-            .map(|(at, frame)| match args.granularity {
-                None => rows.id(&frame.name, frame.module),
+            .map(|(at, frame)| match part.granularity {
+                None => rows.id(&frame.name, frame.module, frame.origin),
                 Some(of) => {
+                    let origin = frame.origin;
                     let name =
                         name_of(profile, LocationId(id), lines.get(at), of).unwrap_or_else(|| frame.name.into_owned());
-                    rows.id(&name, "")
+                    rows.id(&name, "", origin)
                 }
             })
             .collect()
@@ -208,16 +236,22 @@ fn code_file(profile: &Profile, id: LocationId) -> String {
 #[derive(Default)]
 struct Rows {
     rows: Vec<Row>,
+    origins: Vec<Origin>,
     ids: FxHashMap<Row, usize>,
 }
 
 impl Rows {
-    fn id(&mut self, name: &str, module: &str) -> usize {
+    fn id(&mut self, name: &str, module: &str, origin: Origin) -> usize {
         let file = module.rsplit('/').next().unwrap_or(module);
         let row = Row { name: printable(name), module: printable(file) };
-        *self.ids.entry(row).or_insert_with_key(|row| {
+        let id = *self.ids.entry(row).or_insert_with_key(|row| {
             self.rows.push(row.clone());
+            self.origins.push(origin);
             self.rows.len() - 1
-        })
+        });
+        if self.origins[id] == Origin::Inlined {
+            self.origins[id] = origin;
+        }
+        id
     }
 }

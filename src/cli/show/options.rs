@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use regex::Regex;
 
 use super::filters::FilterArgs;
 use crate::cli::UsageError;
@@ -77,9 +78,6 @@ pub struct ShowArgs {
     /// Leave out functions with a smaller share (0 to 1) of the whole, with all that they called
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub nodefraction: f64,
-    /// The value to show (`samples`, `cpu`, …), by name or number, instead of the profile's own
-    #[arg(long, alias = "sample_index", value_name = "NAME")]
-    pub value: Option<String>,
     /// Show values by sample: their mean
     #[arg(long, conflicts_with_all = ["tree", "callers", "callees", "peek"])]
     pub mean: bool,
@@ -98,6 +96,17 @@ pub struct ShowArgs {
     /// Leave out branches of trees with a smaller share of the whole
     #[arg(long, value_name = "PERCENT", default_value_t = 0.5)]
     pub min_share: f64,
+    /// What part of it
+    #[command(flatten)]
+    pub part: PartArgs,
+}
+
+/// What part of a profile is shown, and what its frames stand for.
+#[derive(Args, Debug, Clone, Default)]
+pub struct PartArgs {
+    /// The value to show (`samples`, `cpu`, …), by name or number, instead of the profile's own
+    #[arg(long, alias = "sample_index", value_name = "NAME")]
+    pub value: Option<String>,
     /// Which stacks and frames
     #[command(flatten)]
     pub filters: FilterArgs,
@@ -177,6 +186,29 @@ impl ShowArgs {
         if let SortBy::Keys(keys) = &self.sort { Some(keys) } else { None }
     }
 
+    /// Which functions a table has.
+    #[must_use]
+    pub(in crate::cli) fn listing(&self) -> Listing<'static> {
+        let ShowArgs { limit, nodefraction, mean, .. } = *self;
+        Listing { order: self.order(), limit, nodefraction, mean, wanted: None }
+    }
+}
+
+/// Which functions a table has, and in what order.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) struct Listing<'a> {
+    pub(in crate::cli) order: Sort,
+    /// At most; 0 is all.
+    pub(in crate::cli) limit: usize,
+    /// None with a smaller share (0 to 1) of the whole.
+    pub(in crate::cli) nodefraction: f64,
+    /// Whether values are means by sample.
+    pub(in crate::cli) mean: bool,
+    /// Only functions whose name or module matches.
+    pub(in crate::cli) wanted: Option<&'a Regex>,
+}
+
+impl PartArgs {
     /// The filters, their expressions compiled.
     ///
     /// # Errors
@@ -198,6 +230,19 @@ impl ShowArgs {
             return Err(UsageError(format!("values in {of} cannot be told in {unit}")).into());
         }
         Ok(column)
+    }
+
+    /// Leaves what was asked for in a profile. Answers the column to show, and what shares are of.
+    ///
+    /// # Errors
+    /// If an expression is none, or there is no such column.
+    pub(in crate::cli) fn apply(&self, profile: &mut Profile) -> anyhow::Result<(usize, i128)> {
+        let (filter, column) = (self.filters.filter()?, self.column(profile)?);
+        filter.add_tag_frames(profile, self.unit.as_deref());
+        let all = profile.total(column);
+        filter.apply_to_samples(profile);
+        filter.apply_to_frames(profile);
+        Ok((column, if self.relative_percentages { profile.total(column) } else { all }))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::text::{amount, fit, percent};
-use super::{Counts, ShowArgs, Sort};
+use super::{Counts, Listing, Sort};
 
 /// Room between two columns.
 const GAP: &str = "  ";
@@ -26,16 +26,16 @@ pub(in crate::cli) struct FunctionSums {
 }
 
 /// Writes the table.
-pub(super) fn functions_table(counts: &Counts, args: &ShowArgs, width: usize, out: &mut String) {
+pub(in crate::cli) fn functions_table(counts: &Counts, listing: &Listing<'_>, width: usize, out: &mut String) {
     let mut sums = functions(counts);
     let mut whole = counts.total;
-    if args.mean {
+    if listing.mean {
         sums.iter_mut().for_each(FunctionSums::divide);
         let divisor: i128 = counts.stacks.iter().map(|stack| stack.divisor).sum();
         whole = whole.checked_div(divisor).unwrap_or(whole);
     }
-    let order = order(&sums, counts, args);
-    let limit = if args.limit == 0 { order.len() } else { args.limit };
+    let order = order(&sums, counts, listing);
+    let limit = if listing.limit == 0 { order.len() } else { listing.limit };
     let shown = &order[..limit.min(order.len())];
     let numbers = numbers(counts, &sums, shown, whole);
     let widths = widths(&numbers);
@@ -83,13 +83,14 @@ impl FunctionSums {
 }
 
 /// The rows to show, all of them, in their order; equal ones by name, so that the same profile gives the same table.
-pub(in crate::cli) fn order(sums: &[FunctionSums], counts: &Counts, args: &ShowArgs) -> Vec<usize> {
-    let least = least(counts, args.nodefraction);
-    let is_shown = |of: &FunctionSums| (of.total != 0 || of.samples != 0) && of.total.abs() >= least;
-    let mut order: Vec<usize> = (0..sums.len()).filter(|&row| is_shown(&sums[row])).collect();
+pub(in crate::cli) fn order(sums: &[FunctionSums], counts: &Counts, listing: &Listing<'_>) -> Vec<usize> {
+    let least = least(counts, listing.nodefraction);
+    let is_there = |of: &FunctionSums| (of.total != 0 || of.samples != 0) && of.total.abs() >= least;
+    let is_wanted = |row: usize| listing.wanted.is_none_or(|wanted| counts.rows[row].matches(wanted));
+    let mut order: Vec<usize> = (0..sums.len()).filter(|&row| is_there(&sums[row]) && is_wanted(row)).collect();
     order.sort_by_key(|&row| {
         let (own, total) = (sums[row].own.abs(), sums[row].total.abs());
-        let numbers = if args.order() == Sort::Own { (own, total) } else { (total, own) };
+        let numbers = if listing.order == Sort::Own { (own, total) } else { (total, own) };
         (Reverse(numbers), &counts.rows[row].name)
     });
     order

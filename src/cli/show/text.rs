@@ -29,11 +29,6 @@ pub(in crate::cli) fn cpus(value: i128, covered: i64) -> String {
     }
 }
 
-/// A name without control characters, which a terminal would obey.
-pub(in crate::cli) fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
-}
-
 /// A name cut to a width; that it was cut shows.
 pub(in crate::cli) fn fit(name: &str, width: usize) -> String {
     if name.chars().count() <= width {
@@ -86,8 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn names_cannot_steer_a_terminal() {
-        assert_eq!(printable("a\x1b[31mb\n"), "a?[31mb?");
+    fn names_are_cut() {
         assert_eq!(fit("operator new", 5), "oper…");
         assert_eq!(fit("naïve", 5), "naïve");
     }

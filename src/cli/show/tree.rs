@@ -1,12 +1,10 @@
 //! Trees of calls: from the roots of the stacks, or from one function up to its callers or down to its callees.
 
-use std::cmp::Reverse;
-
 use anyhow::bail;
 use rustc_hash::FxHashMap;
 
-use super::text::{fit, printable};
-use super::{Counts, ShowArgs};
+use super::text::fit;
+use super::{Counts, Node, ShowArgs, Tree, printable};
 
 /// Deeper branches are not indented further: the names would have no room.
 const MAX_INDENT: usize = 24;
@@ -19,14 +17,11 @@ const OFFERED: usize = 3;
 
 /// What calls what, from the roots of the stacks.
 pub(super) fn callees_of_roots(counts: &Counts, args: &ShowArgs, width: usize, out: &mut String) {
-    let mut tree = Tree::default();
-    for stack in &counts.stacks {
-        tree.add(stack.rows.iter().rev(), stack.value);
-    }
-    tree.print(counts, args.min_share, width, out);
+    print(&Tree::of_callees(counts), counts, args.min_share, width, out);
 }
 
-/// Who calls a function: each stack from the function's innermost call up.
+/// Who calls a function: each stack from the function's innermost call up. A function that was inlined into code of several modules is one
+/// root, whatever module it is in.
 pub(super) fn callers(
     counts: &Counts,
     function: &str,
@@ -35,10 +30,8 @@ pub(super) fn callers(
     out: &mut String,
 ) -> anyhow::Result<()> {
     out.push_str(&format!("callers of {} (each line is called by the lines below it)\n", printable(function)));
-    around(counts, function, args, width, out, |stack, found| {
-        let innermost = stack.iter().position(|&row| found[row].is_some())?;
-        Some((innermost, Box::new(stack[innermost + 1..].iter())))
-    })
+    print(&Tree::callers_of(counts, &find(counts, function)?), counts, args.min_share, width, out);
+    Ok(())
 }
 
 /// What a function calls: each stack from the function's outermost call down.
@@ -50,32 +43,7 @@ pub(super) fn callees(
     out: &mut String,
 ) -> anyhow::Result<()> {
     out.push_str(&format!("callees of {} (each line calls the lines below it)\n", printable(function)));
-    around(counts, function, args, width, out, |stack, found| {
-        let outermost = stack.iter().rposition(|&row| found[row].is_some())?;
-        Some((outermost, Box::new(stack[..outermost].iter().rev())))
-    })
-}
-
-/// Where in a stack the wanted function is, and the frames to go on with from there.
-type Around<'a> = Option<(usize, Box<dyn Iterator<Item = &'a usize> + 'a>)>;
-
-/// The tree from a function on. A function that was inlined into code of several modules is one root, whatever module it is in.
-fn around(
-    counts: &Counts,
-    function: &str,
-    args: &ShowArgs,
-    width: usize,
-    out: &mut String,
-    go_on: impl for<'a> Fn(&'a [usize], &[Option<usize>]) -> Around<'a>,
-) -> anyhow::Result<()> {
-    let found = find(counts, function)?;
-    let mut tree = Tree::default();
-    for stack in &counts.stacks {
-        if let Some((at, rest)) = go_on(&stack.rows, &found) {
-            tree.add(found[stack.rows[at]].iter().chain(rest), stack.value);
-        }
-    }
-    tree.print(counts, args.min_share, width, out);
+    print(&Tree::callees_of(counts, &find(counts, function)?), counts, args.min_share, width, out);
     Ok(())
 }
 
@@ -101,94 +69,48 @@ fn find(counts: &Counts, function: &str) -> anyhow::Result<Vec<Option<usize>>> {
     bail!("no function's name contains {function:?}; the most similar are {}", near.join(", "))
 }
 
-/// A function in the place where it was called, and what was counted there and below.
-struct Node {
-    row: usize,
-    value: i128,
-    own: i128,
-    children: Vec<usize>,
-}
-
-#[derive(Default)]
-struct Tree {
-    nodes: Vec<Node>,
-    roots: Vec<usize>,
-    index: FxHashMap<(Option<usize>, usize), usize>,
-}
-
 /// A node that waits to be printed, or the line that tells what was left out.
 enum Line {
     Node { node: usize, depth: usize },
     Hidden { number: usize, value: i128, depth: usize },
 }
 
-impl Tree {
-    fn add<'a>(&mut self, path: impl Iterator<Item = &'a usize>, value: i128) {
-        let mut parent = None;
-        for &row in path {
-            let node = self.child(parent, row);
-            self.nodes[node].value += value;
-            parent = Some(node);
-        }
-        if let Some(last) = parent {
-            self.nodes[last].own += value;
-        }
-    }
-
-    fn child(&mut self, parent: Option<usize>, row: usize) -> usize {
-        if let Some(&node) = self.index.get(&(parent, row)) {
-            return node;
-        }
-        let node = self.nodes.len();
-        self.nodes.push(Node { row, value: 0, own: 0, children: Vec::new() });
-        self.index.insert((parent, row), node);
-        match parent {
-            Some(parent) => self.nodes[parent].children.push(node),
-            None => self.roots.push(node),
-        }
-        node
-    }
-
-    /// Depth first, largest first; without recursion, because a stack may be deeper than the program's own.
-    fn print(&self, counts: &Counts, min_share: f64, width: usize, out: &mut String) {
-        let least = least(counts.total, min_share);
-        let mut waiting = Vec::new();
-        self.push_children(&self.roots, 0, least, &mut waiting);
-        while let Some(line) = waiting.pop() {
-            match line {
-                Line::Node { node, depth } => {
-                    let node = &self.nodes[node];
-                    print_node(counts, node, depth, width, out);
-                    // A chain without branches goes straight down: the width is kept for names.
-                    let branches = node.children.len() > 1 || node.own != 0;
-                    self.push_children(&node.children, depth + usize::from(branches), least, &mut waiting);
-                }
-                Line::Hidden { number, value, depth } => {
-                    let indent = indent(depth);
-                    let (share, value) = (counts.percent(value), counts.amount(value));
-                    out.push_str(&format!(
-                        "{share:>9}  {value:>11}  {indent}({number} more, each below {min_share} %)\n"
-                    ));
-                }
+/// Depth first, largest first; without recursion, because a stack may be deeper than the program's own.
+fn print(tree: &Tree, counts: &Counts, min_share: f64, width: usize, out: &mut String) {
+    let least = least(counts.total, min_share);
+    let mut waiting = Vec::new();
+    push_children(tree, &tree.roots, 0, least, &mut waiting);
+    while let Some(line) = waiting.pop() {
+        match line {
+            Line::Node { node: at, depth } => {
+                let (node, children) = (&tree.nodes[at], tree.children(at));
+                print_node(counts, node, depth, width, out);
+                // A chain without branches goes straight down: the width is kept for names.
+                let branches = children.len() > 1 || node.own != 0;
+                push_children(tree, children, depth + usize::from(branches), least, &mut waiting);
+            }
+            Line::Hidden { number, value, depth } => {
+                let indent = indent(depth);
+                let (share, value) = (counts.percent(value), counts.amount(value));
+                out.push_str(&format!("{share:>9}  {value:>11}  {indent}({number} more, each below {min_share} %)\n"));
             }
         }
-        if least > 1 {
-            out.push_str(&format!("(branches below {min_share} % are left out; --min-share 0 shows all)\n"));
-        }
     }
+    if least > 1 {
+        out.push_str(&format!("(branches below {min_share} % are left out; --min-share 0 shows all)\n"));
+    }
+}
 
-    /// Puts the children on the stack of waiting lines, so that the largest is taken first and what is left out last.
-    fn push_children(&self, children: &[usize], depth: usize, least: i128, waiting: &mut Vec<Line>) {
-        let (mut shown, hidden): (Vec<usize>, Vec<usize>) =
-            children.iter().partition(|&&node| self.nodes[node].value.abs() >= least);
-        shown.sort_by_key(|&node| Reverse(self.nodes[node].value.abs()));
-        let value: i128 = hidden.iter().map(|&node| self.nodes[node].value).sum();
-        // Many small ones make a large one that is missed; a few are told by the last line.
-        if !hidden.is_empty() && value.abs() >= least {
-            waiting.push(Line::Hidden { number: hidden.len(), value, depth });
-        }
-        waiting.extend(shown.into_iter().rev().map(|node| Line::Node { node, depth }));
+/// Puts the children on the stack of waiting lines, so that the largest is taken first and what is left out last.
+fn push_children(tree: &Tree, children: &[usize], depth: usize, least: i128, waiting: &mut Vec<Line>) {
+    let (shown, hidden): (Vec<usize>, Vec<usize>) =
+        children.iter().partition(|&&node| tree.nodes[node].value.abs() >= least);
+    let value: i128 = hidden.iter().map(|&node| tree.nodes[node].value).sum();
+    // Many small ones make a large one that is missed; a few are told by the last line.
+    if !hidden.is_empty() && value.abs() >= least {
+        waiting.push(Line::Hidden { number: hidden.len(), value, depth });
     }
+    waiting.extend(shown.into_iter().rev().map(|node| Line::Node { node, depth }));
 }
 
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a bound, not a sum")]
