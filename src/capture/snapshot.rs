@@ -172,15 +172,8 @@ impl Snapshot {
     /// # Errors
     /// [`SnapshotError`] if a process is gone or may not be looked into.
     pub fn take(wanted: &Wanted, meanwhile: impl FnOnce(&[Pid])) -> Result<Snapshot, SnapshotError> {
-        // Those who are held wait for us, and what /proc told of thousands of threads is not to grow old before.
-        let ordinary = Priority::current();
+        // Those who are held wait for us, and what /proc told of thousands of threads is not to grow old before. Naming them takes less.
         Priority::FIRST.set();
-        let snapshot = Snapshot::take_at_once(wanted, meanwhile);
-        ordinary.set();
-        snapshot
-    }
-
-    fn take_at_once(wanted: &Wanted, meanwhile: impl FnOnce(&[Pid])) -> Result<Snapshot, SnapshotError> {
         let mut found = Found::read(wanted)?;
         let (held, is_held) = bounded(1);
         let (done, is_done) = bounded(1);
