@@ -14,7 +14,7 @@ use super::show::{self, printable};
 use super::sides::{SIDE_HELP, SidesArgs, told};
 use super::usage;
 use crate::encode::{Format, WriteOptions, comparison, write_file_with};
-use crate::profile::compare::{self, Comparison};
+use crate::profile::compare;
 use crate::profile::{KeptLabels, MergeOptions};
 use crate::store::{Compared, TIMESTAMP};
 
@@ -188,10 +188,4 @@ fn mark(change: &compare::Change) -> String {
         _ if change.is_significant() => name.to_owned(),
         _ => format!("({name})"),
     }
-}
-
-/// A difference for people, with its sign.
-fn signed(comparison: &Comparison, difference: f64) -> String {
-    let text = comparison::rate(comparison, difference);
-    if difference > 0.0 { format!("+{text}") } else { text }
 }

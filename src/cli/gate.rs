@@ -10,7 +10,7 @@ use clap::Args;
 use super::diff::write;
 use super::show::{self, fit, printable};
 use super::sides::{SIDE_HELP, SidesArgs, share, told};
-use crate::encode::comparison::{self, of_what, rate};
+use crate::encode::comparison::{self, of_what, percent_of, rate};
 use crate::profile::compare::Comparison;
 use crate::profile::compare::gate::{Finding, Outcome, Policy, Report, Status, Subject, Unlike};
 
@@ -134,7 +134,7 @@ fn render(comparison: &Comparison, report: &Report, width: usize) -> String {
         let _ = writeln!(out, "inconclusive: {}", printable(reason));
     }
     let told: Vec<String> =
-        report.detectable.iter().map(|of| format!("{} of {:.0} %", percent(of.ratio), of.share * 100.0)).collect();
+        report.detectable.iter().map(|of| format!("{} of {:.0} %", percent_of(of.ratio), of.share * 100.0)).collect();
     let _ = writeln!(out, "would have been found, nine times of ten: a rise by {}", told.join(", "));
     let failures = report.failures().count();
     let _ = match report.outcome {
@@ -143,10 +143,6 @@ fn render(comparison: &Comparison, report: &Report, width: usize) -> String {
         Outcome::Inconclusive => writeln!(out, "inconclusive: a pass would say nothing"),
     };
     out
-}
-
-fn percent(ratio: f64) -> String {
-    if ratio.is_finite() && ratio < 1e4 { format!("{:+.1} %", (ratio - 1.0) * 100.0) } else { "∞".into() }
 }
 
 fn tell(comparison: &Comparison, finding: &Finding, width: usize, out: &mut String) {
@@ -175,9 +171,9 @@ fn tell(comparison: &Comparison, finding: &Finding, width: usize, out: &mut Stri
         rate(comparison, of.rate[0]),
         rate(comparison, of.rate[1]),
         of_what(comparison),
-        if of.is_new() { "new".into() } else { percent(of.ratio) },
-        percent(of.ratio_low),
-        percent(1.0 + finding.allowed),
+        if of.is_new() { "new".into() } else { percent_of(of.ratio) },
+        percent_of(of.ratio_low),
+        percent_of(1.0 + finding.allowed),
         if finding.share.is_finite() { format!("{:+.2} %", finding.share * 100.0) } else { "∞".into() },
     );
     if !finding.callers.is_empty() {

@@ -103,8 +103,8 @@ impl SidesArgs {
         };
         let [base, new] = self.places()?;
         let read = |path: &Path| input::read(path, &self.recording_of(path), true).map_err(Into::into);
-        let side = |place| match place {
-            &Place::Directory(ref store, ref query) => Side::Windows(store, query),
+        let side = |place: &Place| match place {
+            Place::Directory(store, query) => Side::Windows(store, query),
             Place::Files(paths, selector) => {
                 Side::Files { paths: paths.clone(), selector: selector.clone(), read: &read }
             }
@@ -270,9 +270,9 @@ pub(super) fn told(compared: &Compared) -> String {
         rate(whole.rate[0]),
         rate(whole.rate[1]),
         comparison::of_what(comparison),
-        percent(whole.ratio),
-        percent(whole.ratio_low),
-        percent(whole.ratio_high),
+        comparison::percent_of(whole.ratio),
+        comparison::percent_of(whole.ratio_low),
+        comparison::percent_of(whole.ratio_high),
         if whole.significant { "" } else { ": no more than chance makes" }
     );
     if !comparison.measured {

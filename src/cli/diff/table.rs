@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{DiffArgs, Sort, mark, signed};
+use super::{DiffArgs, Sort, mark};
 use crate::cli::show::{fit, printable};
-use crate::encode::comparison::rate;
+use crate::encode::comparison::{rate, signed};
 use crate::profile::compare::{Change, Comparison, Estimate};
 
 /// Room between two columns.

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{mark, signed};
+use super::mark;
 use crate::cli::show::{fit, printable};
-use crate::encode::comparison::rate;
+use crate::encode::comparison::{rate, signed};
 use crate::profile::compare::Comparison;
 
 /// Deeper branches are not indented further: the names would have no room.
@@ -70,7 +70,7 @@ fn sums(comparison: &Comparison) -> (Vec<Sum>, Vec<usize>) {
     let mut sums = vec![Sum::default(); comparison.tree.len()];
     let mut roots = Vec::new();
     for (at, node) in comparison.tree.iter().enumerate().rev() {
-        for side in 0..2 {
+        for side in [0, 1] {
             sums[at].rate[side] += node.value[side] * comparison.sides[side].scale;
         }
         let rate = sums[at].rate;

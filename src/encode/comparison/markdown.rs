@@ -124,7 +124,8 @@ fn in_units(value: f64, units: &[(f64, &str)]) -> String {
 }
 
 /// A difference with its sign.
-pub(super) fn signed(comparison: &Comparison, difference: f64) -> String {
+#[must_use]
+pub fn signed(comparison: &Comparison, difference: f64) -> String {
     let text = rate(comparison, difference);
     if difference > 0.0 { format!("+{text}") } else { text }
 }
@@ -139,8 +140,14 @@ pub(super) fn change(of: &Estimate) -> String {
     }
 }
 
-pub(super) fn percent_of(ratio: f64) -> String {
-    if ratio.is_finite() && ratio < 1e4 { format!("{:+.1} %", (ratio - 1.0) * 100.0) } else { "∞".into() }
+/// A ratio as people tell it: `+12.5 %`, `×140`.
+#[must_use]
+pub fn percent_of(ratio: f64) -> String {
+    match ratio {
+        ratio if !ratio.is_finite() => "∞".into(),
+        ratio if ratio < 10.0 => format!("{:+.1} %", (ratio - 1.0) * 100.0),
+        ratio => format!("×{ratio:.0}"),
+    }
 }
 
 /// A name as code in a cell: names are hostile, and a cell ends at a bar.

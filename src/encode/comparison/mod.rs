@@ -9,6 +9,6 @@ pub use super::flamegraph::differential as flamegraph;
 pub use folded::folded;
 pub use gate::{gate_json, gate_markdown, junit};
 pub use json::json;
-pub use markdown::{markdown, of_what, rate};
+pub use markdown::{markdown, of_what, percent_of, rate, signed};
 
 pub(in crate::encode) use folded::{stacks, whole};

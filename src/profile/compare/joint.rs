@@ -78,7 +78,7 @@ impl Joint {
             for (at, (_, function)) in self.path(node).enumerate() {
                 let of = &mut sums[function as usize];
                 let repeats = std::mem::replace(&mut seen[function as usize], node) == node;
-                for side in 0..2 {
+                for side in [0, 1] {
                     if at == 0 {
                         of[0][side].add(own[side]);
                     }

@@ -23,8 +23,8 @@ pub use evidence::{About, Evidence, EvidenceOptions, Function, Stretch, Sums};
 pub const ENOUGH_WINDOWS: usize = 12;
 /// Sub-windows that are kept apart; neighbours are joined beyond.
 pub(super) const MAX_WINDOWS: usize = 64;
-/// Functions with fewer samples on both sides together are not tested: nothing could be told of them.
-const TESTED_FROM: f64 = 20.0;
+/// Functions with fewer samples on both sides together are not tested: with less than 20 that are expected of a side, little can be told.
+const TESTED_FROM: f64 = 40.0;
 
 /// What values are divided by, so that sides of different length and size can be compared.
 #[derive(Clone, Copy, Debug, PartialEq)]

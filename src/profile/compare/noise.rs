@@ -40,13 +40,16 @@ impl Exposure {
         #[allow(clippy::cast_precision_loss, reason = "a number of sub-windows")]
         let number = windows.len().max(1) as f64;
         let by_time = |window: &SubWindow| if seconds > 0.0 { window.seconds / seconds } else { 1.0 / number };
+        let all: f64 = windows.iter().map(|window| window.all.value.max(0.0)).sum();
+        // How much of the work was done in each sub-window nobody told: where more was sampled, more was done.
+        let by_value = |window: &SubWindow| if all > 0.0 { window.all.value.max(0.0) / all } else { by_time(window) };
         let nanos = if unit == "nanoseconds" { 1e9 } else { 1.0 };
         let part = |window: &SubWindow| match normalize {
             Normalize::Cpus if state => 1.0,
             Normalize::Cpus => window.cpu_seconds * nanos,
             Normalize::Share => window.all.value.max(0.0),
-            Normalize::Samples => by_time(window),
-            Normalize::Work(units) => by_time(window) * units[side],
+            Normalize::Samples => by_value(window),
+            Normalize::Work(units) => by_value(window) * units[side],
         };
         let parts: Vec<f64> = windows.iter().map(part).collect();
         let total = parts.iter().sum();
@@ -147,7 +150,7 @@ impl Noise {
     fn own(&self, series: &Series<'_>) -> Option<Own> {
         let weights = self.weights(series);
         let (mut excess, mut squares, mut windows, mut expected, mut scaled) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        for side in 0..2 {
+        for side in [0, 1] {
             let Exposure { parts, total, .. } = &self.exposure[side];
             let rate = series.sums[side].value / weights[side] / total;
             for (value, part) in series.values[side].iter().zip(parts) {
@@ -245,7 +248,7 @@ impl Noise {
         let (mut products, mut squares, mut number) = (0.0_f64, 0.0_f64, 0.0_f64);
         for series in series {
             let weights = self.weights(&series);
-            for side in 0..2 {
+            for side in [0, 1] {
                 let Exposure { parts, total, runs } = &self.exposure[side];
                 let rate = series.sums[side].value / weights[side] / total;
                 let off = |at: usize| {

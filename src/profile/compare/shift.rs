@@ -26,6 +26,14 @@ const WITNESS_SHARE: f64 = 0.005;
 /// And so many samples on each side.
 const WITNESS_SAMPLES: f64 = 20.0;
 
+/// Where cost moved.
+pub(super) struct Moved {
+    /// The caller below which it did.
+    pub(super) within: u32,
+    /// The functions that had it.
+    pub(super) from: Vec<u32>,
+}
+
 /// A function's values below a caller.
 #[derive(Clone, Copy, Default)]
 struct Part {
@@ -35,7 +43,7 @@ struct Part {
 
 impl Part {
     fn add(&mut self, rate: [f64; 2], count: [f64; 2]) {
-        for side in 0..2 {
+        for side in [0, 1] {
             self.rate[side] += rate[side];
             self.count[side] += count[side];
         }
@@ -65,9 +73,13 @@ impl Comparison {
         changed.sort_by(|&a, &b| self.change_of(b).abs().total_cmp(&self.change_of(a).abs()));
         changed.truncate(MOST_LOOKED_AT);
         for at in changed {
-            if let Some(within) = self.moved_within(at, self.functions[at].own.significant) {
+            if self.change_of(at) <= 0.0 {
+                continue;
+            }
+            let Some(moved) = self.moved_within(at, self.functions[at].own.significant) else { continue };
+            for at in moved.from.iter().map(|&from| from as usize).chain([at]) {
                 let change = &mut self.functions[at];
-                change.shifted_within = Some(within);
+                change.shifted_within = Some(moved.within);
                 // What is new or gone is told as that.
                 if matches!(change.verdict, Verdict::Up | Verdict::Down) {
                     change.verdict = Verdict::Shifted;
@@ -81,16 +93,16 @@ impl Comparison {
         if change.own.significant { change.own.difference } else { change.total.difference }
     }
 
-    /// The nearest caller (or the function itself) below which a function's change is compensated: that of its own value, or of all below
+    /// The nearest caller (or the function itself) below which a function's rise is compensated: that of its own value, or of all below
     /// it.
-    pub(super) fn moved_within(&self, at: usize, by_own: bool) -> Option<u32> {
+    pub(super) fn moved_within(&self, at: usize, by_own: bool) -> Option<Moved> {
         let common = self.common_ratio();
         let part = self.below(at, by_own);
         let callers = self.callers_of_change(at, &part, by_own);
-        // A fall is a rise with the sides exchanged.
-        let change = &self.functions[at];
-        let rises = if by_own { change.own.difference } else { change.total.difference } > 0.0;
-        callers.into_iter().find(|&caller| self.is_compensated(caller, &part, rises, common))
+        callers.into_iter().find_map(|within| {
+            let from = self.compensation(within, &part, common)?;
+            Some(Moved { within, from })
+        })
     }
 
     /// The nodes that a function's change is of: those of the function itself, or all below it.
@@ -133,11 +145,9 @@ impl Comparison {
         callers
     }
 
-    /// Whether what a function gained below a caller was lost there by others.
-    fn is_compensated(&self, caller: u32, part: &[bool], rises: bool, common: Option<CommonRatio>) -> bool {
-        let (base, new) = if rises { (0, 1) } else { (1, 0) };
-        let known = common.map_or(1.0, |common| common.ratio);
-        let ratio = if rises { known } else { 1.0 / known.max(f64::MIN_POSITIVE) };
+    /// The functions below a caller that lost what another gained there; `None` if they did not.
+    fn compensation(&self, caller: u32, part: &[bool], common: Option<CommonRatio>) -> Option<Vec<u32>> {
+        let ratio = common.map_or(1.0, |common| common.ratio);
         let under = self.below(caller as usize, false);
         let (mut whole, mut gained) = (Part::default(), Part::default());
         let mut others: FxHashMap<u32, Part> = FxHashMap::default();
@@ -150,25 +160,30 @@ impl Comparison {
                 others.entry(self.tree[node].function).or_default().add(rate, count);
             }
         }
-        let excess = |of: &Part| of.rate[new] - ratio * of.rate[base];
+        let excess = |of: &Part| of.rate[1] - ratio * of.rate[0];
         let gain = excess(&gained);
         #[allow(clippy::cast_precision_loss, reason = "a number of functions")]
         let beyond_chance = quantile(1.0 - CHANCE / others.len().max(1) as f64, f64::INFINITY);
-        let lost: f64 = others
-            .values()
-            .filter(|of| common.is_some() || of.rate[new] <= 0.0)
-            .filter(|of| -excess(of) > beyond_chance * self.deviation(of, base, ratio))
-            .map(|of| -excess(of))
-            .sum();
-        gain > 0.0 && lost >= COMPENSATED * gain && excess(&whole) <= (1.0 - COMPENSATED) * gain
+        let fell = others
+            .iter()
+            .filter(|(_, of)| common.is_some() || of.rate[1] <= 0.0)
+            .filter(|(_, of)| -excess(of) > beyond_chance * self.deviation(of, ratio));
+        let (mut lost, mut from) = (0.0, Vec::new());
+        for (&function, of) in fell {
+            lost -= excess(of);
+            from.push(function);
+        }
+        from.sort_unstable();
+        let is_compensated = gain > 0.0 && lost >= COMPENSATED * gain && excess(&whole) <= (1.0 - COMPENSATED) * gain;
+        is_compensated.then_some(from)
     }
 
     /// How far chance may bring a part's two rates apart.
-    fn deviation(&self, part: &Part, base: usize, ratio: f64) -> f64 {
+    fn deviation(&self, part: &Part, ratio: f64) -> f64 {
         let variance = |side: usize| {
             let wobble = self.joint.noise.relative(side, self.joint.noise.common);
             part.rate[side].powi(2) * (1.0 / part.count[side].max(1.0) + wobble)
         };
-        (variance(1 - base) + ratio * ratio * variance(base)).sqrt()
+        (variance(1) + ratio * ratio * variance(0)).sqrt()
     }
 }

@@ -100,7 +100,7 @@ impl Comparison {
             let rises = |estimate: &Estimate, subject: Subject| {
                 let beyond = change.tests() * estimate.chance_up <= bound;
                 let exceeds = beyond && self.exceeds(estimate, &self.allowed(&subject, policy));
-                exceeds.then(|| Candidate { subject, estimate: *estimate })
+                exceeds.then_some(Candidate { subject, estimate: *estimate })
             };
             own.extend(rises(&change.own, Subject::Own(at)));
             total.extend(rises(&change.total, Subject::Total(at)));
@@ -222,7 +222,7 @@ impl Comparison {
             Subject::Whole | Subject::Module(_) => None,
         };
         match shifted {
-            Some(within) if !policy.fail_on_shifted => Status::Shifted(within as usize),
+            Some(moved) if !policy.fail_on_shifted => Status::Shifted(moved.within as usize),
             _ if self.went_away(series, allowed.max_regression) => Status::WentAway,
             _ => Status::Fails,
         }
