@@ -38,7 +38,7 @@ pub(super) fn write(profile: &Profile, options: &WriteOptions, out: &mut dyn Wri
     page_json::write(profile, column, &PageMeta::of(profile, column), out)?;
     out.write_all(b"</script>\n")?;
     for script in scripts {
-        write!(out, "<script>{script}</script>\n")?;
+        writeln!(out, "<script>{script}</script>")?;
     }
     write!(out, "</body>{tail}")?;
     Ok(())
