@@ -105,12 +105,12 @@ fn no_cut_and_no_harmed_byte_does_harm() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("harmed");
     for (mode, bytes) in corpus() {
-        for part in 0..=8 {
-            fs::write(&path, &bytes[..bytes.len() * part / 8]).unwrap();
+        for part in 0..=4 {
+            fs::write(&path, &bytes[..bytes.len() * part / 4]).unwrap();
             let out = rprof().arg("report").arg(&path).output().unwrap();
-            assert!(matches!(out.status.code(), Some(0 | 255)), "{mode} {part}/8: {out:?}");
+            assert!(matches!(out.status.code(), Some(0 | 255)), "{mode} {part}/4: {out:?}");
         }
-        for _ in 0..40 {
+        for _ in 0..24 {
             let mut bytes = bytes.clone();
             harm(&mut bytes, &mut random);
             fs::write(&path, &bytes).unwrap();

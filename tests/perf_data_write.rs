@@ -139,7 +139,9 @@ fn tracepoints_of_a_recording_that_is_killed_are_read() {
     rprof.args(["record", "-a", "-e", "sched:sched_switch", "-o", text(&file)]).args(["--", "sleep", "60"]);
     let mut recorder = rprof.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let samples = || Command::new("perf").args(["script", "-F", "trace", "-i"]).arg(&file).output().unwrap();
-    wait_for_data(&file, 100_000);
+    // What runs already comes first.
+    wait_for_data(&file, 1);
+    wait_for_data(&file, data_size(&file) + 100_000);
     recorder.kill().unwrap();
     recorder.wait().unwrap();
     let read = samples();

@@ -168,7 +168,7 @@ fn exit_statuses_are_those_of_perf() {
         ("perf record -F 99 -c 100 -- true", 129),
         ("perf record -- /nosuch", 255),
         ("perf record -p 999999999", 244),
-        ("perf record -C 9999 -- true", 237),
+        ("perf record -C 99 -- true", 237),
         ("perf record -o /nosuch/perf.data -- true", 255),
         ("perf script -i /nosuch", 255),
         ("perf record -q -a -- sleep 30 & sleep 1; kill -TERM $!; wait $!", 143),

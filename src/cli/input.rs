@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -16,6 +17,12 @@ use crate::symbol::KernelSymbols;
 
 /// The file that perf writes and reads where none is named.
 pub(super) const DEFAULT: &str = "perf.data";
+
+/// The file where none is named: what comes through a pipe (`perf record … | perf script`), else [`DEFAULT`].
+pub(super) fn unnamed() -> PathBuf {
+    let piped = std::fs::metadata("/dev/stdin").is_ok_and(|input| input.file_type().is_fifo());
+    if piped { "-".into() } else { DEFAULT.into() }
+}
 
 /// How a recording (perf.data) is read.
 #[derive(Args, Debug, Clone, Default)]

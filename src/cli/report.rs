@@ -34,7 +34,7 @@ pub struct ReportArgs {
 /// # Errors
 /// If the file is no profile, or there is no such value or function.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
-    let file = args.file.clone().or_else(|| args.input.clone()).unwrap_or_else(|| input::DEFAULT.into());
+    let file = args.file.clone().or_else(|| args.input.clone()).unwrap_or_else(input::unnamed);
     let profile = input::read(&file, &args.recording, false)?;
     show::print(&render(profile, args, show::width())?)
 }

@@ -69,7 +69,7 @@ pub struct ScriptArgs {
 /// # Errors
 /// If the file is no recording, or a field is unknown.
 pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
-    let path = args.file.clone().or_else(|| args.input.clone()).unwrap_or_else(|| input::DEFAULT.into());
+    let path = args.file.clone().or_else(|| args.input.clone()).unwrap_or_else(input::unnamed);
     let choice = Choice::new(args)?;
     let screen = Screen::new(false);
     let replay = Replay::open(&path, args.recording.options(args.no_inline, false), &screen)?;
