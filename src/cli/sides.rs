@@ -16,7 +16,7 @@ use crate::ids::UnixNanos;
 use crate::profile::MergeOptions;
 use crate::profile::compare::gate::Unlike;
 use crate::profile::compare::{CompareOptions, ENOUGH_WINDOWS, Normalize, SIDES, SideSummary};
-use crate::store::{self, Compared, Query, Read, Selector, Side, SideOptions, Store};
+use crate::store::{self, Compared, Query, Read, ReadFile, Selector, Side, SideOptions, Store};
 
 /// What a side can be, for help and errors.
 pub(super) const SIDE_HELP: &str = "A side is a file (pprof, folded stacks, perf.data), a folder or a quoted pattern of files ('runs/new-*.pb.gz'), or the windows of\n\
@@ -84,6 +84,15 @@ enum Place {
     Files(Vec<PathBuf>, Selector),
 }
 
+impl Place {
+    fn side<'a>(&'a self, read: &'a ReadFile<'a>) -> Side<'a> {
+        match self {
+            Place::Directory(store, query) => Side::Windows(store, query),
+            Place::Files(paths, selector) => Side::Files { paths: paths.clone(), selector: selector.clone(), read },
+        }
+    }
+}
+
 impl SidesArgs {
     /// Reads both sides and compares them. `sums` keeps the sum of each side too.
     ///
@@ -103,13 +112,7 @@ impl SidesArgs {
         };
         let [base, new] = self.places()?;
         let read = |path: &Path| input::read(path, &self.recording_of(path), true).map_err(Into::into);
-        let side = |place: &Place| match place {
-            Place::Directory(store, query) => Side::Windows(store, query),
-            Place::Files(paths, selector) => {
-                Side::Files { paths: paths.clone(), selector: selector.clone(), read: &read }
-            }
-        };
-        Ok(store::compare(&side(&base), &side(&new), &options)?)
+        Ok(store::compare(&base.side(&read), &new.side(&read), &options)?)
     }
 
     fn normalization(&self) -> anyhow::Result<Option<Normalize>> {
@@ -262,8 +265,6 @@ pub(super) fn told(compared: &Compared) -> String {
     }
     let whole = &comparison.whole;
     let rate = |rate| comparison::rate(comparison, rate);
-    let percent =
-        |ratio: f64| if ratio.is_finite() { format!("{:+.1} %", (ratio - 1.0) * 100.0) } else { "∞".into() };
     let _ = writeln!(
         out,
         "# everything: {} → {}{} ({}, {} … {}){}",
