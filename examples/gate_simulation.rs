@@ -1,4 +1,5 @@
 //! How often `rprof gate` is wrong, and how often it finds what is there: `cargo run --release --example gate_simulation [TRIALS]`.
+#![allow(clippy::print_stdout, reason = "it prints a table")]
 
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
