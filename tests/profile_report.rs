@@ -62,7 +62,7 @@ fn self_and_total_are_told_apart_and_recursion_counts_once() {
 fn the_table_can_be_sorted_by_total_and_cut() {
     let report = report(&["--sort", "total", "-n", "2"]);
     assert!(report.lines().nth(5).unwrap().contains("main"), "{report}");
-    assert!(report.contains("8 more functions with 60.00 % of self; -n 0 shows all"), "{report}");
+    assert!(report.contains("8 more functions with 60.00 % of self; --limit 0 shows all"), "{report}");
     assert_eq!(report.lines().count(), 8);
 }
 

@@ -292,6 +292,7 @@ fn what_cannot_be_done_is_said_before_the_terminal_is_taken() {
     ends(&["top", "-d", "10ms"], 129, "at least 100ms");
     ends(&["top", "--search", "("], 129, "--search");
     ends(&["top", "--timestamps"], 129, "--timestamps is for files");
+    ends(&["top", "--label", "version=2"], 129, "--label is for files");
     ends(&["top", "--", "/nonexistent/command"], 255, "cannot run /nonexistent/command");
     ends(&["view", "/nonexistent/file"], 255, "/nonexistent/file");
     let (_folder, file) = folded(STACKS);
@@ -435,6 +436,12 @@ fn recordings_are_read() {
     let recorded = attempt(&["-F", "997", "-o", text(&file)], &[text(&c("shares.c", FRAMES)), "0.3"]);
     assert_eq!(recorded.status, Some(0), "{}", recorded.said);
     view(&file, &[]).wait("its functions", |text| text.contains("four") && text.contains("lost 0"));
+    // By the standard input; keys come from the terminal all the same.
+    let line = format!("{} view - <{}", env!("CARGO_BIN_EXE_rprof"), text(&file));
+    let mut terminal = Terminal::run((100, 30), &[], "sh", &["-c", &line]);
+    terminal.wait_for("four");
+    terminal.press("q");
+    assert_eq!(terminal.status(), 0);
 }
 
 #[test]

@@ -109,8 +109,9 @@ pub fn run(args: &TopArgs, line: &str) -> anyhow::Result<i32> {
     if delay < SHORTEST_DELAY {
         return Err(usage("the time between two tables is at least 100ms"));
     }
-    if args.what.timestamps {
-        return Err(usage("--timestamps is for files: a table tells no times"));
+    let for_files = [("--timestamps", args.what.timestamps), ("--label", !args.what.label.is_empty())];
+    if let Some((option, _)) = for_files.into_iter().find(|(_, given)| *given) {
+        return Err(usage(format!("{option} is for files: a table tells functions alone")));
     }
     let search = args.search.as_deref().map(terminal::compile).transpose();
     let search = search.map_err(|error| usage(format!("--search: {error}")))?.flatten();

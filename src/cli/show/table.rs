@@ -161,5 +161,5 @@ fn said_so(counts: &Counts, sums: &[FunctionSums], hidden: &[usize], out: &mut S
     }
     let own: i128 = hidden.iter().map(|&row| sums[row].own).sum();
     let (number, share) = (amount(hidden.len() as i128, ""), counts.percent(own));
-    out.push_str(&format!("({number} more functions with {share} of self; -n 0 shows all)\n"));
+    out.push_str(&format!("({number} more functions with {share} of self; --limit 0 shows all)\n"));
 }

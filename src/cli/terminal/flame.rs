@@ -9,6 +9,8 @@ use crate::cli::show::{Counts, Row, Tree};
 
 /// A name is not written into less.
 const MIN_NAME: u16 = 2;
+/// Wider ones keep a column between names free.
+const WIDE: u16 = 4;
 
 /// A tree as it is looked at.
 pub(super) struct Flame {
@@ -174,7 +176,9 @@ impl Flame {
             }
             buffer.set_style(rect, style);
             if rect.width >= MIN_NAME {
-                buffer.set_stringn(rect.x, y, name, usize::from(rect.width), style);
+                // Room to the next name, where there is enough.
+                let room = rect.width - u16::from(rect.width > WIDE);
+                buffer.set_stringn(rect.x, y, name, usize::from(room), style);
             }
         }
         self.tell_of_more(look, buffer);
