@@ -162,7 +162,9 @@ fn what_has_no_place(what: &WhatArgs, format: &str) -> anyhow::Result<()> {
     if what.label.is_empty() {
         return Ok(());
     }
-    Err(usage(format!("{format} has no place for a label: record with --label into a pprof file (-o x.pb.gz) or into windows")))
+    Err(usage(format!(
+        "{format} has no place for a label: record with --label into a pprof file (-o x.pb.gz) or into windows"
+    )))
 }
 
 /// What `record` and `snapshot` hand to a session. `memory` bounds what we may use.

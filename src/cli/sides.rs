@@ -16,7 +16,7 @@ use crate::ids::UnixNanos;
 use crate::profile::MergeOptions;
 use crate::profile::compare::gate::Unlike;
 use crate::profile::compare::{CompareOptions, ENOUGH_WINDOWS, Normalize, SIDES, SideSummary};
-use crate::store::{self, Compared, Query, Read, Selector, Side, SideOptions, Store};
+use crate::store::{self, Compared, Limits, Query, Read, Selector, Side, SideOptions, Store};
 
 /// What a side can be, for help and errors.
 pub(super) const SIDE_HELP: &str = "A side is a file (pprof, folded stacks, perf.data), a folder or a quoted pattern of files ('runs/new-*.pb.gz'), or the windows of\n\
@@ -100,6 +100,7 @@ impl SidesArgs {
             filter: self.filters.filter()?,
             warm_up: self.warm_up.map_or(0, |span| i64::try_from(span.0.as_nanos()).unwrap_or(i64::MAX)),
             sums,
+            limits: Limits::default(),
         };
         let [base, new] = self.places()?;
         let read = |path: &Path| input::read(path, &self.recording_of(path), true).map_err(Into::into);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use super::query::MAX_WORKERS;
-use super::{Plan, Query, QueryError, Row, Selector, Store, StoreError};
+use super::{Limits, Plan, Query, QueryError, Row, Selector, Store, StoreError};
 use crate::encode::{FileReader, ReadOptions};
 use crate::profile::compare::{
     CompareError, CompareOptions, Comparison, ENOUGH_WINDOWS, Evidence, EvidenceOptions, SIDES, Stretch,
@@ -47,6 +47,8 @@ pub struct SideOptions {
     pub warm_up: i64,
     /// Whether the sum of each side is wanted too, and what it keeps apart.
     pub sums: Option<MergeOptions>,
+    /// What the windows of each side may cost.
+    pub limits: Limits,
 }
 
 /// Two sides compared, and what each was made of.
@@ -281,6 +283,8 @@ fn stretch<'a>(
         ReadOptions { labels: options.sums.as_ref().map_or(KeptLabels::Only([].into()), |of| of.labels.clone()) };
     let timed = ReadOptions { labels: KeptLabels::Only([TIME_LABEL.to_owned()].into()) };
     for row in rows {
+        let stacks = gathering.merger.as_ref().map_or(0, Merger::len);
+        options.limits.check(rows.len(), stacks).map_err(|source| CompareSidesError::Query { side, source })?;
         if !query.selector.may_match(row) {
             // Nothing of it was asked for, but the time passed.
             gathering.evidence.add_nothing(&stretch_of(query, row));

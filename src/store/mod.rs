@@ -28,8 +28,8 @@ pub use query::{Answer, Limits, Plan, Prepare, Query, QueryError, TIMESTAMP};
 pub use reader::{Damaged, Listing, Store};
 pub use selector::{Selector, SelectorError};
 pub use series::{By, Line, Series};
-pub use windows::{OpenError, Sum, Windows, column_of};
 pub use window::{LabelTotal, Level, Row, Source, Summary, Total, WindowName};
+pub use windows::{OpenError, Sum, Windows, column_of};
 pub use writer::{Policy, Tended, Usage, Writer, Written};
 
 /// Where windows are kept if nobody says otherwise: `/var/lib/rprof` for root, `$XDG_STATE_HOME/rprof` (`~/.local/state/rprof`) for

@@ -246,6 +246,25 @@ pub struct Limits {
     pub withdrawn: Option<Arc<AtomicBool>>,
 }
 
+impl Limits {
+    /// Whether work on so many windows may go on, that holds so many stacks.
+    ///
+    /// # Errors
+    /// [`QueryError`] with the limit that was reached.
+    pub(super) fn check(&self, windows: usize, stacks: usize) -> Result<(), QueryError> {
+        if self.withdrawn.as_ref().is_some_and(|withdrawn| withdrawn.load(Ordering::Relaxed)) {
+            return Err(QueryError::Withdrawn);
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(QueryError::Late { windows });
+        }
+        match self.stacks {
+            Some(limit) if stacks > limit => Err(QueryError::Large { windows, limit }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Where the windows' profiles are.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place<'a> {
@@ -326,7 +345,7 @@ impl Job<'_> {
         let mut reader = FileReader::default();
         let whole = ReadOptions { labels: KeptLabels::All };
         for row in self.rows.iter().skip(worker).step_by(workers) {
-            self.within_limits(&part)?;
+            self.limits.check(self.rows.len(), part.merger.len())?;
             let folder = match self.place {
                 Place::Folder(folder) => folder,
                 Place::Memory(profile) => {
@@ -343,21 +362,6 @@ impl Job<'_> {
             }
         }
         Ok(part)
-    }
-
-    fn within_limits(&self, part: &Part) -> Result<(), QueryError> {
-        let windows = self.rows.len();
-        let Limits { deadline, stacks, withdrawn } = self.limits;
-        if withdrawn.as_ref().is_some_and(|withdrawn| withdrawn.load(Ordering::Relaxed)) {
-            return Err(QueryError::Withdrawn);
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(QueryError::Late { windows });
-        }
-        match *stacks {
-            Some(limit) if part.merger.len() > limit => Err(QueryError::Large { windows, limit }),
-            _ => Ok(()),
-        }
     }
 
     fn add(&self, row: &Row, profile: &mut Profile, part: &mut Part) -> Result<(), QueryError> {
@@ -415,7 +419,8 @@ fn cut(profile: &mut Profile, row: &Row, range: &Range<UnixNanos>) -> bool {
     true
 }
 
-fn time_of(sample: &Sample, key: StringId) -> Option<UnixNanos> {
+/// The time of a sample, by its label of this key.
+pub(super) fn time_of(sample: &Sample, key: StringId) -> Option<UnixNanos> {
     let label = sample.labels.iter().find(|label| label.key == key)?;
     match label.value {
         LabelValue::Number(time, _) => Some(UnixNanos(time)),

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::name::safe_part;
-use super::query::{Job, Place};
+use super::query::{Job, Place, TIMESTAMP, time_of};
 use super::{
-    Answer, Level, Limits, Plan, Prepare, Query, QueryError, Row, Source, Store, StoreError, Summary, WindowName,
+    Answer, CompareSidesError, Compared, Level, Limits, Plan, Prepare, Query, QueryError, ReadFile, Row, Selector,
+    Side, SideOptions, Source, Store, StoreError, Summary, WindowName, compare,
 };
 use crate::encode::{FileError, ReadOptions, read_file};
 use crate::ids::UnixNanos;
-use crate::profile::{MergeOptions, Profile};
+use crate::profile::{MergeOptions, Profile, Sample};
 use crate::when;
 
 /// A directory of windows, or one profile.
@@ -30,7 +31,12 @@ pub struct Single {
     profile: Profile,
     /// The value that it shows at first stands first.
     rows: Vec<Row>,
+    /// The same cut into equal parts of its time, if its samples tell theirs; else the same.
+    parts: Vec<Row>,
 }
+
+/// Parts that a profile is cut into for series.
+const PARTS: usize = 300;
 
 /// Why a path holds no windows.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +84,8 @@ impl Windows {
     #[must_use]
     pub fn of(name: &str, profile: Profile) -> Windows {
         let rows = rows_of(name, &profile);
-        Windows::Profile(Arc::new(Single { name: name.to_owned(), profile, rows }))
+        let parts = rows.iter().flat_map(|row| parts_of(row, &profile)).collect();
+        Windows::Profile(Arc::new(Single { name: name.to_owned(), profile, rows, parts }))
     }
 
     /// The time of a file; `None` for a directory.
@@ -101,6 +108,20 @@ impl Windows {
                 let kind = query.kind.as_deref();
                 let asked = single.rows.iter().find(|row| kind == Some(&*row.name.kind));
                 Ok(asked.or(single.rows.first()).cloned().into_iter().collect())
+            }
+        }
+    }
+
+    /// What a series of a query is made of. Of a file whose samples tell their times these are parts of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a folder or an index cannot be read.
+    pub fn rows_for_series(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Windows::Directory(_) => self.rows(query),
+            Windows::Profile(single) => {
+                let kind = self.rows(query)?.first().map(|row| row.name.kind.clone());
+                Ok(single.parts.iter().filter(|row| Some(&row.name.kind) == kind.as_ref()).cloned().collect())
             }
         }
     }
@@ -191,6 +212,29 @@ impl Windows {
     }
 }
 
+impl Windows {
+    /// Compares what two questions ask for. Of a file these are parts, where its samples tell their times.
+    ///
+    /// # Errors
+    /// [`CompareSidesError`] if a side has nothing, cannot be read, or counts something else than the other.
+    pub fn compare(&self, base: &Query, new: &Query, options: &SideOptions) -> Result<Compared, CompareSidesError> {
+        match self {
+            Windows::Directory(store) => compare(&Side::Windows(store, base), &Side::Windows(store, new), options),
+            Windows::Profile(single) => {
+                let part = |query: &Query| {
+                    let mut profile = single.profile.clone();
+                    single.rows.iter().take(1).for_each(|row| _ = query.narrow(row, &mut profile));
+                    profile
+                };
+                let (read_base, read_new) = (|_: &Path| Ok(part(base)), |_: &Path| Ok(part(new)));
+                let paths = vec![PathBuf::from(&single.name)];
+                let side = |read| Side::Files { paths: paths.clone(), selector: Selector::default(), read };
+                compare(&side(&read_base as &ReadFile<'_>), &side(&read_new as &ReadFile<'_>), options)
+            }
+        }
+    }
+}
+
 fn covered(plan: &Plan, cut: i64) -> i64 {
     let sum: i64 = plan.rows.iter().fold(0, |sum, row| sum.saturating_add(row.summary.covered));
     sum.saturating_sub(cut).max(0) / i64::try_from(plan.hosts.len().max(1)).unwrap_or(1)
@@ -223,4 +267,35 @@ fn rows_of(name: &str, profile: &Profile) -> Vec<Row> {
         Row { name: kind, path, bytes: 0, pinned: false, summary: Summary::of_column(profile, Some(column)) }
     };
     first.into_iter().chain(others).map(row).collect()
+}
+
+/// A row cut into equal parts of its time, each with the samples of that time; the row itself, if samples do not tell theirs.
+fn parts_of(row: &Row, profile: &Profile) -> Vec<Row> {
+    let (start, length) = (row.name.start.0, row.name.end.0 - row.name.start.0);
+    let key = profile.strings.find(TIMESTAMP);
+    let times: Option<Vec<i64>> =
+        key.and_then(|key| profile.samples.iter().map(|sample| time_of(sample, key).map(|time| time.0)).collect());
+    let Some(times) = times.filter(|times| !times.is_empty() && length >= PARTS as i64) else {
+        return vec![row.clone()];
+    };
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); PARTS];
+    for (sample, time) in profile.samples.iter().zip(times) {
+        // What was sampled a moment before the beginning, or after the end, is of the first or the last part.
+        let at = i128::from(time.saturating_sub(start)) * PARTS as i128 / i128::from(length);
+        samples[usize::try_from(at).unwrap_or(0).min(PARTS - 1)].push(sample.clone());
+    }
+    let mut part = Profile { samples: Vec::new(), ..profile.clone() };
+    let column = column_of(profile, &row.name.kind);
+    let edge = |at: usize| {
+        start.saturating_add(i64::try_from(i128::from(length) * at as i128 / PARTS as i128).unwrap_or(length))
+    };
+    let row_of = |(at, samples): (usize, Vec<Sample>)| {
+        part.samples = samples;
+        let mut of_part = Row { summary: Summary::of_column(&part, column), ..row.clone() };
+        (of_part.name.start, of_part.name.end) = (UnixNanos(edge(at)), UnixNanos(edge(at + 1)));
+        of_part.summary.covered = row.summary.covered / PARTS as i64;
+        of_part.summary.lost = if at == 0 { row.summary.lost } else { 0 };
+        of_part
+    };
+    samples.into_iter().enumerate().map(row_of).collect()
 }

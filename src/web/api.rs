@@ -43,8 +43,8 @@ async fn series(State(app): State<Arc<App>>, headers: HeaderMap, params: Params)
     let by = grouping(params.get("by").unwrap_or_default())?;
     let step = step(&params, &query)?;
     let asked = format!("series {by:?} {step} {query:?}");
-    app.answer(&headers, asked, &[query.range.clone()], move |work| {
-        let plan = work.plan(&query)?;
+    app.answer(&headers, asked, vec![query.range.clone()], move |work| {
+        let plan = work.plan_of_series(&query)?;
         let range = series::whole_steps(&query.range, step);
         let series = Series::of(&plan.rows, &range, step, by, &query.selector).map_err(|key| {
             let known = "host, kind, source, pid, comm, container and unit";
@@ -59,7 +59,7 @@ async fn heat(State(app): State<Arc<App>>, headers: HeaderMap, params: Params) -
     params.expect(&[])?;
     let query = params.query(&app.windows)?;
     let asked = format!("heatmap {query:?}");
-    app.answer(&headers, asked, &[query.range.clone()], move |work| json(&heatmap::of(work, &query)?)).await
+    app.answer(&headers, asked, vec![query.range.clone()], move |work| json(&heatmap::of(work, &query)?)).await
 }
 
 async fn profile(State(app): State<Arc<App>>, headers: HeaderMap, params: Params) -> Result<Response, WebError> {
@@ -67,7 +67,7 @@ async fn profile(State(app): State<Arc<App>>, headers: HeaderMap, params: Params
     let query = params.query(&app.windows)?;
     let detail = detail(&params)?;
     let asked = format!("profile {detail:?} {query:?}");
-    app.answer(&headers, asked, &[query.range.clone()], move |work| {
+    app.answer(&headers, asked, vec![query.range.clone()], move |work| {
         let sum = sum(work, &query, detail)?;
         let meta = meta(work, &query, &sum);
         Answer::json(|out| Ok(page_json::write(&sum.answer.profile, sum.column(), &meta, out)?))
@@ -115,7 +115,7 @@ impl App {
         asked: &str,
         work: impl FnOnce(&Work) -> Result<Answer, WebError> + Send + 'static,
     ) -> Result<Response, WebError> {
-        self.answer_unbounded(headers, asked.to_owned(), &[EVER], work).await
+        self.answer_unbounded(headers, asked.to_owned(), vec![EVER], work).await
     }
 }
 

@@ -152,6 +152,15 @@ impl Work {
         Ok(plan)
     }
 
+    /// The windows that a series is made of; there is at least one.
+    pub(super) fn plan_of_series(&self, query: &Query) -> Result<Plan, WebError> {
+        let plan = query.plan(&self.windows().rows_for_series(query)?);
+        if plan.rows.is_empty() {
+            return Err(WebError::nothing(self.windows().nothing(query, &plan)));
+        }
+        Ok(plan)
+    }
+
     /// As [`Work::plan`], where nothing is an answer too.
     pub(super) fn plan_or_empty(&self, query: &Query) -> Result<Plan, WebError> {
         Ok(query.plan(&self.windows().rows(query)?))
@@ -194,10 +203,10 @@ impl App {
         self: &Arc<App>,
         headers: &HeaderMap,
         asked: String,
-        about: &[Range<UnixNanos>],
+        about: Vec<Range<UnixNanos>>,
         work: impl FnOnce(&Work) -> Result<Answer, WebError> + Send + 'static,
     ) -> Result<Response, WebError> {
-        for range in about {
+        for range in &about {
             self.allow(range)?;
         }
         self.answer_unbounded(headers, asked, about, work).await
@@ -208,7 +217,7 @@ impl App {
         self: &Arc<App>,
         headers: &HeaderMap,
         asked: String,
-        about: &[Range<UnixNanos>],
+        about: Vec<Range<UnixNanos>>,
         work: impl FnOnce(&Work) -> Result<Answer, WebError> + Send + 'static,
     ) -> Result<Response, WebError> {
         let stamps = self.stamps(about).await?;
@@ -246,8 +255,8 @@ impl App {
     }
 
     /// What tells whether the windows of some times are still those: their names, since no file is ever written anew.
-    async fn stamps(self: &Arc<App>, about: &[Range<UnixNanos>]) -> Result<Vec<u64>, WebError> {
-        let (app, about) = (self.clone(), about.to_vec());
+    async fn stamps(self: &Arc<App>, about: Vec<Range<UnixNanos>>) -> Result<Vec<u64>, WebError> {
+        let app = self.clone();
         let stamp = move |range: &Range<UnixNanos>| -> Result<u64, StoreError> {
             let mut hasher = DefaultHasher::new();
             (range.start.0, range.end.0).hash(&mut hasher);
@@ -258,14 +267,14 @@ impl App {
         Ok(stamps.await.map_err(|error| WebError::failed(format!("a fault of rprof: {error}")))??)
     }
 
-    async fn send(&self, headers: &HeaderMap, answer: &Answer, tag: &str) -> Result<Response, WebError> {
+    async fn send(&self, headers: &HeaderMap, answer: &Arc<Answer>, tag: &str) -> Result<Response, WebError> {
         if answer.body.len() > MAX_ANSWER {
             let (size, most) = (answer.body.len() >> 20, MAX_ANSWER >> 20);
             let message = format!("the answer has {size} MB, and {most} MB are sent at most; ask for less time");
             return Err(WebError::new(StatusCode::UNPROCESSABLE_ENTITY, message));
         }
         let as_is = !answer.gzipped || takes_gzip(headers);
-        let body = if as_is { answer.body.clone() } else { answer.inflated()? };
+        let body = if as_is { answer.body.clone() } else { inflated(answer.clone()).await? };
         let kilobytes = u32::try_from(body.len() >> 10).unwrap_or(u32::MAX).clamp(1, SENDING as u32);
         let room = tokio::time::timeout(PATIENCE, self.sending.clone().acquire_many_owned(kilobytes)).await;
         let Ok(Ok(room)) = room else {
@@ -292,6 +301,11 @@ impl App {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         response
     }
+}
+
+async fn inflated(answer: Arc<Answer>) -> Result<Bytes, WebError> {
+    let inflated = tokio::task::spawn_blocking(move || answer.inflated()).await;
+    inflated.map_err(|error| WebError::failed(format!("a fault of rprof: {error}")))?
 }
 
 /// The validator of an answer; another version of rprof may answer otherwise.

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::encode::EncodeError;
-use crate::store::{QueryError, StoreError};
+use crate::store::{CompareSidesError, QueryError, StoreError};
 
 /// A refusal or a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,18 @@ impl From<QueryError> for WebError {
             QueryError::Merge { .. } | QueryError::Unreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         WebError::new(status, error.to_string())
+    }
+}
+
+impl From<CompareSidesError> for WebError {
+    fn from(error: CompareSidesError) -> WebError {
+        let message = error.to_string();
+        match error {
+            CompareSidesError::Query { source, .. } => WebError { message, ..source.into() },
+            CompareSidesError::NoWindow { .. } => WebError::nothing(message),
+            CompareSidesError::Compare(_) => WebError::bad(message),
+            _ => WebError::failed(message),
+        }
     }
 }
 

@@ -45,7 +45,7 @@ async fn answer(
     let format = Format::by_name(format).map_err(|error| WebError::bad(error.to_string()))?;
     let query = params.query(&app.windows)?;
     let asked = format!("file {} {as_file} {query:?}", format.name);
-    app.answer(headers, asked, &[query.range.clone()], move |work| file(work, &query, format, as_file)).await
+    app.answer(headers, asked, vec![query.range.clone()], move |work| file(work, &query, format, as_file)).await
 }
 
 fn file(work: &Work, query: &Query, format: &'static Format, as_file: bool) -> Result<Answer, WebError> {

@@ -5,6 +5,7 @@
 
 mod api;
 mod app;
+mod diff;
 mod error;
 mod export;
 mod guard;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -24,12 +25,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use super::app::{App, Costs};
 use super::error::WebError;
 use super::guard::{Guard, Token};
-use super::{api, export, page, pyroscope};
+use super::{api, diff, export, page, pyroscope};
 use crate::encode::page::CONTENT_SECURITY_POLICY;
 use crate::store::Windows;
 
@@ -39,7 +39,7 @@ const CONNECTIONS: usize = 256;
 const REQUESTS: usize = 64;
 /// How long the head of a request may take, and a connection may lie idle.
 const HEAD: Duration = Duration::from_secs(10);
-/// How long the body of a request may pause.
+/// How long the body of a request may take.
 const BODY: Duration = Duration::from_secs(10);
 /// How long a client may take no byte of its answer.
 const STALL: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ const CONNECTION: Duration = Duration::from_secs(600);
 /// How long a request may take besides what its answer may ([`Costs::time`]): waiting for its turn.
 const WAITING: Duration = Duration::from_secs(65);
 /// Bytes of a request's body at most.
-const MAX_BODY: usize = 1 << 20;
+const MAX_BODY: usize = 256 << 10;
 /// How long connections have to end once the server is to.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Threads for what takes long; as many questions are worked on, and some more lists of folders.
@@ -199,33 +199,41 @@ fn connection(stream: Stream, router: Router, graceful: &GracefulShutdown) -> im
 }
 
 fn router(app: Arc<App>, time: Duration) -> Router {
-    let requests = Arc::new(Semaphore::new(REQUESTS));
-    let limit = move |request: Request, next: Next| {
-        let requests = requests.clone();
-        async move {
-            let Ok(Ok(_place)) = tokio::time::timeout(WAITING, requests.acquire()).await else {
-                return WebError::busy("too many requests at once; ask again in a while").into_response();
-            };
-            let answer = tokio::time::timeout(time, next.run(request)).await;
-            answer.unwrap_or_else(|_| WebError::busy("the answer takes too long; ask for less time").into_response())
-        }
-    };
-    let routes = api::routes()
+    let places = Arc::new(Semaphore::new(REQUESTS));
+    api::routes()
+        .merge(diff::routes())
         .merge(export::routes())
         .merge(page::routes())
         .merge(pyroscope::routes())
         .fallback(nowhere)
-        .method_not_allowed_fallback(wrong_method);
-    routes
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(move |request, next| limit(places.clone(), time, request, next)))
         .layer(middleware::from_fn_with_state(app.clone(), guard))
-        .layer(middleware::from_fn(limit))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(RequestBodyTimeoutLayer::new(BODY))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             WebError::failed("a fault of rprof").into_response()
         }))
         .layer(middleware::map_response(protect))
         .with_state(app)
+}
+
+/// Takes the whole request in before it takes a place among those that are looked at: who is slow to ask keeps nobody from it.
+async fn limit(places: Arc<Semaphore>, time: Duration, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = match tokio::time::timeout(BODY, to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            let message = format!("the body of a request is whole, and has at most {} KB", MAX_BODY >> 10);
+            return WebError::new(StatusCode::PAYLOAD_TOO_LARGE, message).into_response();
+        }
+        Err(_) => {
+            return WebError::new(StatusCode::REQUEST_TIMEOUT, "the request takes too long to come").into_response();
+        }
+    };
+    let Ok(Ok(_place)) = tokio::time::timeout(WAITING, places.acquire()).await else {
+        return WebError::busy("too many requests at once; ask again in a while").into_response();
+    };
+    let answer = tokio::time::timeout(time, next.run(Request::from_parts(parts, body.into()))).await;
+    answer.unwrap_or_else(|_| WebError::busy("the answer takes too long; ask for less time").into_response())
 }
 
 async fn nowhere(request: Request) -> WebError {

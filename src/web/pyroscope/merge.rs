@@ -230,7 +230,7 @@ pub(super) fn select_series(work: &Work, request: &SelectSeriesRequest) -> Resul
     let of = Type::by_id(work, &request.profile_type_id)?.filter(|of| of.matches(&conditions.types));
     let Some(of) = of else { return Ok(SelectSeriesResponse::default()) };
     let query = Query { range: range.clone(), kind: Some(of.kind.clone()), selector: conditions.samples };
-    let plan = work.plan_or_empty(&query)?;
+    let plan = query.plan(&work.windows().rows_for_series(&query)?);
     let series = Series::named(&plan.rows, &range, step, &query.selector, |row, total| {
         let values = request.group_by.iter().map(|name| labels::value(row, total, name));
         values.collect::<Vec<_>>().join(&SEPARATOR.to_string())

@@ -87,7 +87,7 @@ impl Call<'_> {
                 let request: SelectSeriesRequest = codec.read(headers, body)?;
                 let range = labels::milliseconds(request.start, request.end)?;
                 let asked = format!("{request:?}");
-                self.of(asked, &[range], move |work| codec.write(&merge::select_series(work, &request)?)).await
+                self.of(asked, vec![range], move |work| codec.write(&merge::select_series(work, &request)?)).await
             }
             "SelectMergeStacktraces" => {
                 let request: SelectMergeStacktracesRequest = codec.read(headers, body)?;
@@ -104,16 +104,16 @@ impl Call<'_> {
             "SelectMergeProfile" => {
                 let request: SelectMergeProfileRequest = codec.read(headers, body)?;
                 let question = Question::of_profile(&request)?;
-                let about = [question.range.clone()];
+                let about = vec![question.range.clone()];
                 let asked = format!("SelectMergeProfile {question:?}");
-                self.of(asked, &about, move |work| whole_profile(codec, &merge::profile(work, &question)?)).await
+                self.of(asked, about, move |work| whole_profile(codec, &merge::profile(work, &question)?)).await
             }
             "Diff" => {
                 let request: DiffRequest = codec.read(headers, body)?;
                 let sides = merge::diff_sides(&request)?;
-                let about = [sides[0].range.clone(), sides[1].range.clone()];
+                let about = vec![sides[0].range.clone(), sides[1].range.clone()];
                 let asked = format!("Diff {sides:?}");
-                self.of(asked, &about, move |work| codec.write(&merge::diff(work, &sides)?)).await
+                self.of(asked, about, move |work| codec.write(&merge::diff(work, &sides)?)).await
             }
             _ => {
                 let message = format!("{method} is not answered here; docs/serve.md lists what is");
@@ -133,9 +133,9 @@ impl Call<'_> {
         if form == format::PPROF && request.max_nodes.unwrap_or(0) == 0 {
             question.nodes = 0;
         }
-        let about = [question.range.clone()];
+        let about = vec![question.range.clone()];
         let asked = format!("SelectMergeStacktraces {form} {question:?}");
-        self.of(asked, &about, move |work| match form {
+        self.of(asked, about, move |work| match form {
             format::PPROF => pprof(codec, &merge::profile(work, &question)?),
             _ => {
                 let Some(tree) = merge::tree(work, &question)? else {
@@ -158,7 +158,7 @@ impl Call<'_> {
     async fn of(
         &self,
         asked: String,
-        about: &[Range<UnixNanos>],
+        about: Vec<Range<UnixNanos>>,
         work: impl FnOnce(&Work) -> Result<Answer, WebError> + Send + 'static,
     ) -> Result<Response, ConnectError> {
         Ok(self.app.answer(self.headers, format!("{:?} {asked}", self.codec), about, work).await?)
@@ -171,7 +171,7 @@ impl Call<'_> {
         work: impl FnOnce(&Work) -> Result<Answer, WebError> + Send + 'static,
     ) -> Result<Response, ConnectError> {
         let asked = format!("{:?} {asked}", self.codec);
-        Ok(self.app.answer_unbounded(self.headers, asked, &[EVER], work).await?)
+        Ok(self.app.answer_unbounded(self.headers, asked, vec![EVER], work).await?)
     }
 }
 

@@ -43,8 +43,8 @@ pub(super) async fn render(
         Some(other) => return Err(WebError::bad(format!("aggregation is sum or avg, not {other:?}"))),
     };
     let asked = format!("render {question:?} {group:?} {average}");
-    let about = [question.range.clone()];
-    app.answer(&headers, asked, &about, move |work| json_answer(&single(work, &question, group, average)?)).await
+    let about = vec![question.range.clone()];
+    app.answer(&headers, asked, about, move |work| json_answer(&single(work, &question, group, average)?)).await
 }
 
 pub(super) async fn render_diff(
@@ -60,8 +60,8 @@ pub(super) async fn render_diff(
     if sides[0].type_id != sides[1].type_id {
         return Err(WebError::bad("both sides are of one profile type"));
     }
-    let about = [sides[0].range.clone(), sides[1].range.clone()];
-    app.answer(&headers, format!("render-diff {sides:?}"), &about, move |work| {
+    let about = vec![sides[0].range.clone(), sides[1].range.clone()];
+    app.answer(&headers, format!("render-diff {sides:?}"), about, move |work| {
         let graph = merge::diff(work, &sides)?.flamegraph.unwrap_or_default();
         let (left, right) = (graph.left_ticks, graph.right_ticks);
         let shown =
