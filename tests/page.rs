@@ -532,7 +532,11 @@ async fn served_ranges_are_compared() {
     browser.until("the comparison", "return rprof.isReady() && rprof.whole().base > 0").await;
     for (name, verdict) in [("early", "gone"), ("late", "new")] {
         let found = browser.js(&format!("return rprof.verdict({name:?})")).await;
-        assert_eq!((found["verdict"].as_str(), found["significant"].as_bool()), (Some(verdict), Some(true)), "{name}: {found}");
+        assert_eq!(
+            (found["verdict"].as_str(), found["significant"].as_bool()),
+            (Some(verdict), Some(true)),
+            "{name}: {found}"
+        );
     }
     // With plain values the base is what was seen of it before.
     browser.js("const how = document.getElementById('normalize'); how.value = 'samples'; how.dispatchEvent(new Event('change'))").await;
@@ -576,7 +580,7 @@ async fn pictures_for_the_documentation() {
     let server = Server::start(Path::new(&store));
     for (shade, name) in [(Shade::Light, "light"), (Shade::Dark, "dark")] {
         let browser = Browser::start(shade).await;
-        browser.client.set_window_size(1280, 860).await.unwrap();
+        browser.client.set_window_size(1280, 1000).await.unwrap();
         browser.open(&server.url).await;
         browser.until("the heat map", "return Boolean(rprof.heat())").await;
         let picture = |part: &str| folder.join(format!("page-{part}-{name}.png"));
