@@ -74,26 +74,41 @@ impl Recording {
     }
 }
 
-/// A directory of windows of two seconds, recorded from phases.c, behind `rprof serve`.
+/// `rprof serve` of a directory.
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(store: &Path) -> Server {
+        let mut serve = rprof();
+        serve.arg("serve").arg(store).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+        let mut process = serve.spawn().unwrap();
+        let line = BufReader::new(process.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        let url = line.rsplit(' ').next().unwrap().to_owned();
+        Server { process, url }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A directory of windows of a second, recorded from phases.c, behind `rprof serve`.
 struct Served {
     store: TempDir,
-    server: Child,
-    url: String,
+    server: Server,
 }
 
 impl Served {
     fn start() -> Served {
         let store = Served::record();
-        let mut server = rprof()
-            .arg("serve")
-            .arg(store.path())
-            .args(["--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let line = BufReader::new(server.stdout.take().unwrap()).lines().next().unwrap().unwrap();
-        let url = line.rsplit(' ').next().unwrap().to_owned();
-        Served { store, server, url }
+        let server = Server::start(store.path());
+        Served { store, server }
     }
 
     /// Its own directory, so that each test has one that nobody else changes.
@@ -132,13 +147,6 @@ impl Served {
 
     fn query_total(&self, from: f64, to: f64) -> f64 {
         self.query(&["--from", &format!("@{from:.6}"), "--to", &format!("@{to:.6}")])["total"].as_f64().unwrap()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
     }
 }
 
@@ -476,7 +484,7 @@ async fn light_and_dark() {
 async fn a_served_store_is_brushed() {
     let served = Served::start();
     let browser = Browser::start(Shade::Light).await;
-    browser.open(&served.url).await;
+    browser.open(&served.server.url).await;
     browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
     browser.until("the heat map", "return Boolean(rprof.heat()) && rprof.heat().sum > 0").await;
     let all = served.query(&["--from", "-1h"])["total"].as_f64().unwrap();
@@ -511,10 +519,43 @@ async fn a_served_store_is_brushed() {
 }
 
 #[tokio::test]
+async fn served_ranges_are_compared() {
+    let served = Served::start();
+    let browser = Browser::start(Shade::Light).await;
+    browser.open(&served.server.url).await;
+    browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
+    brush_time(&browser, 0.05, 0.42).await;
+    browser.until("the first range", "return rprof.state().selection !== null && rprof.isReady()").await;
+    let total = whole(&browser).await;
+    browser.press("p").await;
+    brush_time(&browser, 0.58, 0.95).await;
+    browser.until("the comparison", "return rprof.isReady() && rprof.whole().base > 0").await;
+    for (name, verdict) in [("early", "gone"), ("late", "new")] {
+        let found = browser.js(&format!("return rprof.verdict({name:?})")).await;
+        assert_eq!(
+            (found["verdict"].as_str(), found["significant"].as_bool()),
+            (Some(verdict), Some(true)),
+            "{name}: {found}"
+        );
+    }
+    // With plain values the base is what was seen of it before.
+    browser.js("const how = document.getElementById('normalize'); how.value = 'samples'; how.dispatchEvent(new Event('change'))").await;
+    browser.until("plain values", "return rprof.state().normalize === 'samples' && rprof.isReady()").await;
+    close(browser.number("return rprof.whole().base").await, total, 0.0);
+    let (x, y) = place_of(&browser, "early", "flame").await;
+    browser.point(x, y).await;
+    assert!(browser.text("return document.getElementById('tip').innerText").await.contains("gone"));
+    assert_eq!(browser.js(IS_CLEAN).await, true);
+    // Let go, the range is shown alone again.
+    browser.press("p").await;
+    browser.until("no base", "return rprof.isReady() && rprof.state().base === null && rprof.whole().base === 0").await;
+}
+
+#[tokio::test]
 async fn a_served_range_is_exported() {
     let served = Served::start();
     let browser = Browser::start(Shade::Light).await;
-    browser.open(&served.url).await;
+    browser.open(&served.server.url).await;
     browser.press("e").await;
     let sizes = "const done = arguments[0]; Promise.all([...document.querySelectorAll('#dialog a')].map(async (link) => { \
         const answer = await fetch(link.href); const bytes = await answer.arrayBuffer(); \
@@ -536,13 +577,11 @@ async fn a_served_range_is_exported() {
 async fn pictures_for_the_documentation() {
     let store = std::env::var("STORE").expect("STORE is a directory of windows");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
-    let mut server = rprof().args(["serve", &store, "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
-    let line = BufReader::new(server.stdout.take().unwrap()).lines().next().unwrap().unwrap();
-    let url = line.rsplit(' ').next().unwrap().to_owned();
+    let server = Server::start(Path::new(&store));
     for (shade, name) in [(Shade::Light, "light"), (Shade::Dark, "dark")] {
         let browser = Browser::start(shade).await;
-        browser.client.set_window_size(1280, 860).await.unwrap();
-        browser.open(&url).await;
+        browser.client.set_window_size(1280, 1000).await.unwrap();
+        browser.open(&server.url).await;
         browser.until("the heat map", "return Boolean(rprof.heat())").await;
         let picture = |part: &str| folder.join(format!("page-{part}-{name}.png"));
         brush_time(&browser, 0.1, 0.4).await;
@@ -560,6 +599,4 @@ async fn pictures_for_the_documentation() {
         browser.point(400.0, 700.0).await;
         std::fs::write(picture("diff"), browser.picture().await).unwrap();
     }
-    server.kill().unwrap();
-    server.wait().unwrap();
 }

@@ -53,8 +53,14 @@ export class FlameView {
     canvas.addEventListener("dblclick", (event) => this.open(this.hit(event)));
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("keydown", (event) => this.key(event));
-    canvas.addEventListener("focus", () => { if (this.cursor < 0) this.moveTo(this.zoomed); this.draw(); });
+    canvas.addEventListener("focus", () => this.focused());
     canvas.addEventListener("blur", () => this.draw());
+  }
+
+  // Who comes by keyboard needs a place to start from; a click brings its own.
+  focused() {
+    if (this.cursor < 0 && this.tree && this.canvas.matches(":focus-visible")) this.moveTo(this.zoomed);
+    this.draw();
   }
 
   setTree(tree, colors, zoomed = 0) {

@@ -86,7 +86,7 @@ function showControls() {
   byId("normalize-label").hidden = !state.base;
   if (document.activeElement !== byId("search")) byId("search").value = state.search;
   byId("pin").setAttribute("aria-pressed", String(Boolean(state.base)));
-  byId("pin").textContent = state.base ? "Let the base go" : "Pin as base";
+  byId("pin").textContent = state.base ? "Unpin" : "Pin as base";
   byId("clear").disabled = !state.selection;
   byId("zoomtime").disabled = !state.selection;
   byId("wholetime").disabled = state.from === null && state.to === null;
@@ -384,8 +384,9 @@ function showExports() {
 
 function showQuality() {
   const { raw } = app.profile;
+  const isOther = Boolean(raw.base) && raw.base.quality !== raw.quality;
   openDialog("Quality of the profile", [
-    ...qualityDetails(app.profile.isDiff ? "The range" : "", raw.quality), ...(raw.base ? qualityDetails("The base", raw.base.quality) : []),
+    ...qualityDetails(isOther ? "The range" : "", raw.quality), ...(isOther ? qualityDetails("The base", raw.base.quality) : []),
   ]);
 }
 

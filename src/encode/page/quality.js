@@ -31,7 +31,7 @@ export function qualityChips(quality) {
 export function qualityDetails(title, quality) {
   const list = (heading, lines) => lines?.length ? [h("h4", {}, heading), h("ul", {}, ...lines.map((line) => h("li", {}, line)))] : [];
   return [
-    h("h3", {}, title),
+    ...(title ? [h("h3", {}, title)] : []),
     ...list("Counted", (quality.health ?? []).map((row) => `${number(row.count)} ${row.meaning}`)),
     ...list("Gaps", (quality.gaps ?? []).map(([from, to]) => `${clock(from / 1e9)} – ${clock(to / 1e9)}`)),
     ...list("Not readable", quality.unreadable),

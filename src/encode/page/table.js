@@ -145,8 +145,9 @@ export class Table {
       bar.style.width = `${Math.min(100, (value / this.whole) * 100)}%`;
       cell.prepend(bar);
     }
-    if (column.delta && change(this, key, "significant")) cell.classList.add(value > 0 ? "is-up" : "is-down");
-    else if (column.delta) cell.classList.add("is-quiet");
+    if (!column.delta) return;
+    const counts = value !== 0 && change(this, key, "significant");
+    cell.classList.add(counts ? (value > 0 ? "is-up" : "is-down") : "is-quiet");
   }
 
   key(event) {
