@@ -48,8 +48,13 @@ fn few_samples_are_inconclusive() {
     assert_eq!((tally.failed, tally.inconclusive), (0, 20));
 }
 
-/// A side of twelve windows; a stack is given root first, with the samples of each window.
-fn side(stacks: &[(&[&str], &dyn Fn(usize) -> i64)]) -> Evidence {
+/// The samples of each window.
+type Counts<'a> = dyn Fn(usize) -> i64 + 'a;
+/// A stack, root first, and its samples.
+type Counted<'a> = (&'a [&'a str], &'a Counts<'a>);
+
+/// A side of twelve windows.
+fn side(stacks: &[Counted<'_>]) -> Evidence {
     let mut evidence = Evidence::new(EvidenceOptions::default());
     for window in 0..12 {
         let mut profile = empty(window);
@@ -133,12 +138,12 @@ fn a_function_and_those_that_call_it_are_one_finding() {
 fn many_small_rises_below_one_caller_are_told_of_the_caller() {
     let names: Vec<String> = (0..20).map(|number| format!("step_{number}")).collect();
     let stacks = |each: i64| {
-        let own: Vec<([&str; 3], Box<dyn Fn(usize) -> i64>)> = names
+        let own: Vec<([&str; 3], Box<Counts<'_>>)> = names
             .iter()
             .enumerate()
             .map(|(at, name)| (["main", "plan", name.as_str()], Box::new(about(each, at)) as _))
             .collect();
-        let mut all: Vec<(&[&str], &dyn Fn(usize) -> i64)> =
+        let mut all: Vec<Counted<'_>> =
             own.iter().map(|(stack, count)| (&stack[..], &**count)).collect();
         let rest = about(6000, 5);
         all.push((&["main", "rest"], &rest));
@@ -153,14 +158,14 @@ fn many_small_rises_below_one_caller_are_told_of_the_caller() {
 fn cost_that_moved_is_told_and_does_not_fail() {
     let others = [("read", 800), ("write", 700), ("sort", 600), ("copy", 500)];
     let with = |moved: &[(&[&str], i64)]| {
-        let counts: Vec<(Vec<&str>, Box<dyn Fn(usize) -> i64>)> = others
+        let counts: Vec<(Vec<&str>, Box<Counts<'_>>)> = others
             .iter()
             .map(|&(name, count)| (vec!["main", "loop", name], count))
             .chain(moved.iter().map(|(stack, count)| (stack.to_vec(), *count)))
             .enumerate()
             .map(|(at, (stack, count))| (stack, Box::new(about(count, at)) as _))
             .collect();
-        let all: Vec<(&[&str], &dyn Fn(usize) -> i64)> =
+        let all: Vec<Counted<'_>> =
             counts.iter().map(|(stack, count)| (&stack[..], &**count)).collect();
         side(&all)
     };
