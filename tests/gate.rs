@@ -143,8 +143,7 @@ fn many_small_rises_below_one_caller_are_told_of_the_caller() {
             .enumerate()
             .map(|(at, name)| (["main", "plan", name.as_str()], Box::new(about(each, at)) as _))
             .collect();
-        let mut all: Vec<Counted<'_>> =
-            own.iter().map(|(stack, count)| (&stack[..], &**count)).collect();
+        let mut all: Vec<Counted<'_>> = own.iter().map(|(stack, count)| (&stack[..], &**count)).collect();
         let rest = about(6000, 5);
         all.push((&["main", "rest"], &rest));
         side(&all)
@@ -165,8 +164,7 @@ fn cost_that_moved_is_told_and_does_not_fail() {
             .enumerate()
             .map(|(at, (stack, count))| (stack, Box::new(about(count, at)) as _))
             .collect();
-        let all: Vec<Counted<'_>> =
-            counts.iter().map(|(stack, count)| (&stack[..], &**count)).collect();
+        let all: Vec<Counted<'_>> = counts.iter().map(|(stack, count)| (&stack[..], &**count)).collect();
         side(&all)
     };
     // `encode` was inlined into its caller.
