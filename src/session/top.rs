@@ -17,7 +17,7 @@ use crate::profile::{MergeError, MergeOptions, Merger, Profile, Quality};
 use crate::store::is_state;
 use crate::sys;
 
-/// How far back [`Seen::recent`] goes.
+/// How far back [`Kind::recent`] goes.
 pub const RECENT: Duration = Duration::from_secs(60);
 /// Windows of it at most: they are added up each time that they are shown.
 const MOST_RECENT: usize = 60;
