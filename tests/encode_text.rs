@@ -237,7 +237,7 @@ fn formats_are_chosen_by_ending_or_name() {
     assert!(matches!(&error, UnknownFormat::Name { near, .. } if near == &["flamegraph"]), "{error}");
     assert_eq!(
         Format::by_name("zzz").err().unwrap().to_string(),
-        "there is no format \"zzz\"; there are pprof, folded, flamegraph, speedscope, firefox"
+        "there is no format \"zzz\"; there are pprof, folded, flamegraph, speedscope, firefox, html"
     );
 }
 

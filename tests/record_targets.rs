@@ -78,7 +78,7 @@ fn the_dead_cost_the_living_nothing() {
     assert!(recorded.attempt.said.contains(&format!("no such process: {dead}")), "{}", recorded.top());
     assert!(recorded.share(CHAIN) > 0.95, "{}", recorded.top());
     let failed = start(&["-p", &dead], NO_COMMAND).fail();
-    assert_eq!(failed.status, Some(255));
+    assert_eq!(failed.status, Some(244));
     assert!(failed.said.contains(&format!("no such process: {dead}")), "{}", failed.said);
     let failed = start(&["-t", &dead], NO_COMMAND).fail();
     assert!(failed.said.contains(&format!("no such thread: {dead}")), "{}", failed.said);

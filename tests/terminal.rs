@@ -288,7 +288,7 @@ fn what_cannot_be_done_is_said_before_the_terminal_is_taken() {
         let written = String::from_utf8_lossy(&terminal.written()).into_owned();
         assert!(!written.contains("\x1b[?1049h"), "{written}");
     };
-    ends(&["top", "-p", "999999999"], 255, "no such process: 999999999");
+    ends(&["top", "-p", "999999999"], 244, "no such process: 999999999");
     ends(&["top", "-d", "10ms"], 129, "at least 100ms");
     ends(&["top", "--search", "("], 129, "--search");
     ends(&["top", "--timestamps"], 129, "--timestamps is for files");

@@ -12,7 +12,7 @@ use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, In
 use object::{Object, ObjectSection, ObjectSymbol};
 use rustc_hash::FxHashMap;
 
-use super::input::{self, RecordingArgs};
+use super::input::{self, ForceArgs, RecordingArgs};
 use super::show::{self, printable};
 use crate::ids::{Architecture, BuildId, ImageId, Rva};
 use crate::process::{Image, ImageInfo};
@@ -48,6 +48,9 @@ pub struct AnnotateArgs {
     /// How a recording is read
     #[command(flatten)]
     pub recording: RecordingArgs,
+    /// What needs no word
+    #[command(flatten)]
+    pub force: ForceArgs,
 }
 
 /// A way to spell instructions.

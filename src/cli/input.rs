@@ -39,6 +39,11 @@ pub struct RecordingArgs {
     /// Of a perf.data: only samples of this time: FROM,TO in seconds of its clock (either may be left out), or 10%-20%
     #[arg(long, value_name = "RANGE", value_parser = time_range, allow_hyphen_values = true)]
     pub time: Option<TimeRange>,
+}
+
+/// What perf's commands take, and ours need not.
+#[derive(Args, Debug, Clone, Copy, Default)]
+pub struct ForceArgs {
     /// Accepted, as perf has it: files of other users are read without it too
     #[arg(short, long, hide = true)]
     pub force: bool,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::input::{self, RecordingArgs};
+use super::input::{self, ForceArgs, RecordingArgs};
 use super::overhead::{self, OverheadArgs};
 use super::show::{self, Counts, ShowArgs, amount, percent, printable};
 use crate::profile::{Profile, Quality};
@@ -21,6 +21,9 @@ pub struct ReportArgs {
     /// How a recording is read
     #[command(flatten)]
     pub recording: RecordingArgs,
+    /// What needs no word
+    #[command(flatten)]
+    pub force: ForceArgs,
     /// perf's words
     #[command(flatten)]
     pub overhead: OverheadArgs,

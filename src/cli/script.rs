@@ -9,7 +9,7 @@ use clap::Args;
 use regex::Regex;
 use rustc_hash::FxHashMap;
 
-use super::input::{self, RecordingArgs};
+use super::input::{self, ForceArgs, RecordingArgs};
 use super::usage;
 use crate::collect::{Frame, Journaled, StackId, Thread};
 use crate::profile::KERNEL;
@@ -62,6 +62,9 @@ pub struct ScriptArgs {
     /// How the recording is read
     #[command(flatten)]
     pub recording: RecordingArgs,
+    /// What needs no word
+    #[command(flatten)]
+    pub force: ForceArgs,
 }
 
 /// Prints a recording. A reader that has seen enough (a closed pipe) is no error.

@@ -8,6 +8,10 @@ const NORMAL_FROM: f64 = 1e3;
 
 /// The probability that a standardized difference of estimates is at least `t` by chance, with so many degrees of freedom.
 pub(super) fn upper_tail(t: f64, freedom: f64) -> f64 {
+    // The distributions take no number that is none.
+    if t.is_nan() {
+        return 1.0;
+    }
     let tail = if freedom >= NORMAL_FROM {
         Normal::new(0.0, 1.0).ok().map(|normal| normal.sf(t))
     } else {
