@@ -103,13 +103,16 @@ pub(super) fn sampling(
         attr.__bindgen_anon_3.config1 = uprobe.path.as_ptr() as u64;
         attr.__bindgen_anon_4.config2 = uprobe.offset;
     }
+    // Asked to tell periods that are fixed, the kernel samples a software event each time that it happens, however often that is to be,
+    // and tells what it counted (`perf_swevent_event`): so it is asked where each is wanted.
+    if matches!(event.rate, Rate::Frequency(_) | Rate::Period(1)) {
+        attr.sample_type |= u64::from(abi::PERF_SAMPLE_PERIOD);
+    }
     match event.rate {
         Rate::Frequency(hertz) => {
-            attr.sample_type |= u64::from(abi::PERF_SAMPLE_PERIOD);
             attr.set_freq(1);
             attr.__bindgen_anon_1.sample_freq = hertz;
         }
-        // Asked for a period that is fixed, the kernel samples a software event each time that it happens (`perf_swevent_event`).
         Rate::Period(period) => attr.__bindgen_anon_1.sample_period = period,
     }
     attr.set_exclude_user((!event.user).into());
