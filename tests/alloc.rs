@@ -35,7 +35,8 @@ fn heap(options: &[&str], command: &[&str]) -> Heap {
 fn heap_of(rprof: &mut Command, options: &[&str], command: &[&str]) -> Heap {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.pb.gz");
-    rprof.args(["record", "--alloc", "-o", text(&file)]).args(options);
+    // What is told here is not how fast rings are emptied: they hold all of a run.
+    rprof.args(["record", "--alloc", "-m", "256M", "-o", text(&file)]).args(options);
     if !command.is_empty() {
         rprof.arg("--").args(command);
     }

@@ -437,9 +437,10 @@ fn recordings_are_read() {
     assert_eq!(recorded.status, Some(0), "{}", recorded.said);
     view(&file, &[]).wait("its functions", |text| text.contains("four") && text.contains("lost 0"));
     // By the standard input; keys come from the terminal all the same.
-    let line = format!("{} view - <{}", env!("CARGO_BIN_EXE_rprof"), text(&file));
+    let (_folder, stacks) = folded(STACKS);
+    let line = format!("{} view - <{}", env!("CARGO_BIN_EXE_rprof"), text(&stacks));
     let mut terminal = Terminal::run((100, 30), &[], "sh", &["-c", &line]);
-    terminal.wait_for("four");
+    terminal.wait_for("parse");
     terminal.press("q");
     assert_eq!(terminal.status(), 0);
 }
