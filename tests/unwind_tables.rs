@@ -177,6 +177,19 @@ fn survives(bytes: Vec<u8>) {
     }
 }
 
+/// A search table with a count of entries of 64 bits, which no linker writes: the entries themselves tell all the same.
+#[test]
+fn a_count_that_no_linker_writes_is_not_searched_by() {
+    let image = open("/usr/lib/x86_64-linux-gnu/libgcc_s.so.1").unwrap();
+    let damaged = damaged(&image, ".eh_frame_hdr", &[(2, gimli::DW_EH_PE_udata8.0)]);
+    let damaged = Image::from_bytes(ImageId(0), "damaged", damaged).unwrap();
+    let [whole, searched] = [&image, &damaged].map(|image| Cfi::open(image).unwrap());
+    let code = image.segments().iter().find(|segment| segment.executable).unwrap();
+    for address in (code.address..code.address + code.size).step_by(61) {
+        assert_eq!(whole.rule_at(Rva(address)), searched.rule_at(Rva(address)), "{address:#x}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 

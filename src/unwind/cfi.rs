@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use gimli::{
-    BaseAddresses, CieOrFde, DebugFrame, EhFrame, EhFrameHdr, FrameDescriptionEntry, LittleEndian, UnwindContext,
-    UnwindSection, Vendor,
+    BaseAddresses, CieOrFde, DW_EH_PE_udata4, DebugFrame, DwEhPe, EhFrame, EhFrameHdr, FrameDescriptionEntry,
+    LittleEndian, ParsedEhFrameHdr, UnwindContext, UnwindSection, Vendor,
 };
 use object::{Object, ObjectSection};
 
@@ -178,19 +178,24 @@ impl Cfi {
     }
 
     fn eh_frame_by_hdr(&self, rva: Rva) -> Option<FrameDescriptionEntry<Slice<'_>>> {
-        let header = self.eh_frame_hdr.as_ref()?;
         let frame = self.eh_frame()?;
-        let parsed = EhFrameHdr::new(header.data(&self.image), LittleEndian).parse(&self.bases, 8).ok()?;
-        let pointer = parsed.table()?.lookup(rva.0, &self.bases).ok()?.direct().ok()?;
+        let pointer = self.hdr()?.table()?.lookup(rva.0, &self.bases).ok()?.direct().ok()?;
         let offset = usize::try_from(pointer.checked_sub(self.eh_frame.as_ref()?.address)?).ok()?;
         let fde = frame.fde_from_offset(&self.bases, offset.into(), EhFrame::cie_from_offset).ok()?;
         fde.contains(rva.0).then_some(fde)
     }
 
     fn has_hdr_table(&self) -> bool {
-        let header = self.eh_frame_hdr.as_ref().map(|header| header.data(&self.image));
-        let parsed = header.and_then(|data| EhFrameHdr::new(data, LittleEndian).parse(&self.bases, 8).ok());
-        parsed.is_some_and(|parsed| parsed.table().is_some())
+        self.hdr().is_some_and(|hdr| hdr.table().is_some())
+    }
+
+    /// The header of the search table, if its count of entries is written as every linker writes it. A count of 64 bits
+    /// comes only from damage, and the search multiplies it.
+    fn hdr(&self) -> Option<ParsedEhFrameHdr<Slice<'_>>> {
+        let header = self.eh_frame_hdr.as_ref()?.data(&self.image);
+        let count = DwEhPe(*header.get(2)?);
+        let parsed = EhFrameHdr::new(header, LittleEndian).parse(&self.bases, 8).ok()?;
+        (count == DW_EH_PE_udata4).then_some(parsed)
     }
 
     fn build_index(&mut self) {
