@@ -290,3 +290,26 @@ fn a_probe_that_the_target_never_meets_is_told() {
     fs::copy(&program, &copy).unwrap();
     assert!(said(&copy).contains("has mapped another file that was"), "{}", said(&copy));
 }
+
+#[test]
+fn a_file_that_is_replaced_meanwhile_is_told() {
+    let program = c("forever.c", FLAGS);
+    let folder = tempfile::tempdir().unwrap();
+    let copy = programs::private_copy(&program, folder.path());
+    let running = programs::run(&copy, &[]);
+    let event = format!("uprobe:{}:churn", text(&copy));
+    let file = folder.path().join("x.pb.gz");
+    let recording = rprof()
+        .args(["record", "-e", &event, "-p", &running.pid().to_string(), "--duration", "1s", "-o", text(&file)])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(500));
+    let other = folder.path().join("new");
+    fs::copy(&program, &other).unwrap();
+    fs::rename(&other, &copy).unwrap();
+    let done = recording.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(said.matches("was replaced or removed while").count(), 1, "{said}");
+    assert!(encode::read_file(&file).unwrap().total(0) > 0, "the old file's calls are counted");
+}

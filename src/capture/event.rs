@@ -125,6 +125,8 @@ pub struct Uprobe {
     pub path: Arc<CStr>,
     /// Bytes from its beginning: `config2`.
     pub offset: u64,
+    /// Device and inode of the file when it was looked at: the probe stays with them, whatever the path leads to later.
+    pub file: (u64, u64),
 }
 
 /// Events that the kernel does not count by itself.
@@ -225,6 +227,15 @@ fn mend(error: &io::Error) -> &'static str {
 }
 
 impl Uprobe {
+    /// That its path leads to another file by now, as an upgrade makes it.
+    pub(super) fn replaced(&self) -> Option<String> {
+        let path = self.path.to_string_lossy();
+        let same = fs::metadata(&*path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.file);
+        (!same).then(|| {
+            format!("{path} was replaced or removed while it was recorded: calls of the new file are not counted; record again")
+        })
+    }
+
     /// What keeps it from being met by processes that run: they have not mapped the file, or another one of its name.
     pub(super) fn unmet(&self, pids: &[Pid]) -> Option<String> {
         let path = self.path.to_string_lossy();
@@ -485,6 +496,7 @@ fn uprobe_event(spelling: &str, path: &str, place: &str, returns: bool) -> Resul
     let offset = offset_of(&file, place, returns).map_err(|error| format!("{path}: {error}"))?;
     let path = CString::new(path).map_err(|error| error.to_string())?;
     let function = place.split(['+', ':']).next().unwrap_or(place);
+    let meta = file.metadata().map_err(|error| format!("{}: {error}", path.to_string_lossy()))?;
     Ok(Event {
         name: spelling.into(),
         value_name: function.replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
@@ -495,7 +507,7 @@ fn uprobe_event(spelling: &str, path: &str, place: &str, returns: bool) -> Resul
         user: true,
         kernel: true,
         probe: None,
-        uprobe: Some(Uprobe { path: path.into(), offset }),
+        uprobe: Some(Uprobe { path: path.into(), offset, file: (meta.dev(), meta.ino()) }),
         terms: Terms::default(),
     })
 }

@@ -447,6 +447,7 @@ impl Live {
             alloc.look();
             self.notes.extend(alloc.take_notes());
         }
+        self.note_replaced_probes();
     }
 
     /// What the lot left out of the target's threads since the last census; nothing if it was not asked when threads are away. Of

@@ -12,7 +12,7 @@ use super::{Anchor, Live, Sampler, Settings, Sharing};
 use crate::capture::alloc::Alloc;
 use crate::capture::attr::{self, AlsoRecords, CallGraph, Features, MAX_STACK_BYTES};
 use crate::capture::error::CaptureError;
-use crate::capture::event::{Event, Probe, Rate};
+use crate::capture::event::{Event, Probe, Rate, Uprobe};
 use crate::capture::namespace;
 use crate::capture::off_cpu::OffCpu;
 use crate::capture::target::{self, Scope, Target};
@@ -109,6 +109,15 @@ impl Live {
         if let Target::Processes(pids) = &self.settings.target {
             let probes = self.settings.events.iter().filter_map(|event| event.uprobe.as_ref());
             self.notes.extend(probes.filter_map(|uprobe| uprobe.unmet(pids)));
+        }
+    }
+
+    pub(super) fn note_replaced_probes(&mut self) {
+        let probes = self.settings.events.iter().filter_map(|event| event.uprobe.as_ref());
+        for note in probes.filter_map(Uprobe::replaced) {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
         }
     }
 
