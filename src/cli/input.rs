@@ -58,6 +58,7 @@ impl RecordingArgs {
             symfs: self.symfs.clone(),
             kernel: kallsyms.or_else(|| self.vmlinux.clone().map(KernelSymbols::Vmlinux)),
             no_inline,
+            no_lines: false,
             times,
             time: self.time,
         }

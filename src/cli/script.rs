@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use clap::Args;
 use regex::Regex;
@@ -11,11 +13,11 @@ use rustc_hash::FxHashMap;
 
 use super::input::{self, ForceArgs, RecordingArgs};
 use super::usage;
-use crate::collect::{Frame, Journaled, StackId, Thread};
+use crate::collect::{Frame, Journaled, Thread};
 use crate::profile::KERNEL;
 use crate::record::perf_data::{Attr, Header};
 use crate::session::Screen;
-use crate::session::replay::{Chunk, Replay};
+use crate::session::replay::{Chunk, Replay, ReplayOptions};
 use crate::symbol::{Symbol, without_parameters};
 use crate::sys::perf_event::abi;
 
@@ -75,7 +77,8 @@ pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
     let path = args.file.clone().or_else(|| args.input.clone()).unwrap_or_else(input::unnamed);
     let choice = Choice::new(args)?;
     let screen = Screen::new(false);
-    let replay = Replay::open(&path, args.recording.options(args.no_inline, false), &screen)?;
+    let options = ReplayOptions { no_lines: !choice.has("srcline"), ..args.recording.options(args.no_inline, false) };
+    let replay = Replay::open(&path, options, &screen)?;
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     if args.header || args.header_only {
         let text = header(replay.header(), &path);
@@ -184,24 +187,26 @@ fn fields(text: Option<&str>) -> anyhow::Result<Vec<&'static str>> {
 fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice, lines: &mut Lines, out: &mut dyn Write) -> io::Result<()> {
     let widest = chunk.events.iter().map(|event| event.name.len()).max().unwrap_or(0);
     // Processes have other numbers in each chunk.
-    lines.retain(|frame, _| !matches!(frame, Frame::Anonymous(..)));
+    lines.of_frames.retain(|frame, _| !matches!(frame, Frame::Anonymous(..)));
+    let lines = lines.of_chunk(chunk, choice);
     let mut page = Page { text: String::with_capacity(2 * PIECE), last: Vec::new(), end: 0 };
     for sample in chunk.samples {
         let Some(thread) = chunk.window.threads.get(sample.thread.0 as usize) else { continue };
         let Some(attr) = attrs.get(sample.event as usize) else { continue };
         let leaf = chunk.window.stacks.frames(sample.stack).next();
-        if !choice.wants(thread, || leaf.map_or_else(String::new, |leaf| module(chunk, leaf, thread))) {
+        if !choice.wants(thread, || leaf.map_or_else(String::new, |leaf| module(chunk, leaf))) {
             continue;
         }
         let chain = choice.callers && attr.layout.has(abi::PERF_SAMPLE_CALLCHAIN);
         head(sample, thread, attr, chunk, choice, widest, chain, &mut page.text);
         if choice.has("ip") || choice.has("sym") {
             if chain {
-                page.stack(chunk, sample, thread, choice, lines);
+                page.stack(chunk, sample, &lines);
             } else if let Some(leaf) = leaf {
                 // The place alone, as one function.
-                let (module, symbols) = (module(chunk, leaf, thread), symbols(chunk, leaf));
-                symbols.last().iter().for_each(|symbol| line(leaf, symbol, &module, choice, &mut page.text));
+                let (module, symbols) = (module(chunk, leaf), symbols(chunk, leaf));
+                let text = &mut page.text;
+                symbols.last().iter().for_each(|symbol| line(leaf, symbol, &bare_name(symbol), &module, choice, text));
             }
         }
         if choice.has("brstack") {
@@ -219,35 +224,32 @@ fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice, lines: &mut Lines, o
 /// taken over as a whole.
 struct Page {
     text: String,
-    /// The stacks that the frames of the last one's stack are the leaves of, and where the lines of each begin, counted back from `end`.
-    last: Vec<(StackId, usize)>,
+    /// The frames of the last one's stack, leaf first, and where the lines of each begin, counted back from `end`.
+    last: Vec<(u32, usize)>,
     /// Where the lines of the last stack end.
     end: usize,
 }
 
 impl Page {
     /// Adds the frames, a line each, leaf first.
-    fn stack(&mut self, chunk: &Chunk<'_>, sample: &Journaled, thread: &Thread, choice: &Choice, lines: &mut Lines) {
+    fn stack(&mut self, chunk: &Chunk<'_>, sample: &Journaled, lines: &[Rc<str>]) {
         self.text.push('\n');
-        let mut path = Vec::with_capacity(self.last.len());
-        let mut before = std::mem::take(&mut self.last).into_iter().peekable();
-        let mut shared = false;
-        for (stack, frame) in chunk.window.stacks.path(sample.stack) {
-            // A caller's number is smaller than its callees'.
-            while before.next_if(|&(other, _)| other > stack).is_some() {}
-            if let Some(&(_, back)) = before.peek().filter(|&&(other, _)| other == stack) {
-                self.text.extend_from_within(self.end - back..self.end);
-                shared = true;
-                break;
-            }
-            path.push((stack, self.text.len()));
-            self.text.push_str(lines.entry(frame).or_insert_with(|| frame_lines(chunk, frame, thread, choice)));
+        let mut stack: Vec<(u32, usize)> = chunk.window.stacks.numbers(sample.stack).map(|frame| (frame, 0)).collect();
+        let pairs = stack.iter().rev().zip(self.last.iter().rev());
+        let shared = pairs.take_while(|((frame, _), (other, _))| frame == other).count();
+        let own = stack.len() - shared;
+        for (frame, start) in &mut stack[..own] {
+            *start = self.text.len();
+            self.text.push_str(lines.get(*frame as usize).map_or("", |lines| lines));
+        }
+        if let Some(&(_, back)) = self.last.get(self.last.len() - shared) {
+            self.text.extend_from_within(self.end - back..self.end);
         }
         self.end = self.text.len();
-        path.iter_mut().for_each(|(_, start)| *start = self.end - *start);
-        // Lines that were not taken over do not end where the others do.
-        path.extend(before.filter(|_| shared));
-        self.last = path;
+        stack[..own].iter_mut().for_each(|(_, start)| *start = self.end - *start);
+        // Lines that were taken over end where the others did.
+        stack[own..].copy_from_slice(&self.last[self.last.len() - shared..]);
+        self.last = stack;
     }
 
     /// Writes all, and begins anew.
@@ -262,18 +264,40 @@ impl Page {
 /// Bytes of text that are written at once: of many stacks, as the first of a piece is put together anew.
 const PIECE: usize = 1 << 20;
 
-/// The lines of a frame: a few thousand frames make up all stacks, and putting lines together is what takes time.
-type Lines = FxHashMap<Frame, Box<str>>;
+/// The lines of frames: a few thousand frames make up all stacks, and putting lines together is what takes time.
+#[derive(Default)]
+struct Lines {
+    of_frames: FxHashMap<Frame, Rc<str>>,
+    /// The names of functions, by those of symbols.
+    names: FxHashMap<Arc<str>, Rc<str>>,
+}
 
-fn frame_lines(chunk: &Chunk<'_>, frame: Frame, thread: &Thread, choice: &Choice) -> Box<str> {
-    let module = module(chunk, frame, thread);
+impl Lines {
+    /// The lines of each of a chunk's distinct frames.
+    fn of_chunk(&mut self, chunk: &Chunk<'_>, choice: &Choice) -> Vec<Rc<str>> {
+        let Lines { of_frames, names } = self;
+        let frames = chunk.window.stacks.distinct_frames().iter();
+        let mut lines = |frame| frame_lines(chunk, frame, names, choice);
+        frames.map(|&frame| of_frames.entry(frame).or_insert_with(|| lines(frame)).clone()).collect()
+    }
+}
+
+fn frame_lines(chunk: &Chunk<'_>, frame: Frame, names: &mut FxHashMap<Arc<str>, Rc<str>>, choice: &Choice) -> Rc<str> {
+    let module = module(chunk, frame);
     let mut lines = String::new();
     for symbol in symbols(chunk, frame) {
+        let name = names.entry(symbol.system_name.clone()).or_insert_with(|| bare_name(symbol));
         lines.push('\t');
-        line(frame, symbol, &module, choice, &mut lines);
+        line(frame, symbol, name, &module, choice, &mut lines);
         lines.push('\n');
     }
     lines.into()
+}
+
+/// The name of a function as perf prints it: without parameters, which may be a hundred times as long.
+fn bare_name(symbol: &Symbol) -> Rc<str> {
+    let bare = without_parameters(&symbol.system_name);
+    (*super::show::printable(bare.as_deref().unwrap_or(&symbol.function))).into()
 }
 
 /// `comm tid [cpu] time: period event:`, the widths as perf's.
@@ -333,17 +357,13 @@ fn symbols<'a>(chunk: &'a Chunk<'_>, frame: Frame) -> &'a [Symbol] {
     chunk.names.get(&frame).map(|symbols| &symbols[..]).unwrap_or_default()
 }
 
-fn line(frame: Frame, symbol: &Symbol, module: &str, choice: &Choice, text: &mut String) {
+fn line(frame: Frame, symbol: &Symbol, name: &str, module: &str, choice: &Choice, text: &mut String) {
     if choice.has("ip") {
         let _ = write!(text, "{:>16x}", address(frame));
     }
     if choice.has("sym") {
         let marker = matches!(frame, Frame::Marker(_));
-        // Parameters are not among the words that perf prints, and may be a hundred times as long as the name.
-        let bare = without_parameters(&symbol.system_name);
-        let name = bare.as_deref().unwrap_or(&symbol.function);
-        let name = if symbol.named || marker { super::show::printable(name) } else { "[unknown]".into() };
-        let _ = write!(text, " {name}");
+        let _ = write!(text, " {}", if symbol.named || marker { name } else { "[unknown]" });
     }
     if symbol.inlined {
         text.push_str(" (inlined)");
@@ -368,14 +388,15 @@ fn address(frame: Frame) -> u64 {
 }
 
 /// The file of a frame, as perf names it.
-fn module(chunk: &Chunk<'_>, frame: Frame, thread: &Thread) -> String {
+fn module(chunk: &Chunk<'_>, frame: Frame) -> String {
     let of_kernel = || chunk.names.get(&frame).and_then(|symbols| symbols.first()?.module.clone());
     let name = match frame {
         Frame::Image(place) => chunk.window.images.get(&place.image).map(|info| info.name.to_string()),
         Frame::Kernel(_) => Some(of_kernel().map_or_else(|| KERNEL.to_owned(), |module| module.to_string())),
-        Frame::Anonymous(..) => {
+        Frame::Anonymous(process, _) => {
             let named = chunk.names.get(&frame).and_then(|symbols| symbols.first()).is_some_and(|symbol| symbol.named);
-            named.then(|| format!("/tmp/perf-{}.map", thread.pid.0))
+            let process = chunk.window.processes.get(process.0 as usize).filter(|_| named);
+            process.map(|process| format!("/tmp/perf-{}.map", process.pid.0))
         }
         Frame::Marker(_) => None,
     };

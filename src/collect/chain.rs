@@ -113,7 +113,7 @@ impl Chain {
             _ => Frame::Anonymous(process, frame.address),
         });
         let kernel = calls(&self.kernel).rev().map(|address| Frame::Kernel(KernelAddress(address)));
-        stacks.push_all(marker.map(Frame::Marker).into_iter().chain(user).chain(kernel))
+        stacks.push(process, marker.map(Frame::Marker).into_iter().chain(user).chain(kernel))
     }
 }
 

@@ -52,7 +52,7 @@ impl Counts {
             Frame::Anonymous(_, address) => Frame::Anonymous(process, address),
             other => other,
         });
-        (thread, frames.fold(StackTree::EMPTY, |caller, frame| self.stacks.push(caller, frame)))
+        (thread, self.stacks.push(process, frames))
     }
 
     pub(super) fn process(&mut self, info: &ProcessInfo) -> ProcessIndex {

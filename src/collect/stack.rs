@@ -1,10 +1,9 @@
-//! Stacks as a prefix tree: each node is a frame and the stack of its caller, so that stacks with a common root share
-//! it, and a stack is one number.
+//! Distinct stacks, of which each is one number, and those with a common root share it.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::HashTable;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHasher};
 
 use super::window::ProcessIndex;
 use crate::ids::{Address, ImageId, KernelAddress, Place};
@@ -62,12 +61,12 @@ impl Marker {
     }
 }
 
-/// A stack: the node of its leaf in a [`PrefixTree`]. [`PrefixTree::EMPTY`] is the stack without frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A stack of a [`PrefixTree`] or a [`StackTree`]; [`PrefixTree::EMPTY`] is the one without frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackId(u32);
 
 impl StackId {
-    /// The index among [`PrefixTree::nodes`] plus one; 0 is the stack without frames.
+    /// In a [`PrefixTree`], the index among [`PrefixTree::nodes`] plus one; 0 is the stack without frames.
     #[must_use]
     pub fn number(self) -> usize {
         self.0 as usize
@@ -112,15 +111,11 @@ impl PrefixTree {
 
     /// The frames of a stack, leaf first.
     pub fn frames(&self, stack: StackId) -> impl Iterator<Item = u32> + '_ {
-        self.path(stack).map(|(_, frame)| frame)
-    }
-
-    /// The frames of a stack, leaf first, each with the stack that it is the leaf of. The numbers of those stacks fall.
-    pub fn path(&self, stack: StackId) -> impl Iterator<Item = (StackId, u32)> + '_ {
         let mut at = stack;
         std::iter::from_fn(move || {
-            let node = self.nodes.get((at.0 as usize).checked_sub(1)?)?;
-            Some((std::mem::replace(&mut at, node.caller), node.frame))
+            let node = self.nodes.get(at.number().checked_sub(1)?)?;
+            at = node.caller;
+            Some(node.frame)
         })
     }
 
@@ -142,56 +137,131 @@ impl PrefixTree {
     }
 }
 
-/// All distinct stacks of a window.
+/// All distinct stacks of a window. A stack is a run of frames behind those that it shares with the stack that came before it: samples
+/// that follow each other share most of their callers. It is looked up as a whole, as few stacks are met once only; to look each frame
+/// up behind its callers costs ten times as much, where stacks are many.
 #[derive(Debug, Default)]
 pub struct StackTree {
     frames: Vec<Frame>,
     frame_index: FxHashMap<Frame, u32>,
-    tree: PrefixTree,
-    /// The stack that was pushed last, root first.
-    last: Vec<(Frame, StackId)>,
+    runs: Vec<Run>,
+    /// Frames of all runs, the root's side first.
+    numbers: Vec<u32>,
+    index: HashTable<StackId>,
+    /// The last stacks, by whose they are: what runs on other CPUs comes between those that share.
+    last: [Last; LAST],
+}
+
+/// How many last stacks are kept.
+const LAST: usize = 8;
+
+/// A stack: frames of another one, from the root on, and a run of its own.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    base: StackId,
+    /// Frames that are the base's.
+    shared: u32,
+    /// All frames.
+    depth: u32,
+    /// Where its own frames begin.
+    start: u32,
+    hash: u64,
+}
+
+/// A stack that was pushed lately, root first.
+#[derive(Clone, Debug, Default)]
+struct Last {
+    stack: StackId,
+    frames: Vec<(Frame, u32)>,
 }
 
 impl StackTree {
-    /// The stack without frames, caller of every root.
+    /// The stack without frames.
     pub const EMPTY: StackId = PrefixTree::EMPTY;
 
-    /// The stack of `frame` called from `caller`.
-    pub fn push(&mut self, caller: StackId, frame: Frame) -> StackId {
-        let frames = &mut self.frames;
-        let frame = *self.frame_index.entry(frame).or_insert_with(|| {
-            frames.push(frame);
-            index(frames.len() - 1)
-        });
-        self.tree.push(caller, frame)
-    }
-
-    /// The stack of these frames, root first. Samples that follow each other share most of their callers, which are not looked up again.
-    pub fn push_all(&mut self, frames: impl Iterator<Item = Frame>) -> StackId {
-        let (mut stack, mut depth, mut shared) = (StackTree::EMPTY, 0, true);
+    /// The stack of these frames, root first. Stacks of one `owner` are looked for among its own first.
+    pub fn push(&mut self, owner: ProcessIndex, frames: impl IntoIterator<Item = Frame>) -> StackId {
+        let at = owner.0 as usize % LAST;
+        let mut last = std::mem::take(&mut self.last[at]);
+        let (mut shared, mut depth) = (0, 0);
         for frame in frames {
-            shared &= self.last.get(depth).is_some_and(|(known, _)| *known == frame);
-            if shared {
-                stack = self.last[depth].1;
+            if shared == depth && last.frames.get(depth).is_some_and(|&(known, _)| known == frame) {
+                shared += 1;
             } else {
-                stack = self.push(stack, frame);
-                self.last.truncate(depth);
-                self.last.push((frame, stack));
+                last.frames.truncate(depth);
+                last.frames.push((frame, self.number(frame)));
             }
             depth += 1;
         }
+        last.frames.truncate(depth);
+        last.stack = self.find_or_add(&last, shared);
+        let stack = last.stack;
+        self.last[at] = last;
         stack
+    }
+
+    /// A frame's index among the distinct ones.
+    fn number(&mut self, frame: Frame) -> u32 {
+        if let Some(&known) = self.frame_index.get(&frame) {
+            return known;
+        }
+        let number = index(self.frames.len());
+        self.frames.push(frame);
+        self.frame_index.insert(frame, number);
+        number
+    }
+
+    /// The stack of frames of which so many are those of the stack before.
+    fn find_or_add(&mut self, wanted: &Last, shared: usize) -> StackId {
+        if wanted.frames.is_empty() {
+            return StackTree::EMPTY;
+        }
+        let numbers = || wanted.frames.iter().map(|&(_, number)| number);
+        let mut hasher = FxHasher::default();
+        numbers().for_each(|number| hasher.write_u32(number));
+        let hash = hasher.finish();
+        let same = |&id: &StackId| {
+            let run = self.run(id);
+            run.is_some_and(|run| run.hash == hash && run.depth as usize == wanted.frames.len())
+                && self.numbers(id).eq(numbers().rev())
+        };
+        if let Some(&id) = self.index.find(hash, same) {
+            return id;
+        }
+        let (mut base, shared) = (wanted.stack, index(shared));
+        while let Some(run) = self.run(base).filter(|run| shared <= run.shared) {
+            base = run.base;
+        }
+        let start = index(self.numbers.len());
+        self.numbers.extend(numbers().skip(shared as usize));
+        self.runs.push(Run { base, shared, depth: index(wanted.frames.len()), start, hash });
+        let id = StackId(index(self.runs.len()));
+        let runs = &self.runs;
+        self.index.insert_unique(hash, id, |id| runs.get(id.number().wrapping_sub(1)).map_or(0, |run| run.hash));
+        id
+    }
+
+    fn run(&self, stack: StackId) -> Option<&Run> {
+        self.runs.get(stack.number().checked_sub(1)?)
+    }
+
+    /// The frames of a stack, leaf first, as indices into [`StackTree::distinct_frames`].
+    pub fn numbers(&self, stack: StackId) -> impl Iterator<Item = u32> + '_ {
+        let mut run = self.run(stack);
+        let mut depth = run.map_or(0, |run| run.depth);
+        std::iter::from_fn(move || {
+            depth = depth.checked_sub(1)?;
+            while let Some(above) = run.filter(|run| depth < run.shared) {
+                run = self.run(above.base);
+            }
+            let run = run?;
+            self.numbers.get((run.start + depth - run.shared) as usize).copied()
+        })
     }
 
     /// The frames of a stack, leaf first.
     pub fn frames(&self, stack: StackId) -> impl Iterator<Item = Frame> + '_ {
-        self.path(stack).map(|(_, frame)| frame)
-    }
-
-    /// The frames of a stack, leaf first, each with the stack that it is the leaf of. The numbers of those stacks fall.
-    pub fn path(&self, stack: StackId) -> impl Iterator<Item = (StackId, Frame)> + '_ {
-        let frame = |(id, frame): (StackId, u32)| Some((id, *self.frames.get(frame as usize)?));
-        self.tree.path(stack).filter_map(frame)
+        self.numbers(stack).filter_map(|number| self.frames.get(number as usize).copied())
     }
 
     /// All frames, each once.
@@ -199,21 +269,9 @@ impl StackTree {
     pub fn distinct_frames(&self) -> &[Frame] {
         &self.frames
     }
-
-    /// Distinct stacks, counting every stack's callers.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.tree.len()
-    }
-
-    /// Whether there is no stack.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.tree.is_empty()
-    }
 }
 
-/// Four billion nodes are 80 GB: the window ends long before.
+/// Four billion frames of stacks are 16 GB: the window ends long before.
 fn index(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
@@ -224,35 +282,52 @@ fn hash(node: Node) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn stacks_share_their_callers() {
-        let mut tree = StackTree::default();
-        let kernel = |address| Frame::Kernel(KernelAddress(address));
-        let main = tree.push(StackTree::EMPTY, kernel(1));
-        let a = tree.push(main, kernel(2));
-        let b = tree.push(main, kernel(3));
-        assert_eq!(tree.push(main, kernel(2)), a);
+        let mut tree = PrefixTree::default();
+        let main = tree.push(PrefixTree::EMPTY, 1);
+        let a = tree.push(main, 2);
+        let b = tree.push(main, 3);
+        assert_eq!(tree.push(main, 2), a);
         assert_eq!(tree.len(), 3);
-        assert_eq!(tree.frames(b).collect::<Vec<_>>(), [kernel(3), kernel(1)]);
-        assert_eq!(tree.frames(StackTree::EMPTY).count(), 0);
+        assert_eq!(tree.frames(b).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(tree.frames(PrefixTree::EMPTY).count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn each_stack_is_its_frames(stacks in vec((0_u32..20, vec(1_u64..4, 0..12)), 1..200)) {
+            let mut tree = StackTree::default();
+            let mut known: FxHashMap<Vec<u64>, StackId> = FxHashMap::default();
+            for (owner, addresses) in &stacks {
+                let frames = addresses.iter().map(|&address| Frame::Kernel(KernelAddress(address)));
+                let id = tree.push(ProcessIndex(*owner), frames);
+                prop_assert_eq!(*known.entry(addresses.clone()).or_insert(id), id);
+            }
+            prop_assert_eq!(tree.runs.len(), known.keys().filter(|addresses| !addresses.is_empty()).count());
+            for (addresses, id) in known {
+                let frames = addresses.iter().rev().map(|&address| Frame::Kernel(KernelAddress(address)));
+                prop_assert!(tree.frames(id).eq(frames));
+            }
+        }
     }
 
     #[test]
-    fn stacks_one_after_the_other_are_as_pushed_by_themselves() {
+    fn what_is_shared_is_kept_once() {
         let mut tree = StackTree::default();
-        let kernel = |address| Frame::Kernel(KernelAddress(address));
-        for addresses in [&[1, 2, 3][..], &[1, 2], &[1, 2, 3, 4], &[1, 5, 3], &[], &[1, 5, 3, 4], &[2], &[1, 2, 3]] {
-            let stack = tree.push_all(addresses.iter().map(|&address| kernel(address)));
-            let alone = addresses.iter().fold(StackTree::EMPTY, |caller, &address| tree.push(caller, kernel(address)));
-            assert_eq!(stack, alone);
-            let frames: Vec<Frame> = tree.frames(stack).collect();
-            assert!(
-                frames.iter().rev().eq(addresses.iter().map(|&address| kernel(address)).collect::<Vec<_>>().iter())
-            );
-        }
-        assert_eq!(tree.len(), 8);
+        let frames = |addresses: &[u64]| -> Vec<Frame> {
+            addresses.iter().map(|&address| Frame::Kernel(KernelAddress(address))).collect()
+        };
+        tree.push(ProcessIndex(0), frames(&[1, 2, 3, 4]));
+        tree.push(ProcessIndex(1), frames(&[9]));
+        tree.push(ProcessIndex(0), frames(&[1, 2, 3, 5]));
+        tree.push(ProcessIndex(0), frames(&[1, 2, 3]));
+        assert_eq!(tree.numbers.len(), 4 + 1 + 1);
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Window {
         let samples = self.samples.iter().filter(|(key, _)| key.event == index).map(|(key, tally)| {
             let stack = *copied.entry(key.stack).or_insert_with(|| {
                 let frames: Vec<_> = self.stacks.frames(key.stack).collect();
-                frames.into_iter().rev().fold(StackTree::EMPTY, |caller, frame| stacks.push(caller, frame))
+                stacks.push(ProcessIndex(0), frames.into_iter().rev())
             });
             (SampleKey { event: 0, stack, ..*key }, *tally)
         });

@@ -290,12 +290,16 @@ impl Builder {
         let mut stacks: FxHashMap<Vec<LocationId>, usize> = FxHashMap::default();
         let mut of_stack: FxHashMap<StackId, usize> = FxHashMap::default();
         let mut of_sample: FxHashMap<(usize, Vec<Label>), usize> = FxHashMap::default();
+        let of_frame: Vec<Option<LocationId>> =
+            window.stacks.distinct_frames().iter().map(|frame| self.frames.get(frame).copied()).collect();
+        let mut locations = Vec::new();
         for (key, tally) in keys {
             let stack = *of_stack.entry(key.stack).or_insert_with(|| {
-                let locations = window.stacks.frames(key.stack).filter_map(|frame| self.frames.get(&frame).copied());
-                let locations = locations.skip_while(|location| self.machinery.contains(location));
+                let of_stack = window.stacks.numbers(key.stack).filter_map(|frame| of_frame[frame as usize]);
+                locations.clear();
+                locations.extend(of_stack.skip_while(|location| self.machinery.contains(location)));
                 let next = stacks.len();
-                *stacks.entry(locations.collect()).or_insert(next)
+                stacks.get(&locations[..]).copied().unwrap_or_else(|| *stacks.entry(locations.clone()).or_insert(next))
             });
             let mut labels = labels.get(key.thread.0 as usize).cloned().unwrap_or_default();
             if key.time.0 > 0 {
@@ -449,12 +453,19 @@ fn is_comm_of(comm: &str, file: &str) -> bool {
 /// In how many samples of a process (or of all) each image has a frame.
 fn image_samples(window: &Window, process: Option<Pid>) -> FxHashMap<ImageId, u64> {
     let mut counts = FxHashMap::default();
+    let of_frame: Vec<Option<ImageId>> = window.stacks.distinct_frames().iter().map(Frame::image).collect();
     for (key, tally) in &window.samples {
         let thread = window.threads.get(key.thread.0 as usize);
         if process.is_some_and(|pid| thread.is_none_or(|thread| thread.pid != pid)) {
             continue;
         }
-        let images: FxHashSet<ImageId> = window.stacks.frames(key.stack).filter_map(|frame| frame.image()).collect();
+        // Most stacks are of few images, each with many frames in a row.
+        let mut images: Vec<ImageId> = Vec::new();
+        for image in window.stacks.numbers(key.stack).filter_map(|frame| of_frame[frame as usize]) {
+            if images.last() != Some(&image) && !images.contains(&image) {
+                images.push(image);
+            }
+        }
         for image in images {
             *counts.entry(image).or_insert(0) += tally.samples;
         }

@@ -48,6 +48,8 @@ pub struct ReplayOptions {
     pub kernel: Option<KernelSymbols>,
     /// Whether calls that were inlined are left out.
     pub no_inline: bool,
+    /// Whether files and lines are left out.
+    pub no_lines: bool,
     /// Whether each sample keeps its time in the profile.
     pub times: bool,
     /// Only samples of this time.
@@ -258,6 +260,7 @@ impl<'a> Replay<'a> {
             kernel,
             debug_directories: debug_directories(self.options.symfs.as_deref()),
             inlined: !self.options.no_inline,
+            lines: !self.options.no_lines,
             ..Options::default()
         }
     }

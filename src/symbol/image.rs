@@ -39,15 +39,10 @@ impl ImageSymbols {
     }
 
     /// The symbols of sorted addresses, innermost first, none empty.
-    pub(super) fn resolve(
-        &mut self,
-        rvas: &[Rva],
-        finder: &Finder<'_>,
-        inlined: bool,
-        names: &mut Names,
-    ) -> Vec<Arc<[Symbol]>> {
-        let mut frames = self.dwarf_frames(rvas, finder, inlined, names).into_iter();
-        let symbols = rvas.iter().map(|&rva| self.symbols(rva, frames.next().unwrap_or_default(), finder, names));
+    pub(super) fn resolve(&mut self, rvas: &[Rva], request: &Request<'_>, names: &mut Names) -> Vec<Arc<[Symbol]>> {
+        let mut frames = self.dwarf_frames(rvas, request, names).into_iter();
+        let mut symbols = |rva| self.symbols(rva, frames.next().unwrap_or_default(), request.finder, names);
+        let symbols = rvas.iter().map(|&rva| symbols(rva));
         symbols.collect()
     }
 
@@ -70,19 +65,13 @@ impl ImageSymbols {
         self.tables = None;
     }
 
-    fn dwarf_frames(
-        &mut self,
-        rvas: &[Rva],
-        finder: &Finder<'_>,
-        inlined: bool,
-        names: &mut Names,
-    ) -> Vec<Vec<DwarfFrame>> {
+    fn dwarf_frames(&mut self, rvas: &[Rva], request: &Request<'_>, names: &mut Names) -> Vec<Vec<DwarfFrame>> {
         if self.dwarf.is_none() {
-            let read = self.read_dwarf(finder).map(Box::new);
+            let read = self.read_dwarf(request.finder).map(Box::new);
             self.dwarf = Some(read);
         }
         let Some(Ok(dwarf)) = &mut self.dwarf else { return Vec::new() };
-        match dwarf.frames(rvas, &Request { finder, inlined }, names) {
+        match dwarf.frames(rvas, request, names) {
             Ok(frames) => frames,
             Err(error) => {
                 self.dwarf = Some(Err(error));

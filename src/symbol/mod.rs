@@ -26,6 +26,7 @@ pub use self::dwarf::DwarfError;
 pub use self::kernel::KernelSymbols;
 pub use demangle::without_parameters;
 
+use self::dwarf::Request;
 use self::image::ImageSymbols;
 use self::kernel::Kernel;
 use self::names::Names;
@@ -44,6 +45,8 @@ pub struct Options {
     pub kernel_reference: Option<(Arc<str>, u64)>,
     /// Whether calls that were inlined become frames of their own.
     pub inlined: bool,
+    /// Whether frames have files and lines.
+    pub lines: bool,
     /// Bytes that tables of images may take between two batches.
     pub memory: usize,
 }
@@ -55,6 +58,7 @@ impl Default for Options {
             kernel: KernelSymbols::Kallsyms(PathBuf::from("/proc/kallsyms")),
             kernel_reference: None,
             inlined: true,
+            lines: true,
             memory: 48 << 20,
         }
     }
@@ -225,7 +229,8 @@ impl Symbolizer {
         let symbols = self.images.entry(info.id).or_insert_with(|| ImageSymbols::new(image.clone()));
         symbols.used = self.batches;
         let finder = debug_files::Finder { directories: &self.options.debug_directories, root: info.root.as_deref() };
-        let found = symbols.resolve(rvas, &finder, self.options.inlined, &mut self.names);
+        let request = Request { finder: &finder, inlined: self.options.inlined, lines: self.options.lines };
+        let found = symbols.resolve(rvas, &request, &mut self.names);
         self.forget();
         found
     }

@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
-use memmap2::{Mmap, UncheckedAdvice};
+use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::time::{ClockId, clock_gettime};
@@ -40,6 +40,15 @@ pub fn map_file(file: &File) -> io::Result<Mmap> {
     // SAFETY: another process may change the file while we read: the parsers treat every byte as hostile. Should it
     // truncate the file, `survive_truncated_files` puts zeros in the place of what is gone.
     unsafe { Mmap::map(file) }
+}
+
+/// Maps so many bytes of a file from an offset on, which is one of a page, for reading.
+///
+/// # Errors
+/// What `mmap` answers.
+pub fn map_part(file: &File, offset: u64, bytes: usize) -> io::Result<Mmap> {
+    // SAFETY: as for `map_file`.
+    unsafe { MmapOptions::new().offset(offset).len(bytes).map(file) }
 }
 
 /// Now, on the clock of every record.

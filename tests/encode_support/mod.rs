@@ -135,7 +135,7 @@ pub(crate) fn images<const N: usize>(infos: [ImageInfo; N]) -> FxHashMap<ImageId
 
 /// Pushes the frames of a stack, root first.
 pub(crate) fn push(window: &mut Window, root_first: &[Frame]) -> StackId {
-    root_first.iter().fold(StackTree::EMPTY, |caller, &frame| window.stacks.push(caller, frame))
+    window.stacks.push(ProcessIndex(0), root_first.iter().copied())
 }
 
 pub(crate) fn count(window: &mut Window, event: u32, thread: u32, stack: StackId, samples: u64) {

@@ -121,8 +121,8 @@ impl Counts {
         let at_location = rows_of_locations(profile, part, &mut rows);
         let count = profile.count_column();
         let stacks = profile.samples.iter().map(|sample| {
-            let mut stack: Vec<usize> =
-                sample.stack.iter().flat_map(|id| at_location[id.0 as usize].iter().copied()).collect();
+            let mut stack = Vec::with_capacity(2 * sample.stack.len());
+            sample.stack.iter().for_each(|id| stack.extend_from_slice(&at_location[id.0 as usize]));
             if stack.is_empty() {
                 stack.push(rows.id("[no stack]", "", Origin::Nowhere));
             }

@@ -4,7 +4,7 @@
 //! end of the one before that: so at the end of a round all up to the youngest time of the round before can be passed on
 //! (`PERF_RECORD_FINISHED_ROUND`, `tools/perf/util/ordered-events.c`).
 
-use std::collections::VecDeque;
+use bytes::Bytes;
 
 use crate::ids::Timestamp;
 
@@ -15,15 +15,10 @@ const MOST_BYTES: usize = 48 << 20;
 /// Records that wait for those that may be older.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// The bytes of each round; none is moved before it is passed on.
-    segments: VecDeque<Segment>,
-    /// The number of the first segment.
-    first: usize,
-    /// Room of a segment that is over.
-    spare: Vec<u8>,
-    size: usize,
-    /// Time, and where each record lies. Equal times keep their order in the file.
+    /// Equal times keep their order in the file.
     waiting: Vec<Waiting>,
+    /// Bytes of all that wait.
+    size: usize,
     /// The youngest of all, and what it was at the end of the last round.
     youngest: Timestamp,
     round: Timestamp,
@@ -32,39 +27,21 @@ pub(super) struct Queue {
     late: u64,
 }
 
-#[derive(Debug, Default)]
-struct Segment {
-    bytes: Vec<u8>,
-    /// Records of it that wait.
-    left: usize,
-    /// Whether its round has ended.
-    closed: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Waiting {
     time: Timestamp,
-    segment: usize,
-    start: usize,
-    size: usize,
+    record: Bytes,
+    /// How often others were passed on before it.
+    stayed: u8,
 }
 
 impl Queue {
     /// Takes a record.
-    pub(super) fn push(&mut self, time: Timestamp, record: &[u8]) {
+    pub(super) fn push(&mut self, time: Timestamp, record: Bytes) {
         self.late += u64::from(time < self.passed);
         self.youngest = self.youngest.max(time);
-        if self.segments.back().is_none_or(|segment| segment.closed) {
-            let bytes = std::mem::take(&mut self.spare);
-            self.segments.push_back(Segment { bytes, left: 0, closed: false });
-        }
-        let segment = self.first + self.segments.len() - 1;
-        if let Some(open) = self.segments.back_mut() {
-            self.waiting.push(Waiting { time, segment, start: open.bytes.len(), size: record.len() });
-            open.bytes.extend_from_slice(record);
-            open.left += 1;
-            self.size += record.len();
-        }
+        self.size += record.len();
+        self.waiting.push(Waiting { time, record, stayed: 0 });
     }
 
     /// Whether older records should be passed on by now, round or not.
@@ -79,7 +56,6 @@ impl Queue {
 
     /// A round has ended.
     pub(super) fn end_round(&mut self, visit: &mut dyn FnMut(&[u8])) {
-        self.close();
         self.pass(self.round, visit);
         self.round = self.youngest;
     }
@@ -90,58 +66,34 @@ impl Queue {
         let middle = times.len() / 2;
         if middle < times.len() {
             let (_, &mut until, _) = times.select_nth_unstable(middle);
-            self.close();
             self.pass(until, visit);
         }
-        self.make_room();
     }
 
     /// Passes on all.
     pub(super) fn finish(&mut self, visit: &mut dyn FnMut(&[u8])) {
-        self.close();
         self.pass(Timestamp(u64::MAX), visit);
-    }
-
-    fn close(&mut self) {
-        self.segments.iter_mut().for_each(|segment| segment.closed = true);
     }
 
     fn pass(&mut self, until: Timestamp, visit: &mut dyn FnMut(&[u8])) {
         self.waiting.sort_by_key(|waiting| waiting.time);
         let count = self.waiting.partition_point(|waiting| waiting.time <= until);
-        for record in self.waiting.drain(..count) {
-            self.passed = self.passed.max(record.time);
-            if let Some(segment) = self.segments.get_mut(record.segment - self.first) {
-                visit(segment.bytes.get(record.start..record.start + record.size).unwrap_or_default());
-                segment.left -= 1;
-            }
+        for Waiting { time, record, .. } in self.waiting.drain(..count) {
+            self.passed = self.passed.max(time);
+            self.size -= record.len();
+            visit(&record);
         }
-        while self.segments.front().is_some_and(|segment| segment.closed && segment.left == 0) {
-            if let Some(over) = self.segments.pop_front() {
-                self.size -= over.bytes.len();
-                self.first += 1;
-                self.spare = over.bytes;
-                self.spare.clear();
-            }
-        }
+        self.waiting.iter_mut().for_each(Waiting::stay);
     }
+}
 
-    /// Puts what still waits together, where single records keep whole segments.
-    fn make_room(&mut self) {
-        if !self.is_full() {
-            return;
+impl Waiting {
+    /// A record keeps all alive that was read with it. Most are passed on a round or two later; one that is of a far future gets memory of its own.
+    fn stay(&mut self) {
+        self.stayed = self.stayed.saturating_add(1);
+        if self.stayed == 8 {
+            self.record = Bytes::copy_from_slice(&self.record);
         }
-        let bytes = Vec::with_capacity(self.waiting.iter().map(|record| record.size).sum());
-        let mut joined = Segment { bytes, left: self.waiting.len(), closed: true };
-        for record in &mut self.waiting {
-            let from = self.segments.get(record.segment - self.first);
-            let start = joined.bytes.len();
-            let lies = record.start..record.start + record.size;
-            joined.bytes.extend_from_slice(from.and_then(|from| from.bytes.get(lies)).unwrap_or_default());
-            (record.segment, record.start) = (self.first, start);
-        }
-        self.size = joined.bytes.len();
-        self.segments = VecDeque::from([joined]);
     }
 }
 
@@ -155,24 +107,28 @@ mod tests {
         seen
     }
 
+    fn push(queue: &mut Queue, time: u64, record: u8) {
+        queue.push(Timestamp(time), Bytes::from(vec![record]));
+    }
+
     #[test]
     fn a_round_waits_for_the_next() {
         let mut queue = Queue::default();
-        queue.push(Timestamp(5), &[5]);
-        queue.push(Timestamp(3), &[3]);
+        push(&mut queue, 5, 5);
+        push(&mut queue, 3, 3);
         assert!(passed(|visit| queue.end_round(visit)).is_empty());
-        queue.push(Timestamp(4), &[4]);
-        queue.push(Timestamp(9), &[9]);
-        queue.push(Timestamp(5), &[55]);
+        push(&mut queue, 4, 4);
+        push(&mut queue, 9, 9);
+        push(&mut queue, 5, 55);
         assert_eq!(passed(|visit| queue.end_round(visit)), [3, 4, 5, 55]);
-        queue.push(Timestamp(2), &[2]);
+        push(&mut queue, 2, 2);
         assert_eq!((passed(|visit| queue.finish(visit)), queue.late()), (vec![2, 9], 1));
     }
 
     #[test]
     fn half_is_passed_without_rounds() {
         let mut queue = Queue::default();
-        (0..10).rev().for_each(|at| queue.push(Timestamp(at), &[at as u8]));
+        (0..10).rev().for_each(|at| push(&mut queue, at.into(), at));
         assert_eq!(passed(|visit| queue.pass_half(visit)), [0, 1, 2, 3, 4, 5]);
         assert_eq!(passed(|visit| queue.finish(visit)), [6, 7, 8, 9]);
     }

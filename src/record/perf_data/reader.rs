@@ -1,9 +1,11 @@
 //! A file, a pipe or a directory of `perf record`, as records in the order of their times.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 
 use super::attr::Attr;
 use super::fields::{Fields, text};
@@ -141,8 +143,10 @@ impl PerfData {
         if directory {
             for part in parts(path).map_err(failed)? {
                 let part = File::open(part).map_err(failed)?;
-                read.size = read.size.zip(part.metadata().ok()).map(|(sum, part)| sum.saturating_add(part.len()));
-                read.streams.push(Stream::new(Box::new(part), read.swapped));
+
+                let size = part.metadata().map_err(failed)?.len();
+                read.size = read.size.map(|sum| sum.saturating_add(size));
+                read.streams.push(Stream::of_file(part, 0, size, read.swapped).map_err(failed)?);
             }
         }
         Ok(read)
@@ -162,12 +166,12 @@ impl PerfData {
             return Err(PerfDataError::Damaged { path: name.into(), problem });
         }
         let mut read = PerfData::empty(swapped, name);
-        read.streams.push(Stream::new(input, swapped));
+        read.streams.push(Stream::of_pipe(input, swapped));
         read.read_prelude().map_err(failed)?;
         Ok(read)
     }
 
-    fn from_file(mut file: File, name: &str) -> Result<PerfData, PerfDataError> {
+    fn from_file(file: File, name: &str) -> Result<PerfData, PerfDataError> {
         let failed = |source| PerfDataError::Io { path: name.into(), source };
         let damaged = |problem| PerfDataError::Damaged { path: name.into(), problem };
         let length = file.metadata().map_err(failed)?.len();
@@ -195,10 +199,9 @@ impl PerfData {
             let features: Vec<u64> = (0..4).map_while(|_| fields.u64()).collect();
             read_features(&file, end, &features, &mut read.header, swapped, length);
         }
-        file.seek(SeekFrom::Start(data)).map_err(failed)?;
         let size = end.unwrap_or(length).saturating_sub(data);
         read.size = Some(size);
-        read.streams.push(Stream::new(Box::new(file.take(size)), swapped));
+        read.streams.push(Stream::of_file(file, data, size, swapped).map_err(failed)?);
         read.know_events();
         Ok(read)
     }
@@ -250,20 +253,19 @@ impl PerfData {
             while let Some(at) = oldest(streams, decoder, *swapped).map_err(|error| failed(path, error))? {
                 read = streams.iter().map(Stream::read).sum();
                 let stream = &mut streams[at];
-                let Some(bytes) = stream.peek().map_err(|error| failed(path, error))? else { continue };
+                let Some(mut bytes) = stream.take().map_err(|error| failed(path, error))? else { continue };
                 if *swapped {
-                    decoder.swap_of_file(bytes);
+                    bytes = turned(&bytes, decoder);
                 }
-                let kind = kind(bytes);
+                let kind = kind(&bytes);
                 counts.add(kind);
-                match decoder.time_of_file(bytes) {
+                match decoder.time_of_file(&bytes) {
                     _ if kind == FINISHED_ROUND => queue.end_round(&mut |bytes| pass(bytes, read)),
                     // perf's own: what they say was said in the header, or is of no use here.
                     _ if kind >= HEADER_ATTR => {}
                     Some(time) => queue.push(time, bytes),
-                    None => pass(bytes, read),
+                    None => pass(&bytes, read),
                 }
-                stream.pass();
                 if queue.is_full() {
                     queue.pass_half(&mut |bytes| pass(bytes, read));
                 }
@@ -299,7 +301,7 @@ impl PerfData {
                 _ => break,
             }
             self.counts.add(kind);
-            stream.pass();
+            stream.take()?;
         }
         self.streams.push(stream);
         self.know_events();
@@ -344,19 +346,20 @@ fn oldest(streams: &mut [Stream], decoder: &Decoder, swapped: bool) -> io::Resul
     let mut oldest: Option<(Timestamp, usize)> = None;
     for (at, stream) in streams.iter_mut().enumerate() {
         let Some(bytes) = stream.peek()? else { continue };
-        let time = if swapped {
-            let mut ours = bytes.to_vec();
-            decoder.swap_of_file(&mut ours);
-            decoder.time_of_file(&ours)
-        } else {
-            decoder.time_of_file(bytes)
-        };
+        let time = decoder.time_of_file(&if swapped { turned(bytes, decoder) } else { bytes.clone() });
         let time = time.filter(|_| bytes.len() >= 8).unwrap_or_default();
         if oldest.is_none_or(|(other, _)| time < other) {
             oldest = Some((time, at));
         }
     }
     Ok(oldest.map(|(_, at)| at))
+}
+
+/// A record in our byte order, of one in the other.
+fn turned(record: &[u8], decoder: &Decoder) -> Bytes {
+    let mut ours = record.to_vec();
+    decoder.swap_of_file(&mut ours);
+    ours.into()
 }
 
 fn kind(bytes: &[u8]) -> u32 {

@@ -1,16 +1,21 @@
-//! Bytes to records: the data of a file, or of a pipe, through a buffer of a few records, decompressed where it was compressed.
+//! Bytes to records: the data of a file, or of a pipe, in chunks that live as long as one of their records does, decompressed where it
+//! was compressed.
 
+use std::fs::File;
 use std::io::{self, Read};
-use std::ops::Range;
 
+use bytes::Bytes;
 use zstd::stream::raw::{Decoder as Zstd, InBuffer, Operation, OutBuffer};
 
 use super::format::user_record::{AUXTRACE, COMPRESSED, COMPRESSED2, HEADER_TRACING_DATA};
+use crate::sys;
 
 /// Bytes of a record's header: `u32 type; u16 misc; u16 size`.
 const HEADER: usize = 8;
-/// Bytes read at once; at least as many as the largest record has.
+/// Bytes of a pipe that are read at once; at least as many as the largest record has.
 const ROOM: usize = 256 << 10;
+/// Bytes of a file that are mapped at once.
+const WINDOW: u64 = 8 << 20;
 /// Bytes that one record of compressed data may grow to. The writer fills it from a ring, of which the largest have 512 MB on few
 /// machines, and a record holds a part of one at most.
 const MOST_PLAIN: u64 = 512 << 20;
@@ -28,42 +33,102 @@ pub(super) enum End {
 
 /// The records of one file.
 pub(super) struct Stream {
-    input: Box<dyn Read + Send>,
-    /// Bytes that were read and not yet passed, from `at` on.
-    buffer: Vec<u8>,
-    at: usize,
+    input: Input,
+    /// What was read and not yet passed.
+    chunk: Bytes,
     /// Bytes read so far.
     read: u64,
     swapped: bool,
     packed: Option<Packed>,
-    held: Option<Place>,
+    held: Option<Bytes>,
     end: Option<End>,
 }
 
-/// Where a record lies.
-#[derive(Clone, Debug)]
-enum Place {
-    Buffer(Range<usize>),
-    Plain(Range<usize>),
+/// Where bytes come from.
+enum Input {
+    /// A file is mapped, window by window: what nobody looks at in copies of stacks is not copied once more.
+    File {
+        file: File,
+        at: u64,
+        end: u64,
+    },
+    Pipe(Box<dyn Read + Send>),
 }
 
 /// Compressed data: a stream over all its records.
 struct Packed {
     zstd: Zstd<'static>,
     /// What is still to be decompressed of the last record, and how much it gave.
-    input: Vec<u8>,
-    taken: usize,
+    input: Bytes,
     grown: u64,
     /// Whether the last call may have left something in the decoder's own buffer.
     more: bool,
-    plain: Vec<u8>,
-    at: usize,
+    plain: Bytes,
+}
+
+impl Input {
+    /// What `chunk` holds and more, `wanted` bytes at least if there are so many; nothing new at the end.
+    fn more(&mut self, chunk: &Bytes, wanted: usize) -> io::Result<Bytes> {
+        match self {
+            Input::File { file, at, end } => {
+                let start = *at - chunk.len() as u64;
+                let window = start & !(sys::page_size() - 1);
+                let stop = (window + WINDOW).max(start + wanted as u64).min(*end);
+                if stop <= *at {
+                    return Ok(chunk.clone());
+                }
+                let map = sys::map_part(file, window, (stop - window) as usize)?;
+                *at = stop;
+                Ok(Bytes::from_owner(map).slice((start - window) as usize..))
+            }
+            Input::Pipe(input) => {
+                let mut bytes = Vec::with_capacity(ROOM.max(wanted));
+                bytes.extend_from_slice(chunk);
+                bytes.resize(bytes.capacity(), 0);
+                let read = loop {
+                    match input.read(&mut bytes[chunk.len()..]) {
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        other => break other?,
+                    }
+                };
+                bytes.truncate(chunk.len() + read);
+                Ok(bytes.into())
+            }
+        }
+    }
+
+    /// Passes over bytes without keeping them, and answers how many there were.
+    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
+        match self {
+            Input::File { at, end, .. } => {
+                let skipped = bytes.min(*end - *at);
+                *at += skipped;
+                Ok(skipped)
+            }
+            Input::Pipe(input) => io::copy(&mut input.take(bytes), &mut io::sink()),
+        }
+    }
 }
 
 impl Stream {
-    pub(super) fn new(input: Box<dyn Read + Send>, swapped: bool) -> Stream {
-        let (buffer, packed) = (Vec::new(), None);
-        Stream { input, buffer, at: 0, read: 0, swapped, packed, held: None, end: None }
+    /// The records of a part of a file.
+    pub(super) fn of_file(file: File, start: u64, size: u64, swapped: bool) -> io::Result<Stream> {
+        // Some file systems of user space have files that cannot be mapped.
+        if size > 0 && sys::map_part(&file, 0, 1).is_err() {
+            use std::io::Seek;
+            let mut file = file;
+            file.seek(io::SeekFrom::Start(start))?;
+            return Ok(Stream::of_pipe(Box::new(file.take(size)), swapped));
+        }
+        Ok(Stream::new(Input::File { file, at: start, end: start.saturating_add(size) }, swapped))
+    }
+
+    pub(super) fn of_pipe(input: Box<dyn Read + Send>, swapped: bool) -> Stream {
+        Stream::new(Input::Pipe(input), swapped)
+    }
+
+    fn new(input: Input, swapped: bool) -> Stream {
+        Stream { input, chunk: Bytes::new(), read: 0, swapped, packed: None, held: None, end: None }
     }
 
     /// Bytes read so far.
@@ -76,89 +141,86 @@ impl Stream {
         self.end
     }
 
-    /// The next record, in the byte order of the file; the same until it is passed.
+    /// The next record, in the byte order of the file; the same until it is taken.
     ///
     /// # Errors
     /// What reading answers.
-    pub(super) fn peek(&mut self) -> io::Result<Option<&mut [u8]>> {
+    pub(super) fn peek(&mut self) -> io::Result<Option<&Bytes>> {
         if self.held.is_none() && self.end.is_none() {
             self.held = self.advance()?;
         }
-        Ok(match self.held.clone() {
-            Some(Place::Buffer(range)) => self.buffer.get_mut(range),
-            Some(Place::Plain(range)) => self.packed.as_mut().and_then(|packed| packed.plain.get_mut(range)),
-            None => None,
-        })
+        Ok(self.held.as_ref())
     }
 
-    /// Goes on behind the record that [`Stream::peek`] showed.
-    pub(super) fn pass(&mut self) {
-        self.held = None;
+    /// The record that [`Stream::peek`] shows, and goes on behind it.
+    ///
+    /// # Errors
+    /// What reading answers.
+    pub(super) fn take(&mut self) -> io::Result<Option<Bytes>> {
+        self.peek()?;
+        Ok(self.held.take())
     }
 
-    fn advance(&mut self) -> io::Result<Option<Place>> {
+    fn advance(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             match self.packed.as_mut().map_or(Ok(None), |packed| packed.next(self.swapped)) {
-                Ok(Some(range)) => return Ok(Some(Place::Plain(range))),
+                Ok(Some(record)) => return Ok(Some(record)),
                 Ok(None) => {}
                 Err(()) => return self.ended(End::Damaged),
             }
             if self.fill(HEADER)? < HEADER {
-                let cut = self.buffer.len() > self.at || self.packed.as_ref().is_some_and(Packed::is_within);
+                let cut = !self.chunk.is_empty() || self.packed.as_ref().is_some_and(Packed::is_within);
                 return self.ended(if cut { End::Cut } else { End::Whole });
             }
-            let (kind, size) = head(&self.buffer[self.at..], self.swapped);
+            let (kind, size) = head(&self.chunk, self.swapped);
             if size < HEADER {
                 return self.ended(End::Damaged);
             }
             if self.fill(size)? < size {
                 return self.ended(End::Cut);
             }
-            let range = self.at..self.at + size;
-            self.at = range.end;
-            let body = range.start + HEADER..range.end;
+            let record = self.chunk.split_to(size);
+            let body = record.slice(HEADER..);
             match kind {
                 COMPRESSED => self.unpack(body),
                 // `u64 data_size`, and bytes that fill the record up to a multiple of 8.
                 COMPRESSED2 => {
-                    let size = self.number::<8>(&body);
-                    let start = (body.start + 8).min(body.end);
-                    self.unpack(start..start + usize::try_from(size).unwrap_or(usize::MAX).min(body.end - start));
+                    let size = usize::try_from(self.number::<8>(&body)).unwrap_or(usize::MAX);
+                    let data = body.slice(8.min(body.len())..);
+                    self.unpack(data.slice(..size.min(data.len())));
                 }
                 // Records whose data lies behind them: `u64 size`, `u32 size`.
                 AUXTRACE => {
                     let size = self.number::<8>(&body);
-                    return self.skip(size).map(|()| Some(Place::Buffer(range)));
+                    return self.skip(size).map(|()| Some(record));
                 }
                 HEADER_TRACING_DATA => {
                     let size = self.number::<4>(&body);
                     self.skip(size.next_multiple_of(8))?;
                 }
-                _ => return Ok(Some(Place::Buffer(range))),
+                _ => return Ok(Some(record)),
             }
         }
     }
 
-    fn ended(&mut self, end: End) -> io::Result<Option<Place>> {
+    fn ended(&mut self, end: End) -> io::Result<Option<Bytes>> {
         self.end = Some(end);
         Ok(None)
     }
 
-    fn unpack(&mut self, body: Range<usize>) {
+    fn unpack(&mut self, body: Bytes) {
         if self.packed.is_none() {
             self.packed = Packed::new();
         }
         if let Some(packed) = &mut self.packed {
-            packed.input.clear();
-            packed.input.extend_from_slice(&self.buffer[body]);
-            (packed.taken, packed.grown) = (0, 0);
+            (packed.input, packed.grown) = (body, 0);
         }
     }
 
     /// The number of 32 or 64 bits that a body begins with; 0 where it is too short.
-    fn number<const SIZE: usize>(&self, body: &Range<usize>) -> u64 {
+    fn number<const SIZE: usize>(&self, body: &[u8]) -> u64 {
         let mut word = [0; 8];
-        if let Some(bytes) = self.buffer[body.clone()].get(..SIZE) {
+        if let Some(bytes) = body.get(..SIZE) {
             word[..SIZE].copy_from_slice(bytes);
         }
         if self.swapped != cfg!(target_endian = "big") {
@@ -169,68 +231,51 @@ impl Stream {
 
     /// Passes over bytes without keeping them: their number is the file's word alone.
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
-        let here = self.buffer.len() - self.at;
-        let buffered = usize::try_from(bytes).unwrap_or(usize::MAX).min(here);
-        self.at += buffered;
-        let rest = bytes - buffered as u64;
-        self.read += io::copy(&mut (&mut self.input).take(rest), &mut io::sink())?;
+        let here = usize::try_from(bytes).unwrap_or(usize::MAX).min(self.chunk.len());
+        drop(self.chunk.split_to(here));
+        self.read += self.input.skip(bytes - here as u64)?;
         Ok(())
     }
 
-    /// Makes so many bytes lie in the buffer, and answers how many do.
+    /// Makes so many bytes lie in the chunk, and answers how many do.
     fn fill(&mut self, wanted: usize) -> io::Result<usize> {
-        while self.buffer.len() - self.at < wanted {
-            if self.at > 0 {
-                self.buffer.drain(..self.at);
-                self.at = 0;
-            }
-            let room = ROOM.max(wanted);
-            let before = self.buffer.len();
-            self.buffer.resize(room.max(before), 0);
-            let read = loop {
-                match self.input.read(&mut self.buffer[before..]) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    other => break other,
-                }
-            };
-            self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
-            let read = read?;
-            self.read += read as u64;
-            if read == 0 {
+        while self.chunk.len() < wanted {
+            let before = self.chunk.len();
+            self.chunk = self.input.more(&self.chunk, wanted)?;
+            let more = self.chunk.len() - before;
+            self.read += more as u64;
+            if more == 0 {
                 break;
             }
         }
-        Ok(self.buffer.len() - self.at)
+        Ok(self.chunk.len())
     }
 }
 
 impl Packed {
     fn new() -> Option<Packed> {
         let zstd = Zstd::new().ok()?;
-        Some(Packed { zstd, input: Vec::new(), taken: 0, grown: 0, more: false, plain: Vec::new(), at: 0 })
+        Some(Packed { zstd, input: Bytes::new(), grown: 0, more: false, plain: Bytes::new() })
     }
 
     /// Whether a record lies here in part.
     fn is_within(&self) -> bool {
-        self.at < self.plain.len()
+        !self.plain.is_empty()
     }
 
-    /// Where the next whole record lies; `None` if more is to be taken in first.
-    fn next(&mut self, swapped: bool) -> Result<Option<Range<usize>>, ()> {
+    /// The next whole record; `None` if more is to be taken in first.
+    fn next(&mut self, swapped: bool) -> Result<Option<Bytes>, ()> {
         loop {
-            let here = &self.plain[self.at..];
-            if here.len() >= HEADER {
-                let (_, size) = head(here, swapped);
+            if self.plain.len() >= HEADER {
+                let (_, size) = head(&self.plain, swapped);
                 if size < HEADER {
                     return Err(());
                 }
-                if here.len() >= size {
-                    let range = self.at..self.at + size;
-                    self.at = range.end;
-                    return Ok(Some(range));
+                if self.plain.len() >= size {
+                    return Ok(Some(self.plain.split_to(size)));
                 }
             }
-            if self.taken == self.input.len() && !self.more {
+            if self.input.is_empty() && !self.more {
                 return Ok(None);
             }
             self.grow()?;
@@ -239,19 +284,20 @@ impl Packed {
 
     /// Decompresses a little more, for a whole record at least.
     fn grow(&mut self) -> Result<(), ()> {
-        self.plain.drain(..self.at);
-        self.at = 0;
         let before = self.plain.len();
-        self.plain.resize(before + ROOM, 0);
-        let mut input = InBuffer::around(self.input.get(self.taken..).unwrap_or_default());
-        let mut output = OutBuffer::around(&mut self.plain[before..]);
+        let mut plain = Vec::with_capacity(before + ROOM);
+        plain.extend_from_slice(&self.plain);
+        plain.resize(before + ROOM, 0);
+        let mut input = InBuffer::around(&self.input);
+        let mut output = OutBuffer::around(&mut plain[before..]);
         let run = self.zstd.run(&mut input, &mut output);
         let (taken, grown) = (input.pos(), output.pos());
-        self.taken += taken;
+        drop(self.input.split_to(taken));
         self.grown += grown as u64;
         self.more = grown == ROOM;
-        self.plain.truncate(before + grown);
-        let stuck = taken == 0 && grown == 0 && self.taken < self.input.len();
+        plain.truncate(before + grown);
+        self.plain = plain.into();
+        let stuck = taken == 0 && grown == 0 && !self.input.is_empty();
         if run.is_err() || stuck || self.grown > MOST_PLAIN { Err(()) } else { Ok(()) }
     }
 }

@@ -85,6 +85,8 @@ pub(super) struct Request<'a> {
     pub(super) finder: &'a Finder<'a>,
     /// Whether inlined calls are wanted.
     pub(super) inlined: bool,
+    /// Whether files and lines are.
+    pub(super) lines: bool,
 }
 
 impl DebugInfo {
@@ -184,9 +186,10 @@ impl<'a> Batch<'a, '_> {
             self.data.file().release_pages();
         }
         let unit_ref = UnitRef::new(self.dwarf, &unit);
-        let lines = match lines::lines(unit_ref, addresses, &mut self.budget) {
-            Err(DwarfError::TooSlow) => return Err(DwarfError::TooSlow),
-            damaged_or_lines => damaged_or_lines.unwrap_or_else(|_| vec![None; addresses.len()]),
+        let unknown = || vec![None; addresses.len()];
+        let lines = match self.request.lines.then(|| lines::lines(unit_ref, addresses, &mut self.budget)) {
+            Some(Err(DwarfError::TooSlow)) => return Err(DwarfError::TooSlow),
+            asked => asked.and_then(Result::ok).unwrap_or_else(unknown),
         };
         let mut located = Located { addresses, lines, files: Files::new(unit_ref) };
         if unit.dwo_id.is_some() {
