@@ -1,5 +1,6 @@
 //! `rprof report`: what a profile says, as text: a table of functions, or a tree of callers and callees.
 
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -46,15 +47,17 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If there is no such value or function.
-pub fn render(mut profile: Profile, args: &ReportArgs, width: usize) -> anyhow::Result<String> {
+pub fn render(profile: Profile, args: &ReportArgs, width: usize) -> anyhow::Result<String> {
     let part = &args.show.part;
+    // Printed once, and then the process ends: to give back a million stacks one by one takes longer than to print them.
+    let mut profile = ManuallyDrop::new(profile);
     args.overhead.keep(&mut profile);
     let (column, total) = part.apply(&mut profile)?;
     if args.overhead.wanted(args.show.keys().is_some()) {
         let columns = if part.value.is_some() { vec![column] } else { overhead::value_columns(&profile) };
         return Ok(overhead::render(&profile, &columns, args.show.keys(), &args.overhead));
     }
-    let counts = Counts::new(&profile, column, total, part);
+    let counts = ManuallyDrop::new(Counts::new(&profile, column, total, part));
     let mut out = String::new();
     header(&profile, &counts, profile.total(column), &mut out);
     if part.filter()?.selects() {

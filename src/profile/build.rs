@@ -287,20 +287,25 @@ impl Builder {
         let [time_key, state_key, waker_key] =
             [TIME_LABEL, STATE_LABEL, WAKER_LABEL].map(|key| self.profile.strings.intern(key));
         let time_unit = self.profile.strings.intern(unit_name(Unit::Nanoseconds));
+        let distinct = keys.chunk_by(|(one, _), (other, _)| one.stack == other.stack).count();
         let mut stacks: FxHashMap<Vec<LocationId>, usize> = FxHashMap::default();
-        let mut of_stack: FxHashMap<StackId, usize> = FxHashMap::default();
+        stacks.reserve(distinct);
+        let mut before: Option<(StackId, usize)> = None;
         let mut of_sample: FxHashMap<(usize, Vec<Label>), usize> = FxHashMap::default();
+        of_sample.reserve(keys.len());
         let of_frame: Vec<Option<LocationId>> =
             window.stacks.distinct_frames().iter().map(|frame| self.frames.get(frame).copied()).collect();
         let mut locations = Vec::new();
         for (key, tally) in keys {
-            let stack = *of_stack.entry(key.stack).or_insert_with(|| {
+            let same = before.filter(|&(id, _)| id == key.stack).map(|(_, stack)| stack);
+            let stack = same.unwrap_or_else(|| {
                 let of_stack = window.stacks.numbers(key.stack).filter_map(|frame| of_frame[frame as usize]);
                 locations.clear();
                 locations.extend(of_stack.skip_while(|location| self.machinery.contains(location)));
                 let next = stacks.len();
                 stacks.get(&locations[..]).copied().unwrap_or_else(|| *stacks.entry(locations.clone()).or_insert(next))
             });
+            before = Some((key.stack, stack));
             let mut labels = labels.get(key.thread.0 as usize).cloned().unwrap_or_default();
             if key.time.0 > 0 {
                 let value = LabelValue::Number(civil_time(window, key.time), time_unit);

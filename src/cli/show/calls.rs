@@ -31,7 +31,7 @@ pub(in crate::cli) struct Tree {
 /// A way through the tree: its first row where that is not one of the stack, and the stack's rows behind it.
 struct Path<'a> {
     first: Option<usize>,
-    rows: &'a [usize],
+    rows: &'a [u32],
     value: i128,
 }
 
@@ -59,8 +59,9 @@ impl Tree {
     /// function's, and which row stands for all of them.
     pub(in crate::cli) fn callers_of(counts: &Counts, found: &[Option<usize>]) -> Tree {
         let path = |stack: &CountedStack| {
-            let innermost = stack.rows.iter().position(|&row| found[row].is_some())?;
-            Some((found[stack.rows[innermost]], innermost + 1..stack.rows.len()))
+            let rows = counts.rows_of(stack);
+            let innermost = rows.iter().position(|&row| found[row as usize].is_some())?;
+            Some((found[rows[innermost] as usize], innermost + 1..rows.len()))
         };
         Tree::around(counts, path, Way::Up)
     }
@@ -68,8 +69,9 @@ impl Tree {
     /// What a function calls: each stack from the function's outermost call down.
     pub(in crate::cli) fn callees_of(counts: &Counts, found: &[Option<usize>]) -> Tree {
         let path = |stack: &CountedStack| {
-            let outermost = stack.rows.iter().rposition(|&row| found[row].is_some())?;
-            Some((found[stack.rows[outermost]], 0..outermost))
+            let rows = counts.rows_of(stack);
+            let outermost = rows.iter().rposition(|&row| found[row as usize].is_some())?;
+            Some((found[rows[outermost] as usize], 0..outermost))
         };
         Tree::around(counts, path, Way::Down)
     }
@@ -80,7 +82,7 @@ impl Tree {
     }
 
     fn of_whole_stacks(counts: &Counts, way: Way) -> Tree {
-        Tree::around(counts, |stack| Some((None, 0..stack.rows.len())), way)
+        Tree::around(counts, |stack| Some((None, 0..stack.frames.len())), way)
     }
 
     fn around(
@@ -90,7 +92,7 @@ impl Tree {
     ) -> Tree {
         let paths = counts.stacks.iter().filter_map(|stack| {
             let (first, range) = part(stack)?;
-            Some(Path { first, rows: &stack.rows[range], value: stack.value })
+            Some(Path { first, rows: &counts.rows_of(stack)[range], value: stack.value })
         });
         Tree::of_paths(paths.collect(), way)
     }
@@ -152,6 +154,6 @@ impl Path<'_> {
             Way::Up => (self.rows, &[][..]),
             Way::Down => (&[][..], self.rows),
         };
-        self.first.into_iter().chain(up.iter().copied()).chain(down.iter().rev().copied())
+        self.first.into_iter().chain(up.iter().chain(down.iter().rev()).map(|&row| row as usize))
     }
 }

@@ -10,12 +10,13 @@ mod text;
 mod tree;
 
 use std::io::{self, IsTerminal, Write};
+use std::ops::Range;
 
 use anyhow::Context;
 use regex::Regex;
 use rustc_hash::FxHashMap;
 
-use crate::profile::{LocationId, Origin, Profile, SourceLine, scale};
+use crate::profile::{FunctionId, LocationId, MappingId, Origin, Profile, SourceLine, scale};
 pub(super) use crate::session::printable;
 pub(super) use calls::{Node, Tree};
 pub use filters::FilterArgs;
@@ -94,8 +95,10 @@ pub(super) struct Counts {
     pub(super) rows: Vec<Row>,
     /// Where the code of each row comes from: inlined, if nothing else is known of it.
     pub(super) origins: Vec<Origin>,
-    /// Stacks of rows, leaf first, with what was counted there.
+    /// Stacks of rows with what was counted there.
     stacks: Vec<CountedStack>,
+    /// The rows of all stacks, one behind the other, each leaf first.
+    frames: Vec<u32>,
     /// Name and unit of the column.
     pub(super) value: String,
     pub(super) unit: String,
@@ -107,7 +110,7 @@ pub(super) struct Counts {
 }
 
 struct CountedStack {
-    rows: Vec<usize>,
+    frames: Range<usize>,
     value: i128,
     samples: i128,
     /// What a mean is divided by: the first column.
@@ -120,19 +123,22 @@ impl Counts {
         let mut rows = Rows::default();
         let at_location = rows_of_locations(profile, part, &mut rows);
         let count = profile.count_column();
+        let mut frames = Vec::new();
         let stacks = profile.samples.iter().map(|sample| {
-            let mut stack = Vec::with_capacity(2 * sample.stack.len());
-            sample.stack.iter().for_each(|id| stack.extend_from_slice(&at_location[id.0 as usize]));
-            if stack.is_empty() {
-                stack.push(rows.id("[no stack]", "", Origin::Nowhere));
+            let start = frames.len();
+            sample.stack.iter().for_each(|id| frames.extend_from_slice(&at_location[id.0 as usize]));
+            if frames.len() == start {
+                frames.push(rows.id("[no stack]", "", Origin::Nowhere));
             }
             let value = |at: usize| i128::from(sample.values[at]);
-            CountedStack { rows: stack, value: value(column), samples: count.map_or(0, value), divisor: value(0) }
+            let samples = count.map_or(0, value);
+            CountedStack { frames: start..frames.len(), value: value(column), samples, divisor: value(0) }
         });
         let stacks: Vec<CountedStack> = stacks.collect();
         let kind = profile.sample_types.get(column).copied().unwrap_or_default();
         Counts {
             stacks,
+            frames,
             rows: rows.rows,
             origins: rows.origins,
             value: profile.text(kind.name).to_owned(),
@@ -158,8 +164,13 @@ impl Counts {
 
     /// What was counted in stacks with at least one of these rows; `rows` has an entry for each.
     pub(super) fn value_with(&self, rows: &[bool]) -> i128 {
-        let with = self.stacks.iter().filter(|stack| stack.rows.iter().any(|&row| rows[row]));
+        let with = self.stacks.iter().filter(|stack| self.rows_of(stack).iter().any(|&row| rows[row as usize]));
         with.map(|stack| stack.value).sum()
+    }
+
+    /// The rows of a stack, leaf first.
+    fn rows_of(&self, stack: &CountedStack) -> &[u32] {
+        &self.frames[stack.frames.clone()]
     }
 
     /// Whether values are told as CPUs.
@@ -183,8 +194,10 @@ impl Counts {
     }
 }
 
-fn rows_of_locations(profile: &Profile, part: &PartArgs, rows: &mut Rows) -> Vec<Vec<usize>> {
+fn rows_of_locations(profile: &Profile, part: &PartArgs, rows: &mut Rows) -> Vec<Vec<u32>> {
     let ids = (0..profile.locations.len()).filter_map(|index| u32::try_from(index).ok());
+    // Most functions have many locations.
+    let mut known: FxHashMap<(FunctionId, Option<MappingId>, Origin), u32> = FxHashMap::default();
     ids.map(|id| {
         let lines = &profile.locations[id as usize].lines;
         let frames = profile.frames_at(LocationId(id)).enumerate();
@@ -192,7 +205,12 @@ fn rows_of_locations(profile: &Profile, part: &PartArgs, rows: &mut Rows) -> Vec
         let shown = frames.skip(skipped);
         shown
             .map(|(at, frame)| match part.granularity {
-                None => rows.id(&frame.name, frame.module, frame.origin),
+                None => match lines.get(at) {
+                    Some(line) => *known
+                        .entry((line.function, profile.locations[id as usize].mapping, frame.origin))
+                        .or_insert_with(|| rows.id(&frame.name, frame.module, frame.origin)),
+                    None => rows.id(&frame.name, frame.module, frame.origin),
+                },
                 Some(of) => {
                     let origin = frame.origin;
                     let name =
@@ -237,20 +255,21 @@ fn code_file(profile: &Profile, id: LocationId) -> String {
 struct Rows {
     rows: Vec<Row>,
     origins: Vec<Origin>,
-    ids: FxHashMap<Row, usize>,
+    ids: FxHashMap<Row, u32>,
 }
 
 impl Rows {
-    fn id(&mut self, name: &str, module: &str, origin: Origin) -> usize {
+    fn id(&mut self, name: &str, module: &str, origin: Origin) -> u32 {
         let file = module.rsplit('/').next().unwrap_or(module);
         let row = Row { name: printable(name), module: printable(file) };
         let id = *self.ids.entry(row).or_insert_with_key(|row| {
             self.rows.push(row.clone());
             self.origins.push(origin);
-            self.rows.len() - 1
+            self.rows.len() as u32 - 1
         });
-        if self.origins[id] == Origin::Inlined {
-            self.origins[id] = origin;
+        let known = &mut self.origins[id as usize];
+        if *known == Origin::Inlined {
+            *known = origin;
         }
         id
     }

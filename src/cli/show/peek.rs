@@ -58,8 +58,8 @@ fn edges(counts: &Counts) -> FxHashMap<(usize, usize), i128> {
     let mut seen = FxHashSet::default();
     for stack in &counts.stacks {
         seen.clear();
-        for pair in stack.rows.windows(2) {
-            let edge = (pair[1], pair[0]);
+        for pair in counts.rows_of(stack).windows(2) {
+            let edge = (pair[1] as usize, pair[0] as usize);
             if seen.insert(edge) {
                 *edges.entry(edge).or_insert(0) += stack.value;
             }

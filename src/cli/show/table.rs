@@ -58,11 +58,12 @@ pub(in crate::cli) fn functions(counts: &Counts) -> Vec<FunctionSums> {
     let mut sums = vec![FunctionSums::default(); counts.rows.len()];
     let mut seen_at = vec![usize::MAX; counts.rows.len()];
     for (index, stack) in counts.stacks.iter().enumerate() {
-        if let Some(&leaf) = stack.rows.first() {
-            sums[leaf].own += stack.value;
-            sums[leaf].divisors.0 += stack.divisor;
+        let rows = counts.rows_of(stack);
+        if let Some(leaf) = rows.first().map(|&row| &mut sums[row as usize]) {
+            leaf.own += stack.value;
+            leaf.divisors.0 += stack.divisor;
         }
-        for &row in &stack.rows {
+        for row in rows.iter().map(|&row| row as usize) {
             if seen_at[row] != index {
                 seen_at[row] = index;
                 sums[row].total += stack.value;
