@@ -136,6 +136,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn status_of(error: &anyhow::Error) -> u8 {
     const NO_TASK: u8 = 244;
     const NO_CPU: u8 = 237;
+    const NO_RATE: u8 = 234;
     let capture = match error.downcast_ref::<RecordingError>() {
         Some(RecordingError::Capture(capture)) => Some(capture),
         _ => error.downcast_ref::<CaptureError>(),
@@ -143,6 +144,7 @@ fn status_of(error: &anyhow::Error) -> u8 {
     match capture {
         _ if error.is::<UsageError>() => USAGE,
         _ if error.is::<NoTaskError>() => NO_TASK,
+        _ if error.is::<RateError>() => NO_RATE,
         Some(CaptureError::Gone) => NO_TASK,
         Some(CaptureError::Cpus(_)) => NO_CPU,
         _ => FAILURE,
@@ -173,8 +175,17 @@ struct UsageError(String);
 #[error("{0}")]
 struct NoTaskError(String);
 
+/// No rate to sample at: none, or two.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct RateError(&'static str);
+
 fn usage(error: impl std::fmt::Display) -> anyhow::Error {
     UsageError(error.to_string()).into()
+}
+
+fn rate(error: &'static str) -> anyhow::Error {
+    RateError(error).into()
 }
 
 /// The whole of an error in one line: its causes too, where it does not tell them itself.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{ArgMatches, Args};
 
-use super::usage;
 use super::values::{Frequency, Graph, RingSize};
+use super::{rate, usage};
 use crate::capture::{self, AlsoRecords, Event, EventError, Rate, Selector, Settings, Target};
 use crate::ids::{Pid, Tid};
 use crate::session::Screen;
@@ -86,7 +86,7 @@ pub struct WhatArgs {
     uid: Option<String>,
     /// Samples a second and CPU, or max for as many as the kernel allows [default: 999; 19 with --continuous, 99 for a
     /// snapshot, 499 for top]
-    #[arg(short = 'F', long, value_name = "HZ|max", conflicts_with = "count")]
+    #[arg(short = 'F', long, value_name = "HZ|max")]
     freq: Option<Frequency>,
     /// One sample for so many occurrences of the event (nanoseconds, for clocks)
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -258,6 +258,10 @@ fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
         ));
     }
     let asked = match (args.freq, args.count) {
+        (Some(_), Some(_)) => return Err(rate("-F (a frequency) and -c (a period) contradict each other: give one")),
+        (Some(Frequency(0)), _) => {
+            return Err(rate("-F 0: nothing would be sampled; give a frequency above 0, or max"));
+        }
         (Some(Frequency(hertz)), _) => Some(Rate::Frequency(hertz)),
         (_, Some(count)) => Some(Rate::Period(count)),
         _ => None,

@@ -16,10 +16,7 @@ impl FromStr for Frequency {
         match text {
             // The kernel's limit is known where events are opened.
             "max" => Ok(Frequency(u64::MAX)),
-            _ => match text.parse() {
-                Ok(0) | Err(_) => Err("a number above 0, or max".into()),
-                Ok(hertz) => Ok(Frequency(hertz)),
-            },
+            _ => text.parse().map(Frequency).map_err(|_| "a number above 0, or max".into()),
         }
     }
 }

@@ -11,10 +11,11 @@ use super::{
     Function, FunctionId, Known, Label, LabelValue, Location, LocationId, Mapping, MappingId, Profile, Sample,
     SourceLine, event_comment, health_comments, unit_name,
 };
-use crate::collect::{EventInfo, Frame, StackId, Tally, Unit, Window};
+use crate::collect::{EventInfo, Frame, SampleKey, StackId, Tally, Unit, WakerIndex, Window};
 use crate::health::Count;
 use crate::ids::{Address, ImageId, KernelAddress, Pid, Rva, Timestamp};
 use crate::process::{ImageInfo, ProcessInfo};
+use crate::record::State;
 use crate::symbol::{Symbol, Symbolizer};
 
 /// The mapping of the kernel; backends know it by this name.
@@ -150,6 +151,9 @@ enum MappingKey {
     Anonymous,
 }
 
+/// What samples are told apart by: the stack, the first thread with the same labels, and what else becomes a label.
+type SampleOf = (usize, usize, Timestamp, Option<State>, Option<WakerIndex>);
+
 #[derive(Default)]
 struct Builder {
     profile: Profile,
@@ -284,18 +288,19 @@ impl Builder {
         let mut keys: Vec<_> = window.samples.iter().collect();
         keys.sort_unstable_by_key(|(key, _)| (key.stack, key.thread, key.event, key.time, key.state, key.waker));
         let labels = self.thread_labels(window);
-        let [time_key, state_key, waker_key] =
-            [TIME_LABEL, STATE_LABEL, WAKER_LABEL].map(|key| self.profile.strings.intern(key));
-        let time_unit = self.profile.strings.intern(unit_name(Unit::Nanoseconds));
+        let mut first: FxHashMap<&[Label], usize> = FxHashMap::default();
+        let of_thread: Vec<usize> =
+            labels.iter().enumerate().map(|(at, labels)| *first.entry(labels).or_insert(at)).collect();
         let distinct = keys.chunk_by(|(one, _), (other, _)| one.stack == other.stack).count();
         let mut stacks: FxHashMap<Vec<LocationId>, usize> = FxHashMap::default();
         stacks.reserve(distinct);
         let mut before: Option<(StackId, usize)> = None;
-        let mut of_sample: FxHashMap<(usize, Vec<Label>), usize> = FxHashMap::default();
+        let mut of_sample: FxHashMap<SampleOf, usize> = FxHashMap::default();
         of_sample.reserve(keys.len());
         let of_frame: Vec<Option<LocationId>> =
             window.stacks.distinct_frames().iter().map(|frame| self.frames.get(frame).copied()).collect();
         let mut locations = Vec::new();
+        let columns = window.events.len() * 2;
         for (key, tally) in keys {
             let same = before.filter(|&(id, _)| id == key.stack).map(|(_, stack)| stack);
             let stack = same.unwrap_or_else(|| {
@@ -306,42 +311,43 @@ impl Builder {
                 stacks.get(&locations[..]).copied().unwrap_or_else(|| *stacks.entry(locations.clone()).or_insert(next))
             });
             before = Some((key.stack, stack));
-            let mut labels = labels.get(key.thread.0 as usize).cloned().unwrap_or_default();
-            if key.time.0 > 0 {
-                let value = LabelValue::Number(civil_time(window, key.time), time_unit);
-                labels.push(Label { key: time_key, value });
-            }
-            if let Some(state) = key.state {
-                let name = self.profile.strings.intern(state.name());
-                labels.push(Label { key: state_key, value: LabelValue::Text(name) });
-            }
-            if let Some(waker) = key.waker.and_then(|waker| window.wakers.get(waker.0 as usize)) {
-                let name = self.profile.strings.intern(waker);
-                labels.push(Label { key: waker_key, value: LabelValue::Text(name) });
-            }
-            let samples = &mut self.profile.samples;
-            let columns = window.events.len() * 2;
-            let at = *of_sample.entry((stack, labels)).or_insert_with_key(|(_, labels)| {
-                samples.push(Sample { stack: Vec::new(), values: vec![0; columns], labels: labels.clone() });
-                samples.len() - 1
+            let thread = of_thread.get(key.thread.0 as usize).copied().unwrap_or(usize::MAX);
+            let sample = of_sample.entry((stack, thread, key.time, key.state, key.waker));
+            let at = *sample.or_insert_with(|| {
+                let mut all = labels.get(thread).cloned().unwrap_or_default();
+                all.extend(self.other_labels(window, key));
+                self.profile.samples.push(Sample { stack: Vec::new(), values: vec![0; columns], labels: all });
+                self.profile.samples.len() - 1
             });
-            add_tally(&mut samples[at].values, key.event as usize, *tally);
+            add_tally(&mut self.profile.samples[at].values, key.event as usize, *tally);
         }
         self.fill_stacks(stacks, of_sample);
     }
 
-    fn fill_stacks(
-        &mut self,
-        stacks: FxHashMap<Vec<LocationId>, usize>,
-        samples: FxHashMap<(usize, Vec<Label>), usize>,
-    ) {
+    /// The labels of a sample beside its thread's.
+    fn other_labels(&mut self, window: &Window, key: &SampleKey) -> impl Iterator<Item = Label> + use<> {
+        let strings = &mut self.profile.strings;
+        let time = (key.time.0 > 0).then(|| {
+            let unit = strings.intern(unit_name(Unit::Nanoseconds));
+            (TIME_LABEL, LabelValue::Number(civil_time(window, key.time), unit))
+        });
+        let state = key.state.map(|state| (STATE_LABEL, LabelValue::Text(strings.intern(state.name()))));
+        let waker = key.waker.and_then(|waker| window.wakers.get(waker.0 as usize));
+        let waker = waker.map(|name| (WAKER_LABEL, LabelValue::Text(strings.intern(name))));
+        [time, state, waker]
+            .map(|label| label.map(|(key, value)| Label { key: strings.intern(key), value }))
+            .into_iter()
+            .flatten()
+    }
+
+    fn fill_stacks(&mut self, stacks: FxHashMap<Vec<LocationId>, usize>, samples: FxHashMap<SampleOf, usize>) {
         let mut by_number: Vec<Vec<LocationId>> = vec![Vec::new(); stacks.len()];
         for (stack, number) in stacks {
             by_number[number] = stack;
         }
         let mut uses = vec![0_usize; by_number.len()];
-        samples.keys().for_each(|&(stack, _)| uses[stack] += 1);
-        for ((stack, _), sample) in samples {
+        samples.keys().for_each(|&(stack, ..)| uses[stack] += 1);
+        for ((stack, ..), sample) in samples {
             uses[stack] -= 1;
             let last = uses[stack] == 0;
             self.profile.samples[sample].stack =

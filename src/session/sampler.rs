@@ -166,18 +166,15 @@ impl<'a> Sampler<'a> {
         if enabled {
             self.enable()?;
         }
-        match child {
-            Some(child) => {
-                let released = child.release();
-                released.map_err(|source| RecordingError::Command { command: child.program().to_owned(), source })?;
-            }
-            // The window began with that.
-            None if enabled => return Ok(()),
-            None => {}
+        if child.is_some() || !enabled {
+            // Before the command is let go: its first samples are of the window.
+            self.start = Moment::now();
+            self.collector.begin(self.start.clock);
         }
-        self.start = Moment::now();
-        self.collector.begin(self.start.clock);
-        Ok(())
+        child.map_or(Ok(()), |child| {
+            let released = child.release();
+            released.map_err(|source| RecordingError::Command { command: child.program().to_owned(), source })
+        })
     }
 
     /// Starts sampling; the window begins here.

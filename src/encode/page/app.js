@@ -186,7 +186,9 @@ export class App {
   build() {
     const begun = performance.now();
     const { profile, state } = this;
-    this.weights = weigh(profile, state.filters, this.timeWithin());
+    const within = this.timeWithin();
+    profile.seconds = (within ? within[1] - within[0] : profile.raw.covered_nanos) / NANOS;
+    this.weights = weigh(profile, state.filters, within);
     if (state.focus) this.focusOn(state.focus);
     const down = topDown(profile, this.weights, this.options());
     this.sums = sumKeys(down);

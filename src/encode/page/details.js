@@ -28,8 +28,7 @@ function source(profile, key, frame) {
 }
 
 function cpus(profile, value) {
-  const { covered_nanos: covered } = profile.raw;
-  return profile.unit === "nanoseconds" && covered > 0 ? `${number(value / covered)} CPUs` : "";
+  return profile.unit === "nanoseconds" && profile.seconds > 0 ? `${number(value / 1e9 / profile.seconds)} CPUs` : "";
 }
 
 // The rows of figures: [title, text, class].

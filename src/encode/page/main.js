@@ -115,9 +115,7 @@ function showChips() {
 function showRange() {
   const { state, profile, whole_: whole } = app;
   const [from, to] = state.selection ?? [profile.raw.from_nanos / 1e9, profile.raw.to_nanos / 1e9];
-  const covered = profile.raw.covered_nanos;
-  const cut = app.timeWithin();
-  const seconds = cut ? to - from : covered / 1e9;
+  const { seconds } = profile;
   const time = to > from ? `${range(from, to)} (${duration(to - from)}) · ` : "";
   const cpus = profile.unit === "nanoseconds" && seconds > 0 ? `${number(whole.total / 1e9 / seconds)} CPUs · ` : "";
   byId("range").textContent = `${time}${cpus}${quantity(whole.total, profile.unit)} ${profile.raw.value.name} · ${plural(whole.count, "sample", "samples")}`;
