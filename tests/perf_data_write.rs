@@ -396,3 +396,23 @@ fn code_of_bpf_programs_is_told() {
     let stats = perf(&["report", "--stats"], &recording.path());
     assert!(stats.contains("KSYMBOL events:"), "{stats}");
 }
+
+/// Cgroups that were there before, and one that is made meanwhile; perf tells each sample's.
+#[test]
+fn cgroups_are_told() {
+    let made = format!("rprof-written-{}", std::process::id());
+    // Where perf events have no hierarchy of their own, they belong to that of version 2.
+    let script = "root=$(awk '$3 == \"cgroup\" && $4 ~ /perf_event/ { print $2 }' /proc/mounts)
+        root=${root:-$(awk '$3 == \"cgroup2\" { print $2; exit }' /proc/mounts)}
+        mkdir $root/$1 && (echo 0 >$root/$1/cgroup.procs && exec $0 0.4); $0 0.2; rmdir $root/$1";
+    let recording = record(&["--all-cgroups", "-F", "499"], &["sh", "-c", script, &chain(), &made]);
+    assert_eq!(recording.status, Some(0), "{}", recording.said);
+    assert_eq!(counted(&recording.path()), recording.samples());
+    let cgroups = perf(&["report", "--stdio", "-g", "none", "--no-children", "--sort", "cgroup"], &recording.path());
+    let share = |path: &str| {
+        let line = cgroups.lines().find(|line| line.split_whitespace().nth(1) == Some(path));
+        line.map_or(0.0, |line| line.trim().split('%').next().unwrap().parse().unwrap())
+    };
+    assert!((50.0..80.0).contains(&share(&format!("/{made}"))), "{cgroups}");
+    assert!((20.0..50.0).contains(&(100.0 - share(&format!("/{made}")))) && !cgroups.contains("N/A"), "{cgroups}");
+}

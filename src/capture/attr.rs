@@ -35,6 +35,8 @@ pub struct AlsoRecords {
     pub switches: bool,
     /// Code that the kernel makes: that of BPF programs.
     pub kernel_code: bool,
+    /// Cgroups that are made (Linux 5.7); and each sample tells its task's.
+    pub cgroups: bool,
     /// Not a record, but a part of one: the fields of tracepoints.
     pub fields: bool,
 }
@@ -72,6 +74,7 @@ pub(super) fn sideband(features: Features, also: AlsoRecords) -> abi::perf_event
     let mut attr = common(features);
     attr.set_mmap_data(also.data_maps.into());
     attr.set_namespaces(also.namespaces.into());
+    attr.set_cgroup(also.cgroups.into());
     // Kernels that know build IDs know it (Linux 5.1).
     attr.set_ksymbol((also.kernel_code && features.build_id).into());
     attr.type_ = abi::PERF_TYPE_SOFTWARE;

@@ -271,6 +271,12 @@ impl Live {
         &self.settings.events
     }
 
+    /// Records beside those that tell of stacks.
+    #[must_use]
+    pub fn also(&self) -> AlsoRecords {
+        self.settings.also
+    }
+
     /// How stacks are found.
     #[must_use]
     pub fn graph(&self) -> CallGraph {

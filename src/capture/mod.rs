@@ -28,4 +28,4 @@ pub use live::{CpuChange, Live, Settings, Sharing};
 pub use namespace::{ProcError, check_proc, in_first_pid_namespace};
 pub use off_cpu::LeftOut;
 pub use selector::{Choice, Selector, SelectorError};
-pub use target::{Scope, Target, online_cpus, parse_cpus, process_of, threads};
+pub use target::{Scope, Target, cgroups, online_cpus, parse_cpus, process_of, threads};

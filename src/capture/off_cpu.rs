@@ -110,6 +110,7 @@ impl LeftOut {
             begin: self.begin,
             allocation: None,
             raw: &[],
+            cgroup: None,
         }
     }
 }

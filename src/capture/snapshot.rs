@@ -218,6 +218,7 @@ impl ThreadStack {
             begin: None,
             allocation: None,
             raw: &[],
+            cgroup: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashSet;
@@ -221,15 +222,38 @@ pub(super) fn open_cgroup(name: &Path) -> io::Result<File> {
 /// The threads of a cgroup and of those below it, as they are now.
 pub(super) fn threads_of_cgroup(name: &Path) -> Vec<Tid> {
     let Ok(folder) = cgroup_folder(name) else { return Vec::new() };
-    let (mut folders, mut threads) = (vec![folder], Vec::new());
-    while let Some(folder) = folders.pop() {
+    let mut threads = Vec::new();
+    for folder in with_all_below(folder) {
         let list = ["cgroup.threads", "tasks"].iter().find_map(|file| fs::read_to_string(folder.join(file)).ok());
         threads.extend(list.unwrap_or_default().lines().filter_map(|tid| tid.parse().ok().map(Tid)));
-        let below = fs::read_dir(&folder).into_iter().flatten().flatten();
-        folders
-            .extend(below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
     }
     threads
+}
+
+/// The cgroups that there are now, in the hierarchy that perf events belong to: their numbers, which are those of samples
+/// (`PERF_SAMPLE_CGROUP`), and their paths from its root on. None where none is mounted.
+#[must_use]
+pub fn cgroups() -> Vec<(u64, PathBuf)> {
+    let Ok(root) = cgroup_root() else { return Vec::new() };
+    let numbered = |folder: PathBuf| {
+        let path = Path::new("/").join(folder.strip_prefix(&root).ok()?);
+        Some((fs::metadata(&folder).ok()?.ino(), path))
+    };
+    with_all_below(root.clone()).into_iter().filter_map(numbered).collect()
+}
+
+/// A cgroup's folder and those below it, each behind the one that it lies in.
+fn with_all_below(folder: PathBuf) -> Vec<PathBuf> {
+    let mut folders = vec![folder];
+    let mut at = 0;
+    while let Some(folder) = folders.get(at) {
+        let below = fs::read_dir(folder).into_iter().flatten().flatten();
+        let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path());
+        let below: Vec<PathBuf> = below.collect();
+        folders.extend(below);
+        at += 1;
+    }
+    folders
 }
 
 /// Version 1 has a hierarchy of its own for perf events, version 2 has one for everything.

@@ -35,6 +35,9 @@ pub struct PerfArgs {
     /// Record the namespaces that processes enter (always done)
     #[arg(long)]
     namespaces: bool,
+    /// Record the cgroups that there are, and that of each sample
+    #[arg(long)]
+    all_cgroups: bool,
     /// Sample user code only
     #[arg(long, conflicts_with = "all_kernel")]
     all_user: bool,
@@ -147,7 +150,6 @@ options! {
     "data" Some('d'), None, Answer::Say("-d: addresses of data are not sampled");
     "no-samples" Some('n'), None, Answer::Say("-n: samples are taken all the same");
     "raw-samples" Some('R'), None, Answer::Quiet;
-    "all-cgroups" None, None, Answer::Say("--all-cgroups: cgroups are not written; -o FILE.pb.gz has them as labels");
     "running-time" None, None, Answer::Say("--running-time: no event shares a counter with another, so all run all the time");
     "group" None, None, Answer::Say("--group: write -e '{a,b}'");
     "kcore" None, None, Answer::Say("--kcore: the kernel's code is not copied");
@@ -245,6 +247,7 @@ impl PerfArgs {
             data_maps: self.raw_stacks,
             namespaces: true,
             switches: self.switch_events,
+            cgroups: self.all_cgroups,
             kernel_code: true,
             fields: true,
         };

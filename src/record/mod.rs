@@ -102,6 +102,8 @@ pub struct Sample<'a> {
     pub allocation: Option<Allocation>,
     /// The raw data: of a tracepoint, its fields, as its format file tells.
     pub raw: &'a [u8],
+    /// The number of the task's cgroup, where it was asked for.
+    pub cgroup: Option<u64>,
 }
 
 /// User registers of a sample (`PERF_SAMPLE_REGS_USER`).

@@ -173,7 +173,6 @@ impl Decoder {
             let mut fields = Fields(bytes.get(HEADER..).ok_or(short)?);
             let misc = misc(bytes) & abi::PERF_RECORD_MISC_CPUMODE_MASK;
             let (sample, _) = fields.sample(event, layout, misc == abi::PERF_RECORD_MISC_USER).ok_or(short)?;
-            fields.rest_of_sample(layout).ok_or(short)?;
             return Ok(Record::Sample(sample));
         }
         let trailer = found.map_or(0, |(_, layout)| layout.trailer());
@@ -386,6 +385,7 @@ impl<'a> Fields<'a> {
         let registers = if layout.has(abi::PERF_SAMPLE_REGS_USER) { self.registers(layout.registers)? } else { None };
         let (stack, stack_full) =
             if layout.has(abi::PERF_SAMPLE_STACK_USER) { self.stack()? } else { (&[][..], false) };
+        let cgroup = self.rest_of_sample(layout)?;
         let sample = Sample {
             event,
             pid,
@@ -403,23 +403,30 @@ impl<'a> Fields<'a> {
             begin: None,
             allocation: None,
             raw,
+            cgroup,
         };
         Some((sample, raw))
     }
 
-    /// What lies behind the copy of the stack, of which nothing is used: it must be there.
-    fn rest_of_sample(&mut self, layout: Layout) -> Option<()> {
+    /// What lies behind the copy of the stack, of which only the cgroup is used: it must be there.
+    fn rest_of_sample(&mut self, layout: Layout) -> Option<Option<u64>> {
         let words = [WEIGHT, abi::PERF_SAMPLE_DATA_SRC, abi::PERF_SAMPLE_TRANSACTION];
         self.skip_present(layout, &words)?;
         if layout.has(abi::PERF_SAMPLE_REGS_INTR) {
             self.registers(layout.interrupted_registers)?;
         }
-        self.skip_present(layout, &LAST_WORDS)?;
+        let mut cgroup = None;
+        for field in LAST_WORDS {
+            let word = self.word_if(layout, field)?;
+            if field == abi::PERF_SAMPLE_CGROUP {
+                cgroup = word;
+            }
+        }
         if layout.has(abi::PERF_SAMPLE_AUX) {
             let size = usize::try_from(self.u64()?).ok()?;
             self.bytes(size)?;
         }
-        Some(())
+        Some(cgroup)
     }
 
     fn skip_present(&mut self, layout: Layout, words: &[abi::perf_event_sample_format]) -> Option<()> {

@@ -116,6 +116,7 @@ impl Recorder {
             arguments: data.arguments.clone(),
             inherit,
             raw_stacks: raw_stacks.then_some((capture::REGISTERS, capture::MAX_STACK_BYTES)),
+            cgroups: live.also().cgroups,
             compression: data.compression,
             clock: data.clock,
             build_ids: data.build_ids,
@@ -207,11 +208,13 @@ impl Recorder {
         }
     }
 
-    /// All that ran before has been told.
+    /// All that ran before has been told, but the cgroups that are there.
     pub(super) fn told_present(&mut self) {
-        if let Some(writer) = &mut self.writer {
-            writer.told_present();
+        let Some(writer) = &mut self.writer else { return };
+        if self.spec.cgroups {
+            capture::cgroups().iter().for_each(|(id, path)| writer.cgroup(*id, path, Stamp::default()));
         }
+        writer.told_present();
     }
 
     /// Times away from CPUs.
@@ -228,6 +231,7 @@ impl Recorder {
                 ip: time.kernel.first().or(time.user.first()).copied().unwrap_or(0),
                 fields: &[],
                 raw_stack: None,
+                cgroup: 0,
             };
             let (kernel, user) = self.data.parts;
             let kernel: &[u64] = if kernel { &time.kernel } else { &[] };
@@ -444,5 +448,6 @@ fn fields<'a>(sample: &Sample<'a>, stamp: Stamp) -> SampleFields<'a> {
         ip: sample.ip,
         fields: sample.raw,
         raw_stack: sample.registers.map(|registers| (registers, sample.stack)),
+        cgroup: sample.cgroup.unwrap_or(0),
     }
 }

@@ -289,6 +289,9 @@ impl Live {
         if self.settings.also.fields && event.is_tracepoint() {
             attr.sample_type |= u64::from(abi::PERF_SAMPLE_RAW);
         }
+        if self.settings.also.cgroups {
+            attr.sample_type |= u64::from(abi::PERF_SAMPLE_CGROUP);
+        }
         self.inherit(&mut attr);
         attr.set_enable_on_exec(self.enables_on_exec().into());
         // In the large ring: there are as many of these as of samples.

@@ -81,6 +81,8 @@ pub struct WriteOptions {
     /// Whether samples hold registers and a copy of the stack instead of the walked user stack: which registers
     /// (`PERF_REG_*` bits), and the most bytes of the copy.
     pub raw_stacks: Option<(u64, u32)>,
+    /// Whether samples tell their cgroup.
+    pub cgroups: bool,
     /// The level of zstd, if records are to be compressed.
     pub compression: Option<i32>,
     /// The clock that times are told by.
@@ -121,6 +123,8 @@ pub struct SampleFields<'a> {
     pub fields: &'a [u8],
     /// The user registers and the top of the user stack, for files with raw stacks.
     pub raw_stack: Option<(UserRegisters<'a>, &'a [u8])>,
+    /// The cgroup, for files that tell it; 0 where it is not known.
+    pub cgroup: u64,
 }
 
 /// A file that a process ran code of.
@@ -275,7 +279,16 @@ impl Writer {
             Some((_, None)) => record.u64(0).u64(0),
             None => record,
         };
+        let record = if self.options.cgroups { record.u64(sample.cgroup) } else { record };
         record.end();
+        self.sink.pass();
+    }
+
+    /// A cgroup that is there already: its number, and its path below the root of the hierarchy.
+    pub fn cgroup(&mut self, id: u64, path: &Path, stamp: Stamp) {
+        let trailer = self.trailer(0, 0, stamp);
+        let record = Builder::begin(self.sink.room(), abi::PERF_RECORD_CGROUP, 0);
+        record.u64(id).string(path.as_os_str().as_encoded_bytes()).trailer(trailer).end();
         self.sink.pass();
     }
 

@@ -27,6 +27,7 @@ mod bit {
     pub(super) const COMM_EXEC: u64 = 1 << 24;
     pub(super) const USE_CLOCKID: u64 = 1 << 25;
     pub(super) const KSYMBOL: u64 = 1 << 29;
+    pub(super) const CGROUP: u64 = 1 << 32;
 }
 
 /// What samples hold, in every event.
@@ -57,11 +58,13 @@ fn attr(event: &EventSpec, first: bool, options: &WriteOptions) -> Vec<u8> {
     set(bit::EXCLUDE_USER, !event.user);
     set(bit::EXCLUDE_KERNEL | bit::EXCLUDE_HV, !event.kernel);
     set(bit::MMAP | bit::MMAP2 | bit::COMM | bit::COMM_EXEC | bit::TASK | bit::KSYMBOL, first);
+    set(bit::CGROUP, first && options.cgroups);
     set(bit::EXCLUDE_CALLCHAIN_USER, options.raw_stacks.is_some());
     let (registers, stack_bytes) = options.raw_stacks.unwrap_or_default();
     let part = |bits: u64, when: bool| if when { bits } else { 0 };
     let fields = part(abi::PERF_SAMPLE_RAW.into(), event.tracepoint);
-    let sample_type = SAMPLE_TYPE | fields | part(RAW_STACK, options.raw_stacks.is_some());
+    let cgroups = part(abi::PERF_SAMPLE_CGROUP.into(), options.cgroups);
+    let sample_type = SAMPLE_TYPE | fields | cgroups | part(RAW_STACK, options.raw_stacks.is_some());
     let mut attr = Vec::with_capacity(ATTR_BYTES as usize);
     put(&mut attr, &[event.kind, ATTR_BYTES as u32]);
     put64(&mut attr, &[event.config, rate, sample_type, 0, bits]);
@@ -273,6 +276,7 @@ mod tests {
             arguments: Vec::new(),
             inherit: true,
             raw_stacks: None,
+            cgroups: false,
             compression: None,
             clock: KernelClock::Monotonic,
             build_ids: true,
