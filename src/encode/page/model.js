@@ -60,6 +60,12 @@ export class Profile {
     return fileName(this.modules[key - this.functions]) || "[no module]";
   }
 
+  // Names in small letters, by key; made once, when they are first looked for.
+  smallNames() {
+    this.small ??= Array.from({ length: this.keys }, (_, key) => this.keyName(key).toLowerCase());
+    return this.small;
+  }
+
   keyModule(key) {
     if (key < 0) return "";
     return key < this.functions ? this.strings[this.functionModule[key]] : this.modules[key - this.functions];
