@@ -310,6 +310,8 @@ fn the_exit_status_tells() {
     });
     let [base, same, slow, short, untimed, event, unit] =
         [&base, &same, &slow, &short, &untimed, &event, &unit].map(|path| path.to_str().unwrap().to_owned());
+    let policy = file("policy.toml");
+    std::fs::write(&policy, "[[rule]]\nfunction = \"hash\"\nmax_regression = 0.9\n").unwrap();
     let wrong = file("wrong.toml");
     std::fs::write(&wrong, "max_regresion = 0.9\n").unwrap();
     for (arguments, status, says) in [
@@ -317,6 +319,8 @@ fn the_exit_status_tells() {
         (vec![&base, &slow], 1, "FAILS hash"),
         (vec![&base, &slow, "--max-regression", "80%", "--detect", "10%"], 0, "pass"),
         (vec![&base, &slow, "--min-share", "50%", "--detect", "60%"], 0, "pass"),
+        // What one function may have more, its callers have with it.
+        (vec![&base, &slow, "--policy", policy.to_str().unwrap()], 0, "pass"),
         (vec![&base, &slow, "--focus", "render"], 0, "pass"),
         (vec![&base, &slow, "--quiet"], 1, ""),
         (vec![&base, &short], 3, "sub-windows, and 12 are needed"),

@@ -18,6 +18,8 @@ const MOST_RISEN_WITH: usize = 8;
 struct Candidate {
     subject: Subject,
     estimate: Estimate,
+    /// A rule allows it more than others: it is no finding, but explains what its callers have more.
+    excused: bool,
 }
 
 impl Comparison {
@@ -42,7 +44,7 @@ impl Comparison {
             if let Subject::Own(function) = candidate.subject {
                 self.mark(function, true, &mut explained);
             }
-            found.push(candidate);
+            found.extend(Some(candidate).filter(|candidate| !candidate.excused));
         }
         let mut risen: Vec<usize> = Vec::new();
         for candidate in total {
@@ -53,7 +55,7 @@ impl Comparison {
                 continue;
             }
             self.mark(function, false, &mut explained);
-            found.push(candidate);
+            found.extend(Some(candidate).filter(|candidate| !candidate.excused));
         }
         found.extend(self.module_candidates(policy, &explained));
         self.fold_what_all_share(policy, &mut found, &explained);
@@ -75,6 +77,12 @@ impl Comparison {
                 policy.allowed(&function.name, &function.module)
             }
         }
+    }
+
+    /// Whether it is only a rule that allows what a function has more.
+    fn is_excused(&self, estimate: &Estimate, allowed: &Allowed<'_>, policy: &Policy) -> bool {
+        let plain = Allowed { max_regression: policy.max_regression, min_share: policy.min_share, rule: None };
+        allowed.rule.is_some() && !self.exceeds(estimate, allowed) && self.exceeds(estimate, &plain)
     }
 
     /// Whether an estimate is above what is allowed, even at its lower bound, and of a share that matters.
@@ -99,8 +107,10 @@ impl Comparison {
             let change = &self.functions[at];
             let rises = |estimate: &Estimate, subject: Subject| {
                 let beyond = change.tests() * estimate.chance_up <= bound;
-                let exceeds = beyond && self.exceeds(estimate, &self.allowed(&subject, policy));
-                exceeds.then_some(Candidate { subject, estimate: *estimate })
+                let allowed = self.allowed(&subject, policy);
+                let excused = self.is_excused(estimate, &allowed, policy);
+                let rises = beyond && (excused || self.exceeds(estimate, &allowed));
+                rises.then_some(Candidate { subject, estimate: *estimate, excused })
             };
             own.extend(rises(&change.own, Subject::Own(at)));
             total.extend(rises(&change.total, Subject::Total(at)));
@@ -122,7 +132,7 @@ impl Comparison {
         let rates = false_discovery_rates(&chances);
         let beyond = tested.into_iter().zip(rates).filter(|(_, rate)| *rate <= self.options.false_discovery);
         beyond
-            .map(|(at, _)| Candidate { subject: Subject::Module(at), estimate: self.modules[at].own })
+            .map(|(at, _)| Candidate { subject: Subject::Module(at), estimate: self.modules[at].own, excused: false })
             .filter(|candidate| self.exceeds(&candidate.estimate, &self.allowed(&candidate.subject, policy)))
             .filter(|candidate| {
                 let Subject::Module(at) = candidate.subject else { return false };
@@ -148,7 +158,7 @@ impl Comparison {
             found.retain(|candidate| candidate.estimate.ratio_low > common * (1.0 + allowed.max_regression));
         }
         if common.is_some() || !self.is_explained(&vec![true; self.tree.len()], explained) {
-            found.push(Candidate { subject: Subject::Whole, estimate: self.whole });
+            found.push(Candidate { subject: Subject::Whole, estimate: self.whole, excused: false });
         }
     }
 
@@ -190,7 +200,7 @@ impl Comparison {
     /// Candidates as findings, with what became of them and who called them.
     fn told(&self, found: Vec<Candidate>, policy: &Policy, risen: &[usize]) -> Vec<Finding> {
         let series = self.series_of(&found);
-        let told = found.into_iter().zip(series).map(|(Candidate { subject, estimate }, values)| {
+        let told = found.into_iter().zip(series).map(|(Candidate { subject, estimate, .. }, values)| {
             let allowed = self.allowed(&subject, policy);
             let sums = estimate.samples.map(|count| Sums { count, ..Sums::default() });
             let sums = [0, 1].map(|side: usize| Sums { value: values[side].iter().sum(), ..sums[side] });
