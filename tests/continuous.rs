@@ -162,7 +162,11 @@ fn samples_keep_their_times_where_asked() {
     recorder.end(Signal::SIGTERM);
     for row in recorder.rows() {
         let profile = load(recorder.directory(), &row);
-        let key = profile.strings.find("timestamp_ns").unwrap();
+        // The last window may be over before it has a sample.
+        let Some(key) = profile.strings.find("timestamp_ns") else {
+            assert!(profile.samples.is_empty());
+            continue;
+        };
         let mut late = 0;
         for sample in &profile.samples {
             assert_eq!(sample.values[0], 1, "none are added up");

@@ -160,6 +160,27 @@ fn one_file_is_a_store_too() {
 }
 
 #[test]
+fn series_by_a_label_that_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("labelled.pb.gz");
+    let mut labelled = window(0, 1);
+    labelled.add_labels(&[("version".to_owned(), "v1".to_owned())]);
+    write_file(&file, Format::for_path(&file).unwrap(), &labelled).unwrap();
+    let server = serve(&file, &[]);
+    let total = number(&server.json("/api/profile")["total"]) as f64;
+    let value = |series: &Value, name: &str| -> f64 {
+        let line = series["series"].as_array().unwrap().iter().find(|line| line["name"] == name);
+        line.map_or(0.0, |line| line["values"].as_array().unwrap().iter().map(|at| at.as_f64().unwrap()).sum())
+    };
+    let series = server.json("/api/series?by=version");
+    assert!((value(&series, "v1") - total).abs() < 1.0, "{series}");
+    let none = server.json("/api/series?by=version&where=version%21%3D%22v1%22");
+    assert_eq!(none["series"], serde_json::json!([]));
+    let other = server.get("/api/series?by=version&where=comm%3D%22a%22");
+    assert!(other.status == 400 && other.text().contains("not comm"), "{}", other.text());
+}
+
+#[test]
 fn a_recording_of_perf_is_a_store_too() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("perf.data");

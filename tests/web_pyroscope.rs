@@ -264,6 +264,22 @@ fn render_tells_a_flame_graph_and_a_time_line() {
     let sum: i64 = samples.iter().map(|sample| sample.as_i64().unwrap()).sum();
     assert!((sum - total).abs() <= samples.len() as i64, "{sum}");
     assert_eq!(answer["groups"].as_object().unwrap().keys().collect::<Vec<_>>(), ["42"]);
+    // By services, all of it, in the graph as in the time line.
+    let services = ask(&server, "LabelValues", &json!({ "name": "service_name" }));
+    let mut all = 0;
+    for service in services["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()) {
+        let target = format!(
+            "/pyroscope/render?query={CPU}%7Bservice_name%3D%22{service}%22%7D&from={START}&until={}",
+            START + 600
+        );
+        let answer = server.json(&target);
+        let ticks = answer["flamebearer"]["numTicks"].as_i64().unwrap();
+        let samples = answer["timeline"]["samples"].as_array().unwrap();
+        let sum: i64 = samples.iter().map(|sample| sample.as_i64().unwrap()).sum();
+        assert!((sum - ticks).abs() <= samples.len() as i64, "{service}: {sum} and {ticks}");
+        all += ticks;
+    }
+    assert_eq!(all, TOTAL);
     for (target, status) in [
         ("/pyroscope/render", 400),
         ("/pyroscope/render?query=cpu", 400),

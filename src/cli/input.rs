@@ -81,9 +81,17 @@ impl RecordingArgs {
 /// # Errors
 /// If it is neither, or cannot be read; if an option means nothing for it.
 pub fn read(path: &Path, args: &RecordingArgs, times: bool) -> anyhow::Result<Profile> {
+    read_with(path, args, args.options(false, times))
+}
+
+/// As [`read`], with what is read of a recording chosen.
+///
+/// # Errors
+/// As there.
+pub fn read_with(path: &Path, args: &RecordingArgs, options: ReplayOptions) -> anyhow::Result<Profile> {
     if is_recording(path) {
         let screen = Screen::new(false);
-        return Ok(Replay::open(path, args.options(false, times), &screen)?.profile()?);
+        return Ok(Replay::open(path, options, &screen)?.profile()?);
     }
     if let Some(option) = args.given() {
         return Err(usage(format!("{option} is for recordings (perf.data), and {} is none", path.display())));

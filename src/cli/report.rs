@@ -9,6 +9,7 @@ use super::input::{self, ForceArgs, RecordingArgs};
 use super::overhead::{self, OverheadArgs};
 use super::show::{self, Counts, ShowArgs, amount, percent, printable};
 use crate::profile::{Profile, Quality};
+use crate::session::replay::ReplayOptions;
 
 /// Show a profile in the terminal: functions by time, trees of callers and callees
 #[derive(Args, Debug, Clone)]
@@ -39,7 +40,11 @@ pub struct ReportArgs {
 /// If the file is no profile, or there is no such value or function.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let file = args.file.clone().or_else(|| args.input.clone()).unwrap_or_else(input::unnamed);
-    let profile = input::read(&file, &args.recording, false)?;
+    // Functions are told by their names, unless somebody asks for more.
+    let part = &args.show.part;
+    let no_lines = part.granularity.is_none() && !part.filter()?.selects();
+    let options = ReplayOptions { no_lines, ..args.recording.options(false, false) };
+    let profile = input::read_with(&file, &args.recording, options)?;
     show::print(&render(profile, args, show::width())?)
 }
 

@@ -83,8 +83,12 @@ impl Query {
     /// asked time, those of that time, if they tell theirs. Answers how many nanoseconds were cut off, if it was cut.
     pub(super) fn narrow(&self, row: &Row, profile: &mut Profile) -> Option<i64> {
         let whole = profile.duration_nanos;
-        let is_cut = self.sticks_out(row) && cut(profile, row, &self.range);
+        let is_cut = self.sticks_out(row) && has_times(profile);
+        // The selector first: whose name a process has, the whole window tells.
         self.selector.apply(profile);
+        if is_cut {
+            cut(profile, row, &self.range);
+        }
         is_cut.then(|| whole.saturating_sub(profile.duration_nanos))
     }
 
@@ -405,19 +409,22 @@ fn join(parts: Vec<Result<Part, QueryError>>, number: usize) -> Result<Answer, Q
     Ok(Answer { profile: merger.finish(), totals, cut, cut_nanos, unreadable })
 }
 
-/// Cuts a window to a time, if its samples tell theirs, and its duration to the same share. Answers whether they do.
-fn cut(profile: &mut Profile, row: &Row, range: &Range<UnixNanos>) -> bool {
-    let Some(key) = profile.strings.find(TIMESTAMP) else { return false };
-    if !profile.samples.iter().all(|sample| time_of(sample, key).is_some()) {
-        return false;
+/// Cuts a window, whose samples tell their times, to a time, and its duration to the same share.
+fn cut(profile: &mut Profile, row: &Row, range: &Range<UnixNanos>) {
+    if let Some(key) = profile.strings.find(TIMESTAMP) {
+        profile.retain_samples(|_, sample| time_of(sample, key).is_some_and(|time| range.contains(&time)));
     }
-    profile.retain_samples(|_, sample| time_of(sample, key).is_some_and(|time| range.contains(&time)));
     let span = row.name.start..row.name.end;
     let (part, whole) = (overlap(&span, range), span.end.0 - span.start.0);
     let duration = i128::from(profile.duration_nanos) * i128::from(part) / i128::from(whole.max(1));
     profile.duration_nanos = i64::try_from(duration).unwrap_or(i64::MAX);
     profile.time_nanos = profile.time_nanos.max(range.start.0);
-    true
+}
+
+/// Whether every sample tells its time.
+fn has_times(profile: &Profile) -> bool {
+    let key = profile.strings.find(TIMESTAMP);
+    profile.samples.iter().all(|sample| key.is_some_and(|key| time_of(sample, key).is_some()))
 }
 
 /// The time of a sample, by its label of this key.

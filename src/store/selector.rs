@@ -2,8 +2,12 @@
 //! selectors, <https://prometheus.io/docs/prometheus/latest/querying/basics/#instant-vector-selectors>, and as there an expression
 //! must match the whole value, and a label that is missing is an empty text.
 
-use regex::Regex;
+use std::sync::Arc;
 
+use regex::Regex;
+use rustc_hash::FxHashMap;
+
+use super::summary::process_names;
 use super::{Row, Total};
 use crate::profile::{LabelValue, Profile, Sample};
 
@@ -27,6 +31,9 @@ enum Wanted {
     Text(String),
     Regex(Regex),
 }
+
+/// The name of a sample's process, which its busiest thread has; `comm` is its own thread's.
+const PROCESS: &str = "process";
 
 /// Labels of single samples, which rows do not tell.
 const OF_SAMPLES: [&str; 4] = ["state", "waker", "tid", "timestamp_ns"];
@@ -161,12 +168,32 @@ impl Selector {
         Ok(true)
     }
 
+    /// Whether the conditions hold for samples of which nothing is known but this label. `Err` is the key of one on another label.
+    ///
+    /// # Errors
+    /// The key of a condition that cannot be decided.
+    pub(super) fn matches_label(&self, key: &str, value: &str) -> Result<bool, &str> {
+        for matcher in self.of_samples() {
+            if matcher.key != key {
+                return Err(&matcher.key);
+            }
+            if !matcher.matches(value) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Keeps the samples for whose labels the conditions hold.
     pub fn apply(&self, profile: &mut Profile) {
         let of_samples: Vec<&Matcher> = self.of_samples().collect();
+        let processes = if self.names(PROCESS) { process_names(profile) } else { FxHashMap::default() };
         if !of_samples.is_empty() {
             profile.retain_samples(|profile, sample| {
-                of_samples.iter().all(|matcher| label_matches(profile, sample, matcher))
+                of_samples.iter().all(|matcher| match process_of(profile, sample, &processes) {
+                    Some(name) if matcher.key == PROCESS => matcher.matches(name),
+                    _ => label_matches(profile, sample, matcher),
+                })
             });
         }
     }
@@ -199,8 +226,20 @@ fn may_have(row: &Row, matcher: &Matcher) -> bool {
     with_key().any(|of| matcher.matches(&of.text)) || (some_without && matcher.matches(""))
 }
 
+/// The name of a sample's process, where it tells its PID and processes have been named.
+fn process_of<'a>(profile: &Profile, sample: &Sample, names: &'a FxHashMap<i64, Arc<str>>) -> Option<&'a str> {
+    if names.is_empty() {
+        return None;
+    }
+    let pid = sample.labels.iter().find(|label| profile.text(label.key) == "pid")?;
+    let LabelValue::Number(pid, _) = pid.value else { return None };
+    names.get(&pid).map(|name| &**name)
+}
+
 fn label_matches(profile: &Profile, sample: &Sample, matcher: &Matcher) -> bool {
-    let label = sample.labels.iter().find(|label| profile.text(label.key) == matcher.key);
+    // Without a PID, a thread is all that is known of its process.
+    let key = if matcher.key == PROCESS { "comm" } else { &matcher.key };
+    let label = sample.labels.iter().find(|label| profile.text(label.key) == key);
     match label.map(|label| label.value) {
         Some(LabelValue::Text(text)) => matcher.matches(profile.text(text)),
         Some(LabelValue::Number(number, _)) => matcher.matches(&number.to_string()),
@@ -211,7 +250,7 @@ fn label_matches(profile: &Profile, sample: &Sample, matcher: &Matcher) -> bool 
 fn of_total(total: &Total, key: &str) -> Option<String> {
     match key {
         "pid" => Some(total.pid.to_string()),
-        "comm" => Some(total.comm.to_string()),
+        "comm" | PROCESS => Some(total.comm.to_string()),
         "container" => Some(total.container.to_string()),
         "unit" => Some(total.unit.to_string()),
         _ => None,

@@ -31,7 +31,7 @@ pub fn whole_steps(range: &Range<UnixNanos>, step: i64) -> Range<UnixNanos> {
 }
 
 /// What a series is made for each of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
     /// Everything is one series.
     All,
@@ -45,7 +45,12 @@ pub enum By {
     Unit,
     /// Hosts.
     Host,
+    /// Values of a label that `record --label` gave. Conditions can then be on that label alone: of others the index does not tell.
+    Label(String),
 }
+
+/// What a row tells of one line: its name, its samples and its value.
+type Part = (String, i64, i64);
 
 /// Values over time.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -89,10 +94,13 @@ impl Series {
         rows: &[Row],
         range: &Range<UnixNanos>,
         step: i64,
-        by: By,
+        by: &By,
         selector: &'a Selector,
     ) -> Result<Series, &'a str> {
-        Series::named(rows, range, step, selector, |row, total| name(row, total, by))
+        match by {
+            By::Label(key) => Series::made(rows, range, step, |row| parts_by_label(row, key, selector)),
+            by => Series::named(rows, range, step, selector, |row, total| name(row, total, by)),
+        }
     }
 
     /// As [`Series::of`], where a process's part in a window goes to the line that `name` names.
@@ -105,6 +113,23 @@ impl Series {
         step: i64,
         selector: &'a Selector,
         name: impl Fn(&Row, &Total) -> String,
+    ) -> Result<Series, &'a str> {
+        Series::made(rows, range, step, |row| {
+            let mut parts = Vec::with_capacity(row.summary.totals.len());
+            for total in &row.summary.totals {
+                if selector.matches_total(total)? {
+                    parts.push((name(row, total), total.samples, total.value));
+                }
+            }
+            Ok(parts)
+        })
+    }
+
+    fn made<'a>(
+        rows: &[Row],
+        range: &Range<UnixNanos>,
+        step: i64,
+        parts: impl Fn(&Row) -> Result<Vec<Part>, &'a str>,
     ) -> Result<Series, &'a str> {
         let step = step.max(1);
         let steps = usize::try_from(
@@ -132,11 +157,7 @@ impl Series {
                     .map(|&(at, _)| (at, 1.0))
                     .collect();
             }
-            for total in &row.summary.totals {
-                if !selector.matches_total(total)? {
-                    continue;
-                }
-                let name = name(row, total);
+            for (name, samples, value) in parts(row)? {
                 let lines = &mut series.lines;
                 let at = *index.entry(name).or_insert_with_key(|name| {
                     lines.push(Line { name: name.clone(), values: vec![0.0; steps], samples: vec![0.0; steps] });
@@ -144,8 +165,8 @@ impl Series {
                 });
                 let line = &mut lines[at];
                 for &(step, share) in &shares {
-                    line.values[step] += float(total.value) * share;
-                    line.samples[step] += float(total.samples) * share;
+                    line.values[step] += float(value) * share;
+                    line.samples[step] += float(samples) * share;
                 }
             }
         }
@@ -208,9 +229,27 @@ fn float(number: i64) -> f64 {
     number as f64
 }
 
-fn name(row: &Row, total: &Total, by: By) -> String {
+/// What a row tells by the values of a label; what is without it, or of a row with too many values, has no name.
+fn parts_by_label<'a>(row: &Row, key: &str, selector: &'a Selector) -> Result<Vec<Part>, &'a str> {
+    let labels = row.summary.labels.iter().flatten().filter(|label| *label.key == *key);
+    let mut parts: Vec<Part> = labels.map(|label| (label.text.to_string(), label.samples, label.value)).collect();
+    let sum = |of: fn(&Part) -> i64| parts.iter().map(of).fold(0, i64::saturating_add);
+    let rest = (row.summary.samples - sum(|part| part.1), row.summary.value - sum(|part| part.2));
+    if rest != (0, 0) {
+        parts.push((String::new(), rest.0, rest.1));
+    }
+    let mut chosen = Vec::with_capacity(parts.len());
+    for part in parts {
+        if selector.matches_label(key, &part.0)? {
+            chosen.push(part);
+        }
+    }
+    Ok(chosen)
+}
+
+fn name(row: &Row, total: &Total, by: &By) -> String {
     match by {
-        By::All => String::new(),
+        By::All | By::Label(_) => String::new(),
         By::Comm => total.comm.to_string(),
         By::Pid if total.pid == 0 => total.comm.to_string(),
         By::Pid => format!("{} {}", total.pid, total.comm),

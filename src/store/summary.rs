@@ -83,7 +83,20 @@ struct Sums {
     names: FxHashMap<StringId, i64>,
 }
 
+/// The names of processes by their PIDs, as totals have them: that of the busiest thread.
+pub(super) fn process_names(profile: &Profile) -> FxHashMap<i64, Arc<str>> {
+    let totals = of_processes(profile, profile.count_column(), None);
+    totals.into_iter().filter(|total| total.pid != 0).map(|total| (total.pid, total.comm)).collect()
+}
+
 fn totals(profile: &Profile, count: Option<usize>, value: Option<usize>) -> Vec<Total> {
+    let mut totals = of_processes(profile, count, value);
+    totals.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
+    fold_others(&mut totals);
+    totals
+}
+
+fn of_processes(profile: &Profile, count: Option<usize>, value: Option<usize>) -> Vec<Total> {
     let [pid, comm, container, unit] = ["pid", "comm", "container", "unit"].map(|key| profile.strings.find(key));
     let mut processes: FxHashMap<Process, Sums> = FxHashMap::default();
     for sample in &profile.samples {
@@ -98,10 +111,7 @@ fn totals(profile: &Profile, count: Option<usize>, value: Option<usize>) -> Vec<
         let of_name = sums.names.entry(name).or_default();
         *of_name = of_name.saturating_add(samples);
     }
-    let mut totals: Vec<Total> = processes.into_iter().map(|(process, sums)| total(profile, process, &sums)).collect();
-    totals.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
-    fold_others(&mut totals);
-    totals
+    processes.into_iter().map(|(process, sums)| total(profile, process, &sums)).collect()
 }
 
 fn total(profile: &Profile, process: Process, sums: &Sums) -> Total {

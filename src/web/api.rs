@@ -40,13 +40,20 @@ async fn info(State(app): State<Arc<App>>, headers: HeaderMap, params: Params) -
 async fn series(State(app): State<Arc<App>>, headers: HeaderMap, params: Params) -> Result<Response, WebError> {
     params.expect(&["by", "step"])?;
     let query = params.query(&app.windows)?;
-    let by = grouping(params.get("by").unwrap_or_default())?;
+    let by = grouping(params.get("by").unwrap_or_default());
     let step = step(&params, &query)?;
     let asked = format!("series {by:?} {step} {query:?}");
     app.answer(&headers, asked, vec![query.range.clone()], move |work| {
         let plan = work.plan_of_series(&query)?;
         let range = series::whole_steps(&query.range, step);
-        let series = Series::of(&plan.rows, &range, step, by, &query.selector).map_err(|key| {
+        if let By::Label(key) = &by
+            && !plan.rows.iter().flat_map(|row| row.summary.labels.iter().flatten()).any(|label| *label.key == **key)
+            && !Info::of(work)?.labels().contains(key)
+        {
+            let known = "comm, pid, container, unit, host, or a label that record --label gave";
+            return Err(WebError::bad(format!("a series is by {known}, not by {key:?}")));
+        }
+        let series = Series::of(&plan.rows, &range, step, &by, &query.selector).map_err(|key| {
             let known = "host, kind, source, pid, comm, container and unit";
             WebError::bad(format!("a series is made of the index, which knows {known}, not {key}"))
         })?;
@@ -119,15 +126,15 @@ impl App {
     }
 }
 
-pub(super) fn grouping(name: &str) -> Result<By, WebError> {
+fn grouping(name: &str) -> By {
     match name {
-        "" => Ok(By::All),
-        "comm" => Ok(By::Comm),
-        "pid" => Ok(By::Pid),
-        "container" => Ok(By::Container),
-        "unit" => Ok(By::Unit),
-        "host" => Ok(By::Host),
-        _ => Err(WebError::bad(format!("a series is by comm, pid, container, unit or host, not by {name:?}"))),
+        "" => By::All,
+        "comm" => By::Comm,
+        "pid" => By::Pid,
+        "container" => By::Container,
+        "unit" => By::Unit,
+        "host" => By::Host,
+        label => By::Label(label.to_owned()),
     }
 }
 

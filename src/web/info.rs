@@ -56,10 +56,14 @@ impl Info {
         Some((start, end))
     }
 
+    /// The keys of the labels of samples, of all kinds.
+    pub(super) fn labels(&self) -> BTreeSet<&String> {
+        self.kinds.values().flat_map(|kind| &kind.labels).collect()
+    }
+
     /// As the page reads it.
     pub(super) fn to_json(&self, work: &Work) -> Value {
         let hosts: BTreeSet<&str> = self.names.iter().map(|name| &*name.host).filter(|host| !host.is_empty()).collect();
-        let labels: BTreeSet<&String> = self.kinds.values().flat_map(|kind| &kind.labels).collect();
         let span = self.span();
         let kinds = self.kinds.iter().map(|(name, kind)| json!({ "name": name, "unit": kind.unit }));
         json!({
@@ -72,7 +76,7 @@ impl Info {
             "from_nanos": span.map_or(0, |(start, _)| start.0),
             "to_nanos": span.map_or(0, |(_, end)| end.0),
             "windows": self.names.len(),
-            "labels": labels,
+            "labels": self.labels(),
         })
     }
 }

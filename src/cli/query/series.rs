@@ -21,7 +21,7 @@ const NANOS: i64 = 1_000_000_000;
 pub(super) fn run(args: &QueryArgs, query: &Query, plan: &Plan) -> anyhow::Result<()> {
     let step = step(args, query)?;
     let range = series::whole_steps(&query.range, step);
-    let series = Series::of(&plan.rows, &range, step, Grouping::by(args.by), &query.selector).map_err(|key| {
+    let series = Series::of(&plan.rows, &range, step, &Grouping::by(args.by), &query.selector).map_err(|key| {
         UsageError(format!(
             "the index knows host, kind, source, pid, comm, container and unit, not {key}; ask without --series"
         ))

@@ -1,6 +1,6 @@
 //! Pyroscope's labels: which there are, their values, and which sets of them stand together. All of it is told by the index.
 //!
-//! `service_name`, which Pyroscope demands of everything, is the name of the process (`comm`).
+//! `service_name`, which Pyroscope demands of everything, is the name of the process.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -39,7 +39,7 @@ impl Conditions {
     /// Reads a selector, as in PromQL.
     pub(super) fn parse(text: &str) -> Result<Conditions, WebError> {
         let (types, samples) = params::selector(text)?.partition(|name| name.starts_with("__"));
-        Ok(Conditions { types, samples: samples.renamed(SERVICE, "comm") })
+        Ok(Conditions { types, samples: samples.renamed(SERVICE, "process") })
     }
 
     /// All of these hold.
