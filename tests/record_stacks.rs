@@ -140,11 +140,14 @@ fn every_instruction_of_prologues_and_epilogues() {
 
 #[test]
 fn stubs_of_the_plt_have_their_caller() {
-    let recorded = Case::new(programs::plt(O2), &["_start", "…", "main", "caller", "…"]).check();
-    let stub = recorded.share(&["_start", "…", "main", "caller", "plugin_tiny@plt"]);
-    let callee = recorded.share(&["_start", "…", "main", "caller", "plugin_tiny"]);
     // At which of a few instructions in a row interrupts come is the machine's choice, and another one in some runs.
-    assert!(stub > 0.05 && callee > 0.005, "{stub} {callee}: {}", recorded.top());
+    let shares = || {
+        let recorded = Case::new(programs::plt(O2), &["_start", "…", "main", "caller", "…"]).check();
+        let stub = recorded.share(&["_start", "…", "main", "caller", "plugin_tiny@plt"]);
+        (stub, recorded.share(&["_start", "…", "main", "caller", "plugin_tiny"]))
+    };
+    let runs: Vec<(f64, f64)> = (0..3).map(|_| shares()).collect();
+    assert!(runs.iter().any(|&(stub, callee)| stub > 0.05 && callee > 0.1), "{runs:?}");
 }
 
 #[test]
