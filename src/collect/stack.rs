@@ -138,8 +138,8 @@ impl PrefixTree {
 }
 
 /// All distinct stacks of a window. A stack is a run of frames behind those that it shares with the stack that came before it: samples
-/// that follow each other share most of their callers. It is looked up as a whole, as few stacks are met once only; to look each frame
-/// up behind its callers costs ten times as much, where stacks are many.
+/// that follow each other share most of their callers. It is looked up as a whole: to look each frame up behind
+/// its callers misses the cache frame by frame, where stacks are many.
 #[derive(Debug, Default)]
 pub struct StackTree {
     frames: Vec<Frame>,
