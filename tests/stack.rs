@@ -103,6 +103,10 @@ impl Frozen {
             wait_for("rprof to hold the program or to end", || {
                 states(target).values().any(|state| *state == 't') || child.try_wait().unwrap().is_some()
             });
+            // That it ended was seen by waiting for it: nothing is left to be frozen.
+            if child.try_wait().unwrap().is_some() {
+                continue;
+            }
             kill(Pid::from_raw(child.id() as i32), Signal::SIGSTOP).unwrap();
             wait_for("rprof to be frozen or to end", || {
                 child.try_wait().unwrap().is_some() || states(child.id() as i32).values().all(|state| *state == 'T')
@@ -111,7 +115,7 @@ impl Frozen {
             if states(target).values().all(|state| *state == 't') {
                 return Frozen(child);
             }
-            kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).unwrap();
+            child.kill().unwrap();
             child.wait().unwrap();
         }
         panic!("rprof was never frozen in the middle");
