@@ -358,3 +358,22 @@ fn branch_stacks_are_those_that_perf_prints() {
     let report = output(rprof().args(["report"]).arg(&file));
     assert!(report.contains("1 samples came with branch stacks"), "{report}");
 }
+
+#[test]
+fn members_of_a_group_are_sampled_with_their_leader() {
+    for options in [&["-g"][..], &["-a"]] {
+        let mode = [options, &["-e", "{cpu-clock,page-faults}:S"]].concat();
+        let fault = "i = 0\nwhile i < 300: i += 1; bytearray(1 << 20)";
+        let recorded = Recorded::new(&mode, &["python3", "-c", fault]);
+        let fields = ["script", "-F", "tid,time,event,period", "-G", "-i"];
+        let events = |script: String| -> Vec<String> {
+            let words = script.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+            words.filter(|line| line.contains(": ")).collect()
+        };
+        let theirs = events(output(Command::new("perf").args(fields).arg(&recorded.file)));
+        let ours = events(output(rprof().args(fields).arg(&recorded.file)));
+        assert_eq!(ours, theirs, "{mode:?}");
+        let faults = ours.iter().filter(|line| line.contains("page-faults")).count();
+        assert!((10..ours.len() / 2 + 1).contains(&faults), "{faults} of {}", ours.len());
+    }
+}

@@ -19,7 +19,7 @@ use super::event::Probe;
 use super::live::Settings;
 use super::target::Target;
 use crate::ids::{Address, Pid, Tid, Timestamp};
-use crate::record::{Begin, EventIndex, KernelTid, Sample, UserRegisters, Words};
+use crate::record::{Begin, Counters, EventIndex, KernelTid, Sample, UserRegisters, Words};
 use crate::sys;
 use crate::sys::perf_event::{EventFd, abi};
 
@@ -107,6 +107,7 @@ impl LeftOut {
             stack,
             stack_full: full,
             branches: Words::default(),
+            counters: Counters::default(),
             begin: self.begin,
             allocation: None,
             raw: &[],

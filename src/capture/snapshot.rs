@@ -26,7 +26,7 @@ pub use self::task::{KernelLine, Task};
 use super::attr::REGISTERS;
 use super::target::{process_of, threads};
 use crate::ids::{Address, Pid, Tid, Timestamp};
-use crate::record::{EventIndex, Sample, UserRegisters, Words};
+use crate::record::{Counters, EventIndex, Sample, UserRegisters, Words};
 use crate::sys::perf_event::abi;
 use crate::sys::ptrace::{self, TraceState, Tracee};
 use crate::sys::{self, Priority};
@@ -215,6 +215,7 @@ impl ThreadStack {
             stack: user.map_or(&[], |user| &user.stack),
             stack_full: false,
             branches: Words::default(),
+            counters: Counters::default(),
             begin: None,
             allocation: None,
             raw: &[],

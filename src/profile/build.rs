@@ -169,7 +169,7 @@ struct Builder {
 impl Builder {
     /// The main program comes first: readers take the first mapping as the name of the profile.
     fn add_mappings(&mut self, window: &Window, frames: &[Frame]) {
-        let main = main_image(window).map(mapping_key);
+        let main = main_image(window, frames).map(mapping_key);
         if let Some(main) = main {
             self.mappings.insert(main, MappingId(0));
             self.profile.mappings.push(Mapping::default());
@@ -435,11 +435,7 @@ fn known(symbols: &[Symbol]) -> Known {
 
 /// The executable of the main process. The kernel does not tell which of a process's images it is: the one that its name
 /// (at most 15 bytes of the file's) is taken from, else the one that is no library and has the most samples.
-fn main_image(window: &Window) -> Option<&ImageInfo> {
-    let mut counts = image_samples(window, window.main_process);
-    if counts.is_empty() {
-        counts = image_samples(window, None);
-    }
+fn main_image<'a>(window: &'a Window, frames: &[Frame]) -> Option<&'a ImageInfo> {
     let comms: Vec<&str> = window
         .processes
         .iter()
@@ -452,6 +448,18 @@ fn main_image(window: &Window) -> Option<&ImageInfo> {
         let library = file.starts_with('[') || file.contains(".so.") || file.ends_with(".so");
         (named_like, !library)
     };
+    let images = frames.chunk_by(|a, b| a.image() == b.image()).filter_map(|frames| frames.first()?.image());
+    let images: Vec<&ImageInfo> = images.filter_map(|image| window.images.get(&image)).collect();
+    let highest = images.iter().map(|info| rank(info)).max()?;
+    let mut best = images.iter().filter(|info| rank(info) == highest);
+    // To count the samples of each image is to walk all stacks once more.
+    if let (Some(info), None, (true, _)) = (best.next(), best.next(), highest) {
+        return Some(info);
+    }
+    let mut counts = image_samples(window, window.main_process);
+    if counts.is_empty() {
+        counts = image_samples(window, None);
+    }
     let images = counts.iter().filter_map(|(image, count)| Some((window.images.get(image)?, *count)));
     images.max_by_key(|(info, count)| (rank(info), *count, std::cmp::Reverse(info.id))).map(|(info, _)| info)
 }

@@ -1,10 +1,13 @@
 //! What the kernel said, typed: records, and the order of their times.
 
+mod counters;
 mod order;
 mod parse;
 pub mod perf_data;
 mod probe;
+mod swap;
 
+pub use counters::Counters;
 pub use order::{Flow, Merge, Raw, RecordRing};
 pub use parse::{Decoder, Layout, RecordError};
 pub use probe::{Allocation, Begin, Finish, HeapChange, KernelTid, Part, Placed, State};
@@ -85,6 +88,8 @@ pub struct Sample<'a> {
     pub user_mode: bool,
     /// The instruction.
     pub ip: u64,
+    /// The counters of its group, where they were asked for.
+    pub counters: Counters<'a>,
     /// Callchain as the kernel walked it, with `PERF_CONTEXT_*` marks between its parts.
     pub callchain: Words<'a>,
     /// User registers, where the task had any.

@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustc_hash::FxHashMap;
 
+use super::counters::{self, Counters};
 use super::probe::{Allocation, Begin, Finish, HeapChange, Part};
+use super::swap::Swap;
 use super::{EventIndex, Identity, MapRecord, Record, Sample, TaskRecord, UserRegisters, Words};
 use crate::ids::{Address, BuildId, Pid, Tid, Timestamp};
 use crate::sys::perf_event::abi;
@@ -88,7 +90,7 @@ impl Layout {
 }
 
 /// What other records than samples end with (`sample_id_all`), a word each.
-const TRAILER_FIELDS: [abi::perf_event_sample_format; 6] = [
+pub(super) const TRAILER_FIELDS: [abi::perf_event_sample_format; 6] = [
     abi::PERF_SAMPLE_TID,
     abi::PERF_SAMPLE_TIME,
     abi::PERF_SAMPLE_ID,
@@ -97,7 +99,7 @@ const TRAILER_FIELDS: [abi::perf_event_sample_format; 6] = [
     abi::PERF_SAMPLE_IDENTIFIER,
 ];
 /// `PERF_SAMPLE_WEIGHT` or `PERF_SAMPLE_WEIGHT_STRUCT`: a word either way.
-const WEIGHT: u32 = abi::PERF_SAMPLE_WEIGHT | abi::PERF_SAMPLE_WEIGHT_STRUCT;
+pub(super) const WEIGHT: u32 = abi::PERF_SAMPLE_WEIGHT | abi::PERF_SAMPLE_WEIGHT_STRUCT;
 
 /// Bytes of the header.
 const HEADER: usize = 8;
@@ -129,6 +131,12 @@ impl Decoder {
         self.alone = self.first.is_none();
         self.first.get_or_insert((event, layout));
         ids.iter().for_each(|&id| self.add(id, event, layout));
+    }
+
+    /// The event of an id, where one was told of.
+    #[must_use]
+    pub fn event_of(&self, id: u64) -> Option<EventIndex> {
+        self.ids.get(&id).map(|&(event, _)| event)
     }
 
     /// The layout of a record of a file; `None` for a sample of an unknown event.
@@ -273,7 +281,7 @@ impl Decoder {
             abi::PERF_RECORD_FORK if misc & abi::PERF_RECORD_MISC_FORK_EXEC != 0 => Some(Record::Other(kind)),
             abi::PERF_RECORD_FORK => fields.task().map(Record::Fork),
             abi::PERF_RECORD_EXIT => fields.task().map(Record::Exit),
-            abi::PERF_RECORD_LOST => fields.lost(|id| self.ids.get(&id).map(|&(event, _)| event)),
+            abi::PERF_RECORD_LOST => fields.lost(|id| self.event_of(id)),
             abi::PERF_RECORD_LOST_SAMPLES => fields.u64().map(|lost| Record::LostSamples { event, lost }),
             abi::PERF_RECORD_THROTTLE => Some(Record::Throttle { event }),
             other => Some(Record::Other(other)),
@@ -306,7 +314,7 @@ fn kind(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|kind| u32::from_ne_bytes(*kind))
 }
 
-fn misc(bytes: &[u8]) -> u32 {
+pub(super) fn misc(bytes: &[u8]) -> u32 {
     bytes.get(4..6).map_or(0, |misc| u32::from(u16::from_ne_bytes([misc[0], misc[1]])))
 }
 
@@ -367,9 +375,8 @@ impl<'a> Fields<'a> {
         }
         let cpu = if layout.has(abi::PERF_SAMPLE_CPU) { Some((self.u32()?, self.u32()?).0) } else { None };
         let period = self.word_if(layout, abi::PERF_SAMPLE_PERIOD)?.unwrap_or(layout.period.max(1));
-        if layout.has(abi::PERF_SAMPLE_READ) {
-            self.counters(layout.read_format)?;
-        }
+        let counters =
+            if layout.has(abi::PERF_SAMPLE_READ) { self.counters(layout.read_format)? } else { Counters::default() };
         let callchain = self.counted(layout.has(abi::PERF_SAMPLE_CALLCHAIN))?;
         let raw = if layout.has(abi::PERF_SAMPLE_RAW) {
             let size = self.u32()?;
@@ -395,6 +402,7 @@ impl<'a> Fields<'a> {
             period,
             user_mode,
             ip,
+            counters,
             callchain,
             registers,
             stack,
@@ -433,11 +441,9 @@ impl<'a> Fields<'a> {
         words.iter().try_for_each(|&word| self.word_if(layout, word).map(|_| ()))
     }
 
-    /// `struct read_format`: the values of counters, as their `read_format` lays them out.
-    fn counters(&mut self, format: u64) -> Option<()> {
-        let group = (format & u64::from(abi::PERF_FORMAT_GROUP) != 0).then(|| self.u64());
-        let count = group.map_or(Some(1), |count| count)?;
-        self.words(counter_words(format, count)?).map(|_| ())
+    fn counters(&mut self, format: u64) -> Option<Counters<'a>> {
+        let count = if counters::is_group(format) { self.u64()? } else { 1 };
+        self.words(counters::words(format, count)?).map(|words| Counters::new(format, words))
     }
 
     /// `{ u64 nr; [u64 hw_idx;] { u64 from, to, flags } lbr[nr]; [u64 counters[nr];] }`; answers the branches.
@@ -533,154 +539,18 @@ impl<'a> Fields<'a> {
 }
 
 /// The words behind the registers of what was interrupted. `PERF_SAMPLE_AUX` has an earlier bit, but comes last.
-const LAST_WORDS: [abi::perf_event_sample_format; 4] = [
+pub(super) const LAST_WORDS: [abi::perf_event_sample_format; 4] = [
     abi::PERF_SAMPLE_PHYS_ADDR,
     abi::PERF_SAMPLE_CGROUP,
     abi::PERF_SAMPLE_DATA_PAGE_SIZE,
     abi::PERF_SAMPLE_CODE_PAGE_SIZE,
 ];
 
-/// The words of so many counters, behind their number.
-fn counter_words(format: u64, count: u64) -> Option<u64> {
-    let has = |bits: u32| u64::from((format & u64::from(bits)).count_ones());
-    let times = has(abi::PERF_FORMAT_TOTAL_TIME_ENABLED | abi::PERF_FORMAT_TOTAL_TIME_RUNNING);
-    count.checked_mul(1 + has(abi::PERF_FORMAT_ID | abi::PERF_FORMAT_LOST))?.checked_add(times)
-}
-
 /// The words of so many branches, behind their number.
-fn branch_words(kinds: u64, count: u64) -> Option<u64> {
+pub(super) fn branch_words(kinds: u64, count: u64) -> Option<u64> {
     let has = |bit: u32| u64::from(kinds & u64::from(bit) != 0);
     let counters = has(abi::PERF_SAMPLE_BRANCH_COUNTERS);
     count.checked_mul(3 + counters)?.checked_add(has(abi::PERF_SAMPLE_BRANCH_HW_INDEX))
-}
-
-/// Turns fields into the other byte order where they lie, in the same order as [`Fields`] reads them; each that is needed to find
-/// the next is answered.
-struct Swap<'a> {
-    bytes: &'a mut [u8],
-    at: usize,
-}
-
-impl Swap<'_> {
-    fn number<const SIZE: usize>(&mut self) -> Option<[u8; SIZE]> {
-        let field: &mut [u8; SIZE] = self.bytes.get_mut(self.at..)?.first_chunk_mut()?;
-        field.reverse();
-        self.at += SIZE;
-        Some(*field)
-    }
-
-    fn half(&mut self) -> Option<u32> {
-        self.number().map(u32::from_ne_bytes)
-    }
-
-    fn halves(&mut self, count: usize) -> Option<()> {
-        (0..count).try_for_each(|_| self.half().map(|_| ()))
-    }
-
-    fn word(&mut self) -> Option<u64> {
-        self.number().map(u64::from_ne_bytes)
-    }
-
-    fn words(&mut self, count: u64) -> Option<()> {
-        (0..count).try_for_each(|_| self.word().map(|_| ()))
-    }
-
-    fn skip(&mut self, bytes: u64) -> Option<()> {
-        self.at = self.at.checked_add(usize::try_from(bytes).ok()?)?;
-        Some(())
-    }
-
-    fn header(&mut self) -> Option<()> {
-        self.half()?;
-        self.number::<2>()?;
-        self.number::<2>()?;
-        Some(())
-    }
-
-    fn sample(&mut self, layout: Layout) -> Option<()> {
-        let has = |field| u64::from(layout.has(field));
-        self.words(has(abi::PERF_SAMPLE_IDENTIFIER) + has(abi::PERF_SAMPLE_IP))?;
-        self.halves(2 * has(abi::PERF_SAMPLE_TID) as usize)?;
-        let words = [abi::PERF_SAMPLE_TIME, abi::PERF_SAMPLE_ADDR, abi::PERF_SAMPLE_ID, abi::PERF_SAMPLE_STREAM_ID];
-        self.words(words.iter().map(|&field| has(field)).sum())?;
-        self.halves(2 * has(abi::PERF_SAMPLE_CPU) as usize)?;
-        self.words(has(abi::PERF_SAMPLE_PERIOD))?;
-        if layout.has(abi::PERF_SAMPLE_READ) {
-            let group = layout.read_format & u64::from(abi::PERF_FORMAT_GROUP) != 0;
-            let count = if group { self.word()? } else { 1 };
-            self.words(counter_words(layout.read_format, count)?)?;
-        }
-        if layout.has(abi::PERF_SAMPLE_CALLCHAIN) {
-            let count = self.word()?;
-            self.words(count)?;
-        }
-        if layout.has(abi::PERF_SAMPLE_RAW) {
-            let size = self.half()?;
-            self.skip(size.into())?;
-        }
-        if layout.has(abi::PERF_SAMPLE_BRANCH_STACK) {
-            let count = self.word()?;
-            self.words(branch_words(layout.branches, count)?)?;
-        }
-        if layout.has(abi::PERF_SAMPLE_REGS_USER) {
-            self.registers(layout.registers)?;
-        }
-        if layout.has(abi::PERF_SAMPLE_STACK_USER) {
-            let size = self.word()?;
-            self.skip(size)?;
-            self.words(u64::from(size > 0))?;
-        }
-        self.words(has(WEIGHT) + has(abi::PERF_SAMPLE_DATA_SRC) + has(abi::PERF_SAMPLE_TRANSACTION))?;
-        if layout.has(abi::PERF_SAMPLE_REGS_INTR) {
-            self.registers(layout.interrupted_registers)?;
-        }
-        self.words(LAST_WORDS.iter().map(|&field| has(field)).sum())?;
-        self.words(has(abi::PERF_SAMPLE_AUX))
-    }
-
-    fn registers(&mut self, mask: u64) -> Option<()> {
-        let abi = self.word()?;
-        self.words(if abi == 0 { 0 } else { mask.count_ones().into() })
-    }
-
-    /// A record that is no sample, up to where its common fields begin.
-    fn other(&mut self, kind: u32, end: usize) -> Option<()> {
-        match kind {
-            abi::PERF_RECORD_MMAP | abi::PERF_RECORD_MMAP2 => {
-                self.halves(2)?;
-                self.words(3)?;
-                if kind == abi::PERF_RECORD_MMAP {
-                    return Some(());
-                }
-                if misc(self.bytes) & abi::PERF_RECORD_MISC_MMAP_BUILD_ID != 0 {
-                    self.skip(24)?;
-                } else {
-                    self.halves(2)?;
-                    self.words(2)?;
-                }
-                self.halves(2)
-            }
-            abi::PERF_RECORD_COMM => self.halves(2),
-            abi::PERF_RECORD_FORK | abi::PERF_RECORD_EXIT => {
-                self.halves(4)?;
-                self.words(1)
-            }
-            abi::PERF_RECORD_LOST | abi::PERF_RECORD_LOST_SAMPLES | abi::PERF_RECORD_THROTTLE => {
-                self.words((end.saturating_sub(self.at) / 8) as u64)
-            }
-            _ => None,
-        }
-    }
-
-    fn trailer(&mut self, layout: Layout) -> Option<()> {
-        for field in TRAILER_FIELDS.into_iter().filter(|&field| layout.trailers && layout.has(field)) {
-            match field {
-                abi::PERF_SAMPLE_TID | abi::PERF_SAMPLE_CPU => self.halves(2)?,
-                _ => self.words(1)?,
-            }
-        }
-        Some(())
-    }
 }
 
 #[cfg(test)]

@@ -100,8 +100,6 @@ struct Counting {
     health: Health,
     /// Whether registers and stacks in the file are of this kind of machine.
     native: bool,
-    /// The attrs' fixed periods, for samples that do not tell theirs.
-    periods: Vec<Option<u64>>,
     first: Option<Timestamp>,
     last: Timestamp,
     branches: u64,
@@ -128,7 +126,6 @@ impl<'a> Replay<'a> {
             collector,
             health: Health::default(),
             native: header.arch.as_deref().is_none_or(|arch| arch == std::env::consts::ARCH),
-            periods: header.attrs.iter().map(fixed_period).collect(),
             first: None,
             last: Timestamp(0),
             branches: 0,
@@ -321,8 +318,7 @@ impl Counting {
             self.last = self.last.max(sample.time);
         }
         self.branches = self.branches.saturating_add(u64::from(!sample.branches.is_empty()));
-        let period = self.periods.get(sample.event.0 as usize).copied().flatten().unwrap_or(sample.period);
-        let mut sample = Sample { period, ..sample.clone() };
+        let mut sample = sample.clone();
         if !self.native {
             (sample.registers, sample.stack) = (None, &[]);
         }
@@ -377,10 +373,6 @@ fn event(attr: &Attr) -> Event {
         uprobe: None,
         terms: Terms::default(),
     }
-}
-
-fn fixed_period(attr: &Attr) -> Option<u64> {
-    (!attr.layout.has(abi::PERF_SAMPLE_PERIOD) && !attr.by_frequency && attr.rate > 0).then_some(attr.rate)
 }
 
 /// Stacks are unwound if one event copied them.

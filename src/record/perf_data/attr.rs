@@ -14,6 +14,8 @@ pub struct Attr {
     pub rate: u64,
     /// `freq`.
     pub by_frequency: bool,
+    /// `inherit`.
+    pub inherited: bool,
     /// `exclude_user`.
     pub exclude_user: bool,
     /// `exclude_kernel`.
@@ -27,6 +29,7 @@ pub struct Attr {
 }
 
 /// The bits of its flags that matter.
+const INHERITED: u64 = 1 << 1;
 const EXCLUDE_USER: u64 = 1 << 4;
 const EXCLUDE_KERNEL: u64 = 1 << 5;
 const BY_FREQUENCY: u64 = 1 << 10;
@@ -58,7 +61,9 @@ impl Attr {
         fields.bytes(8)?;
         let interrupted_registers = fields.u64()?;
         let has = |bit: u64| flags & bit != 0;
+        let by_frequency = has(BY_FREQUENCY);
         let layout = Layout {
+            period: if by_frequency { 0 } else { rate },
             sample_type,
             read_format,
             branches,
@@ -71,7 +76,8 @@ impl Attr {
             kind,
             config,
             rate,
-            by_frequency: has(BY_FREQUENCY),
+            by_frequency,
+            inherited: has(INHERITED),
             exclude_user: has(EXCLUDE_USER),
             exclude_kernel: has(EXCLUDE_KERNEL),
             layout,

@@ -7,6 +7,7 @@ mod attr;
 mod fields;
 pub mod format;
 mod header;
+mod members;
 mod queue;
 mod reader;
 mod stream;

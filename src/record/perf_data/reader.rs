@@ -14,6 +14,7 @@ use super::format::user_record::{
 };
 use super::format::{Feature, HEADER_BYTES, MAGIC, PIPE_HEADER_BYTES};
 use super::header::Header;
+use super::members::Members;
 use super::queue::Queue;
 use super::stream::{End, Stream};
 use crate::ids::Timestamp;
@@ -243,10 +244,14 @@ impl PerfData {
     /// [`PerfDataError::Io`]; a file that is damaged or cut short is no error: what is whole is read, and counted.
     pub fn read(&mut self, visit: &mut dyn FnMut(&Record<'_>, u64)) -> Result<(), PerfDataError> {
         let failed = |path: &str, source| PerfDataError::Io { path: path.into(), source };
-        let PerfData { decoder, streams, swapped, queue, counts, path, .. } = self;
+        let PerfData { header, decoder, streams, swapped, queue, counts, path, .. } = self;
         let (mut bad, mut read) = (0, 0);
         {
+            let mut members = Members::new(&header.attrs);
             let mut pass = |bytes: &[u8], read: u64| match decoder.decode_of_file(bytes) {
+                Ok(Record::Sample(sample)) => {
+                    bad += members.pass(sample, decoder, &mut |sample| visit(&Record::Sample(sample), read));
+                }
                 Ok(record) => visit(&record, read),
                 Err(_) => bad += 1,
             };
