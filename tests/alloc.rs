@@ -251,12 +251,54 @@ fn calls_of_functions_are_counted() {
 }
 
 #[test]
+fn threads_and_children_are_probed_as_well() {
+    let program = c("heirs.c", &[FLAGS, &["-pthread"]].concat());
+    let recorded = record(&["-e", &format!("uprobe:{}:site", text(&program))], &[text(&program)]);
+    assert_eq!(recorded.attempt.status, Some(0), "it has its thread and its child: {}", recorded.attempt.said);
+    assert_eq!(recorded.samples(), 7, "{}", recorded.top());
+    let alone = record(&["-i", "-e", &format!("uprobe:{}:site", text(&program))], &[text(&program)]);
+    assert_eq!(alone.samples(), 1, "{}", alone.top());
+}
+
+#[test]
+fn a_program_that_is_written_to_is_probed_anew() {
+    // Each brings an allocator of its own, at another place.
+    let first = c("allocs.c", &[FLAGS, &["-static"]].concat());
+    let second = c("allocs.c", &[FLAGS, &["-static", "-Wl,-z,noseparate-code"]].concat());
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("victim");
+    fs::copy(&first, &place).unwrap();
+    let store = folder.path().join("store");
+    for whom in [&["--comm", "victim"][..], &["-a"]] {
+        let mut recorder = rprof()
+            .args(["record", "-q", "--alloc", "--continuous", "--window", "1s", "-o", text(&store)])
+            .args(whom)
+            .spawn()
+            .unwrap();
+        wait_for("the recorder to begin", || store.join("index").exists() || fs::read_dir(&store).is_ok());
+        thread::sleep(Duration::from_secs(1));
+        for version in [&first, &second] {
+            // In place: the same inode.
+            fs::write(&place, fs::read(version).unwrap()).unwrap();
+            thread::sleep(Duration::from_millis(500));
+            let status = Command::new(&place).arg("100000").stdout(Stdio::null()).status().unwrap();
+            assert!(status.success(), "{whom:?}: {status}");
+        }
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(recorder.id() as i32), Signal::SIGINT).unwrap();
+        let ended = recorder.wait().unwrap();
+        assert!(ended.code().is_some(), "{ended}");
+    }
+}
+
+#[test]
 fn what_cannot_be_probed_is_told() {
     let program = c("allocs.c", FLAGS);
     let stripped = c("allocs.c", &[FLAGS, &["-s"]].concat());
     let refused = [
         (format!("uprobe:{}:sit", text(&program)), "did you mean site"),
         (format!("uprobe:{}:site", text(&stripped)), "no symbols (stripped)"),
+        ("uprobe:/lib/x86_64-linux-gnu/libc.so.6:memcpy".to_owned(), "is chosen at run time"),
+        ("uprobe:/lib/x86_64-linux-gnu/libc.so.6:_int_malloc".to_owned(), "only those that it exports"),
         (format!("uprobe:{}:0x7fff00000000", text(&program)), "no code lies at"),
         ("uprobe:/no/such/file:f".to_owned(), "cannot open /no/such/file"),
         ("uprobe:/etc/passwd:f".to_owned(), "no ELF file"),

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use rprof::ids::UnixNanos;
 use rprof::profile::{LabelValue, Profile, Quality};
 use rprof::session::status;
 use rprof::store::{Row, Source, Store};
+use serde_json::Value;
 use tempfile::TempDir;
 
 const O2: &[&str] = &["-O2", "-fomit-frame-pointer"];
@@ -332,6 +334,98 @@ fn what_a_kind_does_not_need_of_the_budget_the_others_get() {
         clock.len() == 1 && !others.is_empty() && others.iter().all(|&(_, scale)| scale == 1.0),
         "{clock:?} {others:?}"
     );
+}
+
+/// What a thread burned, another slept and a third program grew by, each by its own account.
+struct Truth {
+    burned: u64,
+    slept: u64,
+    pages: u64,
+}
+
+/// Records a command that burns, sleeps and touches new memory, of all three kinds.
+fn three_kinds(folder: &Path) -> Truth {
+    const PAGES: u64 = 2048;
+    let (threads, grow) = (c("off_cpu.c", &["-O1"]), c("grow.c", &["-O1"]));
+    let script = format!(
+        "{} 5500 {} nap hog_a & while kill -0 $! 2>/dev/null; do {} {PAGES} 20 && echo grown; done; wait",
+        threads.display(),
+        folder.display(),
+        grow.display()
+    );
+    let kinds = ["--cpu", "--off-cpu", "--page-faults", "-F", "199"];
+    let windows = ["--continuous", "--window", "2s", "--max-overhead", "100%", "-o", text(folder)];
+    let done = attempt(&[&kinds[..], &windows].concat(), &["sh", "-c", &script]);
+    assert_eq!(done.status, Some(0), "{}", done.said);
+    let number = |name: &str| programs::sum(&done.printed, name);
+    Truth {
+        burned: number("hog_a.whole") - number("hog_a "),
+        slept: number("nap "),
+        // At this place it is three times as many as at the other.
+        pages: 3 * PAGES * done.printed.lines().filter(|line| *line == "grown").count() as u64,
+    }
+}
+
+/// What an rprof command tells of a kind in JSON.
+fn told(command: &[&str], directory: &Path, kind: &str) -> Value {
+    let output = rprof().args(command).arg(directory).args(["--kind", kind, "--json"]).output().unwrap();
+    assert!(output.status.success(), "{command:?} {kind}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Rows of a kind: each has a file of its own with that kind alone, and the same sum.
+fn check_rows(directory: &Path, rows: &[&Row], kind: &str, unit: &str) {
+    for row in rows {
+        assert!(text(&row.path).contains(&format!(".{kind}.")), "{row:?}");
+        let profile = load(directory, row);
+        let types: Vec<_> =
+            profile.sample_types.iter().map(|of| (profile.text(of.name), profile.text(of.unit))).collect();
+        assert_eq!(types, [("samples", "count"), (kind, unit)], "{row:?}");
+        assert_eq!((&*row.summary.unit, i128::from(row.summary.value)), (unit, profile.total(1)), "{row:?}");
+        go_pprof_opens(&directory.join(&row.path));
+    }
+}
+
+/// What `rprof ls` and `rprof query` answer of a kind is what its rows say.
+fn check_answers(directory: &Path, rows: &[&Row], kind: &str, unit: &str) -> Value {
+    let listed = told(&["ls"], directory, kind);
+    let listed: Vec<_> =
+        listed.as_array().unwrap().iter().map(|row| (&row["path"], &row["kind"], &row["unit"])).collect();
+    let [kind_, unit_] = [kind, unit].map(Value::from);
+    let paths: Vec<Value> = rows.iter().map(|row| text(&row.path).into()).collect();
+    assert_eq!(listed, paths.iter().map(|path| (path, &kind_, &unit_)).collect::<Vec<_>>());
+    let answer = told(&["query", "-n", "0"], directory, kind);
+    assert_eq!((&answer["kind"], &answer["value"]["name"], &answer["value"]["unit"]), (&kind_, &kind_, &unit_));
+    assert_eq!(answer["kinds"], Value::from(["cpu", "off_cpu", "page_faults"].as_slice()));
+    assert_eq!(answer["windows"], rows.len());
+    assert_eq!(answer["total"], rows.iter().map(|row| row.summary.value).sum::<i64>());
+    answer
+}
+
+#[test]
+fn kinds_side_by_side_have_windows_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let truth = three_kinds(folder.path());
+    let rows = rows(folder.path());
+    let mut by_kind: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    rows.iter().for_each(|row| by_kind.entry(&row.name.kind).or_default().push(row));
+    assert_eq!(by_kind.keys().copied().collect::<Vec<_>>(), ["cpu", "off_cpu", "page_faults"]);
+    let spans = |kind: &str| by_kind[kind].iter().map(|row| row.name.start..row.name.end).collect::<Vec<_>>();
+    // On a busy host a window becomes longer whose predecessor is still being written.
+    assert!(spans("cpu").len() >= 2 && spans("cpu").windows(2).all(|two| two[0].end == two[1].start), "{rows:#?}");
+    for (kind, unit, function, truth, share) in [
+        ("cpu", "nanoseconds", "hog_a", truth.burned, 0.1),
+        ("off_cpu", "nanoseconds", "nap", truth.slept, 0.05),
+        // One of some hundreds is sampled.
+        ("page_faults", "count", "grow_much", truth.pages, 0.3),
+    ] {
+        assert_eq!(spans(kind), spans("cpu"), "{kind}");
+        check_rows(folder.path(), &by_kind[kind], kind, unit);
+        let answer = check_answers(folder.path(), &by_kind[kind], kind, unit);
+        let of = answer["functions"].as_array().unwrap().iter().find(|of| of["function"] == function);
+        let told = of.unwrap_or_else(|| panic!("no {function}: {answer:#}"))["total"].as_u64().unwrap();
+        assert!(told.abs_diff(truth) as f64 <= share * truth as f64, "{function}: {told} of {truth}\n{answer:#}");
+    }
 }
 
 #[test]

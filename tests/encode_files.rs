@@ -130,3 +130,19 @@ fn a_fifo_is_written_directly() {
     assert_eq!(rprof::encode::decode(&reader.join().unwrap()).unwrap(), server_profile());
     assert_eq!(files(folder.path()), ["pipe"]);
 }
+
+#[test]
+fn no_recording_is_made_of_a_profile() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("cpu.pb.gz");
+    write(&profile, &server_profile()).unwrap();
+    for (name, options) in [("cpu.data", &[][..]), ("cpu.perf", &[]), ("cpu", &["--format", "perf.data"])] {
+        let recording = folder.path().join(name);
+        let mut rprof = Command::new(env!("CARGO_BIN_EXE_rprof"));
+        let refused = rprof.arg("convert").args(options).arg(&profile).arg(&recording).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("sums by stack, and no samples in time") && said.lines().count() == 1, "{said}");
+        assert_eq!(refused.status.code(), Some(129));
+    }
+    assert_eq!(files(folder.path()), ["cpu.pb.gz"]);
+}

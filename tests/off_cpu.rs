@@ -7,6 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -123,16 +124,17 @@ fn who_is_blocked_from_before_to_after_the_recording_is_told() {
     for profile in &windows {
         // The main thread, and those in a read that nothing will end.
         for (function, threads) in [("blocked_for_ever", 1000.0), ("main", 1.0)] {
-            let told: i64 = profile
-                .samples
-                .iter()
-                .filter(|sample| profile.frames(sample).any(|frame| frame.name == function))
-                .map(|sample| sample.values[1])
-                .sum();
-            let share = told as f64 / profile.duration_nanos as f64 / threads;
+            let share = share_of_window(profile, function) / threads;
             assert!((0.99..1.01).contains(&share), "{function}: {share} of {} ns", profile.duration_nanos);
         }
     }
+}
+
+/// How long threads were below a function, as a share of the window's length: 1 for each that always was.
+fn share_of_window(profile: &Profile, function: &str) -> f64 {
+    let below = profile.samples.iter().filter(|sample| profile.frames(sample).any(|frame| frame.name == function));
+    let told: i64 = below.map(|sample| sample.values[1]).sum();
+    told as f64 / profile.duration_nanos as f64
 }
 
 /// All windows of a directory, by their times.
@@ -155,6 +157,31 @@ fn wall_clock_is_a_threads_lifetime() {
         assert!(near(told, truth, 0.01), "{name}: {told} of {truth}\n{}", stacks_of(&recorded, name));
     }
     assert!(by_state(&recorded, "hog_a").contains_key("running"), "{:?}", by_state(&recorded, "hog_a"));
+}
+
+#[test]
+fn wall_clock_of_each_window_is_its_length() {
+    let folder = tempfile::tempdir().unwrap();
+    // One thread waits since before the recording, another computes; both go on beyond it.
+    let waits = programs::run(&c("blocked.c", THREADS), &[]);
+    let burns = programs::run(&c("threads.c", THREADS), &["0", "1"]);
+    let pids = format!("{},{}", waits.pid(), burns.pid());
+    // Where all tests run at once, a small budget would be spent on the ends of short windows.
+    let kind = ["--wall", "-F", "199", "--max-overhead", "100%", "-p", &pids];
+    let lengths = ["--continuous", "--window", "2s", "--duration", "7s", "-o", folder.path().to_str().unwrap()];
+    let done = attempt(&[kind, lengths].concat(), &[] as &[&str]);
+    assert_eq!(done.status, Some(0), "{}", done.said);
+    let windows = windows(folder.path());
+    assert!(windows.len() > 2, "{} windows: {}", windows.len(), done.said);
+    for profile in &windows {
+        let share = share_of_window(profile, "blocked_for_ever");
+        assert!((0.99..1.01).contains(&share), "{share} of {} ns", profile.duration_nanos);
+    }
+    // While the recorder begins and ends, who computes goes on: only windows between are whole.
+    for profile in &windows[1..windows.len() - 1] {
+        let share = share_of_window(profile, "worker");
+        assert!((0.98..1.02).contains(&share), "{share} of {} ns: {}", profile.duration_nanos, done.said);
+    }
 }
 
 #[test]
@@ -198,21 +225,81 @@ fn kinds_go_to_files_of_their_own() {
     for (kind, unit) in [("cpu", "nanoseconds"), ("off_cpu", "nanoseconds"), ("page_faults", "count")] {
         let path = folder.path().join(format!("x.{kind}.pb.gz"));
         let profile = encode::read_file(&path).unwrap_or_else(|error| panic!("{error}: {}", done.said));
-        let types: Vec<_> =
-            profile.sample_types.iter().map(|kind| (profile.text(kind.name), profile.text(kind.unit))).collect();
-        assert_eq!(types, [("samples", "count"), (kind, unit)]);
+        assert_eq!(types(&profile), [("samples", "count"), (kind, unit)]);
         assert!(profile.total(1) > 0, "{kind}: {}", done.said);
-        let raw = std::process::Command::new("go")
-            .args(["tool", "pprof", "-raw"])
-            .arg(&path)
-            .output()
-            .expect("run go tool pprof");
-        assert!(raw.status.success(), "{}", String::from_utf8_lossy(&raw.stderr));
+        assert_read_alike(&path, &profile);
     }
     let refused = attempt(&["--off-cpu", "--format", "pprof", "-o", "-"], &command);
     assert_eq!(refused.status, Some(129), "{}", refused.said);
     let refused = attempt(&["--wakers", "-o", file.to_str().unwrap()], &command);
     assert_eq!(refused.status, Some(129), "{}", refused.said);
+}
+
+/// What a file tells, by name and unit.
+fn types(profile: &Profile) -> Vec<(&str, &str)> {
+    profile.sample_types.iter().map(|kind| (profile.text(kind.name), profile.text(kind.unit))).collect()
+}
+
+/// Fails if `go tool pprof` finds other columns in a file than our reader does, or it or `rprof report` another sum of the last one, which
+/// is shown if none is asked for.
+fn assert_read_alike(path: &Path, profile: &Profile) {
+    let types = types(profile);
+    let header: Vec<String> = types.iter().map(|(name, unit)| format!("{name}/{unit}")).collect();
+    let raw = printed(Command::new("go").args(["tool", "pprof", "-symbolize=none", "-raw"]).arg(path));
+    let told = raw.lines().skip_while(|line| *line != "Samples:").nth(1).expect("a line of types");
+    assert_eq!(told, format!("{}[dflt]", header.join(" ")), "{}", path.display());
+    let (name, unit) = types[types.len() - 1];
+    let sum = profile.total(types.len() - 1);
+    assert_eq!(told_by_pprof(path, name, unit), sum, "go tool pprof of {}", path.display());
+    assert_eq!(told_by_report(path, name, unit), sum, "rprof report of {}", path.display());
+}
+
+/// What both print at the end of a number if no larger unit is asked for.
+fn short(unit: &str) -> &str {
+    match unit {
+        "nanoseconds" => "ns",
+        "bytes" => "B",
+        // A number of things.
+        "count" => "",
+        _ => panic!("an unknown unit: {unit}"),
+    }
+}
+
+fn options(name: &str, unit: &str) -> [String; 2] {
+    let unit = if unit == "count" { unit } else { short(unit) };
+    [format!("-sample_index={name}"), format!("-unit={unit}")]
+}
+
+fn told_by_pprof(path: &Path, name: &str, unit: &str) -> i128 {
+    let mut pprof = Command::new("go");
+    pprof.args(["tool", "pprof", "-symbolize=none", "-top", "-nodefraction=0", "-nodecount=100000"]);
+    let top = printed(pprof.args(options(name, unit)).arg(path));
+    assert!(top.lines().any(|line| line == format!("Type: {name}")), "{top}");
+    // Showing nodes accounting for 802ns, 100% of 802ns total
+    let total = top.lines().find_map(|line| line.strip_suffix(" total")?.rsplit(' ').next()).expect("a line of totals");
+    // Nothing at all has no unit.
+    let number = if total == "0" { Some(total) } else { total.strip_suffix(short(unit)) };
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{total} in {unit}: {top}"))
+}
+
+/// The sum of what all functions have of their own.
+fn told_by_report(path: &Path, name: &str, unit: &str) -> i128 {
+    let mut rprof = Command::new(env!("CARGO_BIN_EXE_rprof"));
+    let table = printed(rprof.arg("report").arg(path).args(["-n", "0"]).args(options(name, unit)));
+    let rows = table.lines().skip_while(|line| !line.trim_start().starts_with("SELF %")).skip(1);
+    let rows = rows.filter(|row| !row.starts_with('('));
+    // 99.71 %  802.00ns …
+    let own = rows.map(|row| row.split_whitespace().nth(2).expect("a value"));
+    let unit = if unit == "count" { unit } else { short(unit) };
+    let number = |value: &str| value.strip_suffix(unit)?.strip_suffix(".00")?.parse::<i128>().ok();
+    own.map(|value| number(value).unwrap_or_else(|| panic!("{value} in {unit}: {table}"))).sum()
+}
+
+/// What a command prints, which must end well.
+fn printed(command: &mut Command) -> String {
+    let done = Attempt::of(command);
+    assert_eq!(done.status, Some(0), "{command:?}: {}", done.said);
+    done.printed
 }
 
 #[test]
@@ -272,17 +359,27 @@ fn no_tracefs_is_needed() {
     let file = folder.path().join("x.pb.gz");
     // Nothing is mounted there, for us alone.
     let run = format!(
-        "umount -l /sys/kernel/tracing; umount -l /sys/kernel/debug; test ! -e /sys/kernel/tracing/events && exec {} record --off-cpu --lock --wall --alloc -o {} -- {} 300",
+        "umount -l /sys/kernel/tracing; umount -l /sys/kernel/debug; test ! -e /sys/kernel/tracing/events && exec {} record --off-cpu --lock --wall --alloc --alloc-period 16 -o {} -- {} 300",
         env!("CARGO_BIN_EXE_rprof"),
         file.display(),
         program.display()
     );
-    let done = Attempt::of(std::process::Command::new("unshare").args(["-m", "sh", "-c", &run]));
+    let done = Attempt::of(Command::new("unshare").args(["-m", "sh", "-c", &run]));
     assert_eq!(done.status, Some(0), "{}", done.said);
-    for kind in ["cpu", "off_cpu", "lock_wait", "wall", "alloc_space", "inuse_space"] {
+    for (kind, unit) in [
+        ("cpu", "nanoseconds"),
+        ("off_cpu", "nanoseconds"),
+        ("lock_wait", "nanoseconds"),
+        ("wall", "nanoseconds"),
+        ("alloc_space", "bytes"),
+        ("inuse_space", "bytes"),
+    ] {
         let path = folder.path().join(format!("x.{kind}.pb.gz"));
         let profile = encode::read_file(&path).unwrap_or_else(|error| panic!("{error}: {}", done.said));
-        assert!(profile.total(1) > 0 || kind.ends_with("space"), "{kind}: {}", done.said);
+        assert_eq!(types(&profile).last(), Some(&(kind, unit)));
+        // What is in use at the end may be nothing.
+        assert!(profile.total(1) > 0 || kind == "inuse_space", "{kind}: {}", done.said);
+        assert_read_alike(&path, &profile);
     }
 }
 
@@ -298,7 +395,7 @@ fn without_the_privilege_it_is_told_what_gives_it() {
         copy
     });
     let attempt = |options: &[&str]| {
-        let mut nobody = std::process::Command::new("setpriv");
+        let mut nobody = Command::new("setpriv");
         nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
         nobody.arg(&rprof).arg("record").args(options).args(["-o", "x.pb.gz", "--"]).arg(&program);
         Attempt::of(nobody.current_dir(folder.path()))

@@ -24,6 +24,13 @@ const SCRIPT: &str = "\"<img src=x onerror=hacked()></script><script>hacked()</s
 const IS_CLEAN: &str =
     "return !document.querySelector('img') && typeof hacked === 'undefined' && document.scripts.length <= 3";
 
+/// The boxes of a comparison whose colour is not that of what became of their function.
+const MISCOLOURED: &str = "const ways = { red: ['up', 'new', 'shifted'], blue: ['down', 'gone', 'shifted'] }; \
+    return rprof.drawn().filter((box) => { \
+        const way = box.color.endsWith(' 25)') ? 'red' : box.color.endsWith(' 255)') ? 'blue' : null; \
+        return way && !(box.verdict.significant && ways[way].includes(box.verdict.verdict)); \
+    }).map((box) => box.name).join()";
+
 /// A recording of phases.c with the times of its samples.
 struct Recording {
     _folder: TempDir,
@@ -185,6 +192,29 @@ async fn brush_time(browser: &Browser, from: f64, to: f64) {
     browser.brush("#timeline .u-over", (from, 0.5), (to, 0.5)).await;
 }
 
+/// Ticks a value in the list of filters; answers it. Without one the first of the label is taken.
+async fn tick(browser: &Browser, key: &str, value: &str) -> String {
+    browser.press("f").await;
+    let wanted = if value.is_empty() { String::new() } else { format!("[data-value={value}]") };
+    let click = format!(
+        "const box = document.querySelector('[data-key={key}]{wanted}'); box.click(); return box.dataset.value"
+    );
+    let ticked = browser.text(&click).await;
+    browser.press(&ESCAPE.to_string()).await;
+    browser.until("the filter", "return rprof.isReady() && !document.getElementById('dialog').open").await;
+    ticked
+}
+
+/// The sums of the base and the new side of folded stacks with two numbers a line.
+async fn folded_sums(browser: &Browser) -> [f64; 2] {
+    let folded = browser.text("return rprof.folded()").await;
+    folded.lines().fold([0.0, 0.0], |[base, new], line| {
+        let mut numbers = line.rsplit(' ').map(|number| number.parse::<f64>().unwrap());
+        let (of_new, of_base) = (numbers.next().unwrap(), numbers.next().unwrap());
+        [base + of_base, new + of_new]
+    })
+}
+
 async fn click_box(browser: &Browser, name: &str, view: &str) {
     let (x, y) = place_of(browser, name, view).await;
     browser.click_at(x, y).await;
@@ -343,6 +373,20 @@ async fn a_pinned_range_is_compared_with_another() {
             "{name}: {found}"
         );
     }
+    // Who calls and does nothing itself did not change itself.
+    let main = browser.js("return rprof.verdict('main')").await;
+    assert_eq!(main["self"], false, "{main}");
+    assert_eq!(browser.text(MISCOLOURED).await, "");
+    let doubts = browser.text("return document.getElementById('quality').innerText").await;
+    assert!(doubts.contains("doubt"), "{doubts}");
+    // What is taken away has both sides.
+    let folded = browser.text("return rprof.folded()").await;
+    assert!(folded.lines().any(|line| line.contains("early ") && line.ends_with(" 0")), "{folded}");
+    let [base, new] = folded_sums(&browser).await;
+    let rounding = folded.lines().count() as f64;
+    close(new, whole(&browser).await, rounding);
+    close(base, browser.number("return rprof.whole().base").await, rounding);
+    assert!(browser.text("return rprof.svg()").await.contains("; base "));
     // What vanished has a box, and the box tells both sides.
     let (x, y) = place_of(&browser, "early", "flame").await;
     browser.point(x, y).await;
@@ -358,6 +402,17 @@ async fn a_pinned_range_is_compared_with_another() {
     browser.ready().await;
     assert!(browser.number("return rprof.whole().base").await > 0.0);
     assert_eq!(browser.text("return rprof.state().view").await, "table");
+    // Of what filters leave, nothing vanished; what they left out can still be chosen.
+    tick(&browser, "comm", "helper").await;
+    assert_eq!(browser.js("return rprof.verdict('early').significant").await, false);
+    browser.press("f").await;
+    let names = browser.number("return document.querySelectorAll('[data-key=comm]').length").await;
+    assert!(names >= 2.0, "{names} names to choose from");
+    browser.press(&ESCAPE.to_string()).await;
+    // Modules are not tested, and the page says so.
+    browser.press("1l").await;
+    let legend = browser.text("return document.getElementById('color-legend').innerText").await;
+    assert!(legend.contains("Modules as one frame are not tested"), "{legend}");
 }
 
 #[tokio::test]
@@ -493,6 +548,9 @@ async fn a_served_store_is_brushed() {
     browser.until("the heat map", "return Boolean(rprof.heat()) && rprof.heat().sum > 0").await;
     let all = served.query(&["--from", "-1h"])["total"].as_f64().unwrap();
     close(whole(&browser).await, all, 0.0);
+    // Whoever gets the link sees this time, however much is recorded meanwhile.
+    let link = browser.text("return rprof.link()").await;
+    assert!(link.contains("from=") && link.contains("&to=") && link.contains("&heat="), "{link}");
     close(browser.number("return rprof.heat().sum").await, all, 0.0);
     brush_time(&browser, 0.55, 0.9).await;
     browser.until("the range", "return rprof.state().selection !== null && rprof.isReady()").await;
@@ -513,12 +571,15 @@ async fn a_served_store_is_brushed() {
     let [from, to] = selection(&browser).await;
     close(whole(&browser).await, served.query_total(from, to), 0.0);
     // The same again from the link alone, in another browser.
-    let link = browser.text("return location.href").await;
+    let link = browser.text("return rprof.link()").await;
     let total = whole(&browser).await;
     let other = Browser::start(Shade::Dark).await;
     other.open(&link).await;
     assert_eq!(selection(&other).await, [from, to]);
     close(whole(&other).await, total, 0.0);
+    other.until("the heat map", "return Boolean(rprof.heat())").await;
+    let heat = "const heat = rprof.heat(); return `${heat.columns} ${heat.sum}`";
+    assert_eq!(other.text(heat).await, browser.text(heat).await);
     assert_eq!(browser.js(IS_CLEAN).await, true);
 }
 
@@ -553,6 +614,44 @@ async fn served_ranges_are_compared() {
     // Let go, the range is shown alone again.
     browser.press("p").await;
     browser.until("no base", "return rprof.isReady() && rprof.state().base === null && rprof.whole().base === 0").await;
+}
+
+#[tokio::test]
+async fn served_ranges_are_compared_after_filters() {
+    let served = Served::start();
+    let browser = Browser::start(Shade::Light).await;
+    browser.open(&served.server.url).await;
+    browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
+    brush_time(&browser, 0.05, 0.42).await;
+    browser.until("the first range", "return rprof.state().selection !== null && rprof.isReady()").await;
+    // A comparison does not tell threads apart, but is of the one that was chosen.
+    let all = whole(&browser).await;
+    let thread = tick(&browser, "tid", "").await;
+    let of_thread = whole(&browser).await;
+    assert!(of_thread > 0.0 && of_thread < all, "{of_thread} of {all} are of the thread {thread}");
+    browser.press("p").await;
+    brush_time(&browser, 0.58, 0.95).await;
+    browser.until("the comparison", "return rprof.isReady() && rprof.whole().base > 0").await;
+    assert!(whole(&browser).await > 0.0);
+    assert_eq!(browser.text(MISCOLOURED).await, "");
+    browser.js("document.querySelector('#chips button').click()").await;
+    browser.until("all threads", "return rprof.isReady() && Object.keys(rprof.state().filters).length === 0").await;
+    assert_eq!(browser.js("return rprof.verdict('early').significant").await, true);
+    // Verdicts are of what filters leave: the thread beside did not change.
+    tick(&browser, "comm", "helper").await;
+    let found = browser.js("return rprof.verdict('early')").await;
+    assert_ne!(found["significant"], true, "{found}");
+    assert!(browser.number("return rprof.whole().base").await > 0.0);
+    click_box(&browser, "beside", "flame").await;
+    let detail = browser.text("return document.getElementById('detail').innerText").await;
+    assert!(detail.contains("keeps no source lines"), "{detail}");
+    // Of a process that is on neither side nothing is told, but nothing fails.
+    let nobody = "const done = arguments[0]; \
+        const asked = performance.getEntriesByType('resource').map((one) => one.name).filter((name) => name.includes('api/diff')).at(-1); \
+        const url = new URL(asked); const where = url.searchParams.get('where'); url.searchParams.set('where', 'pid=\"1\"'); \
+        fetch(url).then(async (answer) => [where, answer.status, (await answer.json()).remarks.length]).then(done)";
+    let nobody = browser.client.execute_async(nobody, Vec::new()).await.unwrap();
+    assert_eq!(nobody, serde_json::json!(["comm=\"helper\"", 200, 1]));
 }
 
 #[tokio::test]

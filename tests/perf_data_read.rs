@@ -40,9 +40,13 @@ fn our_script(file: &Path) -> String {
     output(rprof().args(["script", "--no-inline"]).arg(file))
 }
 
-/// Counts of records by perf: the part of its answer that is of all events.
+/// Counts of records by perf.
 fn counts_of_perf(file: &Path) -> BTreeMap<String, u64> {
-    let text = output(Command::new("perf").args(["report", "--stats", "-i"]).arg(file));
+    counts_of_all(&output(Command::new("perf").args(["report", "--stats", "-i"]).arg(file)))
+}
+
+/// The part of such an answer that is of all events.
+fn counts_of_all(text: &str) -> BTreeMap<String, u64> {
     let of_all = text.split("Aggregated stats:").nth(1).unwrap();
     let of_all = of_all.split(" stats:").next().unwrap();
     let row = |line: &str| {
@@ -260,6 +264,171 @@ fn reports_take_the_words_of_perf() {
     assert!(annotated.contains("imul"), "{annotated}");
     let refused = rprof().args(["annotate", "no_such_function", "-i"]).arg(&recorded.file).output().unwrap();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("no sample was taken in no_such_function"));
+}
+
+/// What perf and we print with the same options: the words of each row whose function is the program's own, which both name alike.
+fn rows(recorded: &Recorded, options: &[&str]) -> [Vec<Vec<String>>; 2] {
+    let of = |command: &mut Command| {
+        let text = output(command.args(["report", "--stdio", "-g", "none", "-i"]).arg(&recorded.file).args(options));
+        let rows = text.lines().filter(|line| !line.starts_with('#') && (line.contains("leaf") || line.contains(':')));
+        rows.map(|row| row.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    [of(&mut Command::new("perf")), of(&mut rprof())]
+}
+
+#[test]
+fn reports_have_the_columns_of_perf() {
+    let recorded = Recorded::of_chain(&["-g"]);
+    let report = |options: &[&str]| output(rprof().args(["report", "-i"]).arg(&recorded.file).args(options));
+    for options in [
+        &["-n", "--no-children"][..],
+        &["-F", "overhead,sample,sym"],
+        &["-F", "sym,overhead"],
+        &["-F", "overhead,dso", "-s", "sym"],
+        &["--sort", "overhead,sym", "--no-children"],
+        &["--sort", "sample,sym", "--no-children"],
+        &["--dso", "chain", "--no-children"],
+        &["--dso", "chain", "--no-children", "--percentage", "relative"],
+        &["--comm", "chain", "--no-children", "--sort", "comm,sym"],
+        &["--percent-limit", "50", "--no-children"],
+    ] {
+        let [theirs, ours] = rows(&recorded, options);
+        assert_eq!(ours, theirs, "{options:?}");
+        assert!(!ours.is_empty(), "{options:?}");
+    }
+    let counted = report(&["--stdio", "-n", "--no-children"]);
+    assert!(counted.contains("# Overhead       Samples  Command"), "{counted}");
+    assert!(!report(&["-n", "1"]).contains("Overhead"), "a number is how many functions are shown");
+    let both = report(&["-F", "overhead_children,overhead,sym"]);
+    assert!(both.contains("# Children  Overhead  Symbol"), "{both}");
+    let [theirs, ours] = rows(&recorded, &["--sort", "pid", "--no-children"]);
+    assert!(ours.iter().any(|row| row.last() == theirs[0].last()), "{ours:?} {theirs:?}");
+    assert!(report(&["--sort", "pid"]).contains("      Pid:Command"), "{}", report(&["--sort", "pid"]));
+    let of_file = report(&["--stdio", "--dso", "chain", "--no-children"]);
+    let all = report(&["--stdio", "--no-children"]);
+    let samples = |text: &str| text.lines().find(|line| line.starts_with("# Samples: ")).unwrap().to_owned();
+    assert!(of_file.starts_with("# dso: chain\n#\n"), "{of_file}");
+    assert_eq!(samples(&of_file), samples(&all), "the whole recording's");
+    let separated = report(&["--no-children", "-t", ","]);
+    assert!(separated.contains("# Overhead,Command,Shared Object,Symbol\n"), "{separated}");
+    assert!(separated.lines().any(|line| line.ends_with("%,chain,chain,[.] leaf")), "{separated}");
+    let large = report(&["--percent-limit", "50", "--no-children", "--sort", "sym"]);
+    assert_eq!(large.lines().filter(|line| line.contains('%')).count(), 1, "{large}");
+}
+
+#[test]
+fn reports_take_what_perf_draws_by() {
+    let recorded = Recorded::of_chain(&["-g"]);
+    let report = |options: &[&str]| output(rprof().args(["report", "-i"]).arg(&recorded.file).args(options));
+    assert_eq!(report(&["-G"]), report(&["-g", "caller"]));
+    assert!(report(&["-g", "callee"]) != report(&["-g", "callee", "-G"]));
+    assert!(report(&["-g", "graph,0.5,callee", "--no-children", "--no-inline"]).contains("---leaf\n"));
+    assert!(!report(&["-g", "graph,100,caller"]).contains("%--"));
+    assert!(!report(&["--children", "--max-stack", "1"]).contains("main"));
+    let inlined = [report(&["--tree"]), report(&["--tree", "--no-inline"])];
+    assert!(inlined[0].contains("spin") && !inlined[1].contains("spin"), "{inlined:?}");
+    let quiet = ["-q", "-v", "--tui", "--stdio2", "--stdio-color", "never", "--demangle", "--inline"];
+    assert!(report(&quiet).contains("leaf") && !report(&quiet).contains('#'), "{}", report(&quiet));
+    assert!(!report(&["--stdio", "-q"]).contains('#'));
+    for wrong in [&["-g", "folded"][..], &["-g", "fractal,caller"], &["-F", "overhead,nonsense"], &["-t", "."]] {
+        let refused = rprof().args(["report", "-i"]).arg(&recorded.file).args(wrong).output().unwrap();
+        assert_eq!(refused.status.code(), Some(129), "{wrong:?}");
+    }
+}
+
+#[test]
+fn reports_tell_of_the_file_itself() {
+    let recorded = Recorded::of_chain(&["-g"]);
+    let ours =
+        |command: &str, options: &[&str]| output(rprof().args([command, "-i"]).arg(&recorded.file).args(options));
+    let header = ours("report", &["--header-only"]);
+    assert_eq!(header, ours("script", &["--header-only"]));
+    assert!(header.contains("# cmdline : "), "{header}");
+    let both = ours("report", &["--header"]);
+    assert!(both.starts_with(&header) && both.contains("leaf"), "{both}");
+    let stats = ours("report", &["--stats"]);
+    let theirs = output(Command::new("perf").args(["report", "--stats", "-i"]).arg(&recorded.file));
+    for (name, _) in KINDS {
+        assert_eq!(counts_of_all(&stats).get(name), counts_of_all(&theirs).get(name), "{name}");
+    }
+    let of_event = |text: &str| text.trim_end().lines().rev().take(2).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(of_event(&stats), of_event(&theirs));
+    let profile = recorded.folder.path().join("x.pb.gz");
+    output(rprof().arg("convert").arg(&recorded.file).arg(&profile));
+    for option in ["--header", "--header-only", "--stats"] {
+        let refused = rprof().args(["report", option, "-i"]).arg(&profile).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(&format!("{option} is for recordings")), "{said}");
+    }
+}
+
+#[test]
+fn profiles_are_printed_as_recordings_are() {
+    let recorded = Recorded::of_chain(&["-g"]);
+    let script = |file: &Path, options: &[&str]| output(rprof().arg("script").args(options).arg(file));
+    let convert = |name: &str, options: &[&str]| {
+        let path = recorded.folder.path().join(name);
+        output(rprof().arg("convert").args(options).arg(&recorded.file).arg(&path));
+        path
+    };
+    let heads = |text: &str| -> Vec<String> {
+        let heads = text.lines().filter(|line| line.ends_with(": ") && !line.starts_with('\t'));
+        heads.map(str::to_owned).collect()
+    };
+    let sum = |text: &str| -> u64 {
+        heads(text).iter().map(|head| head.split_whitespace().rev().nth(1).unwrap().parse::<u64>().unwrap()).sum()
+    };
+    let profile = convert("x.pb.gz", &[]);
+    let (of_recording, of_profile) = (script(&recorded.file, &[]), script(&profile, &[]));
+    assert_eq!(sum(&of_profile), sum(&of_recording), "{of_profile}");
+    assert!(heads(&of_profile).len() < heads(&of_recording).len(), "equal samples are one");
+    let lines = |text: &str| -> Vec<String> {
+        let own = text.lines().filter(|line| line.starts_with('\t') && line.ends_with("/chain)"));
+        // What has no name is told by its place in a profile.
+        let named = own.filter(|line| !line.contains(" [unknown] ") && !line.contains("+0x"));
+        let mut lines: Vec<String> = named.map(str::to_owned).collect();
+        lines.sort();
+        lines.dedup();
+        lines
+    };
+    assert_eq!(lines(&of_profile), lines(&of_recording));
+    assert!(of_profile.contains(" spin (inlined)\n"), "{of_profile}");
+    assert!(!script(&profile, &["--no-inline"]).contains("(inlined)"));
+    assert_eq!(script(&profile, &["--comm", "nobody"]), "");
+    assert!(script(&profile, &["--dso", "chain$"]).contains(" leaf ("));
+    assert!(!script(&profile, &["--dso", "kernel"]).contains(" spin "));
+    let timed = script(&convert("timed.pb.gz", &["--timestamps"]), &["-F", "comm,time"]);
+    let head = regex::Regex::new(r"^\S+ +\d+\.\d{6}: $").unwrap();
+    assert!(timed.lines().filter(|line| !line.is_empty()).all(|line| head.is_match(line)), "{timed}");
+    assert_eq!(timed.lines().filter(|line| !line.is_empty()).count(), heads(&of_recording).len());
+    let folded = script(&convert("x.folded", &[]), &[]);
+    assert!(folded.contains(" leaf ([unknown])\n"), "{folded}");
+    let refused = rprof().args(["script", "--time", "10%-20%"]).arg(&profile).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--time is for recordings"));
+}
+
+#[test]
+fn scripts_and_annotations_take_more_words_of_perf() {
+    let recorded = Recorded::of_chain(&["-g"]);
+    let ours = |words: &[&str]| output(rprof().args(words).arg("-i").arg(&recorded.file));
+    assert_eq!(ours(&["script", "-F", "comm,tid", "-F", "ip,sym"]), ours(&["script", "-F", "ip,sym"]));
+    assert_eq!(ours(&["script", "-F", "+addr,-period", "-F", "+misc"]), ours(&["script", "-F", "-period"]));
+    assert_eq!(ours(&["script", "-q", "-v", "--demangle", "--inline"]), ours(&["script"]));
+    let plain = ours(&["annotate", "leaf"]);
+    assert_eq!(ours(&["annotate", "-s", "leaf", "-l", "--stdio2", "-q"]), plain);
+    assert_eq!(ours(&["annotate", "-d", "chain"]), plain);
+    let refused = rprof().args(["annotate", "leaf", "-d", "libc.so.6", "-i"]).arg(&recorded.file).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("no sample was taken in leaf itself in libc.so.6"), "{said}");
+    let two = rprof().args(["annotate", "leaf", "-s", "main", "-i"]).arg(&recorded.file).output().unwrap();
+    assert_eq!(two.status.code(), Some(129));
+    let mut piped = rprof();
+    piped.args(["annotate", "leaf"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut piped = piped.spawn().unwrap();
+    let profile = recorded.folder.path().join("x.pb.gz");
+    output(rprof().arg("convert").arg(&recorded.file).arg(&profile));
+    std::io::Write::write_all(&mut piped.stdin.take().unwrap(), &fs::read(profile).unwrap()).unwrap();
+    assert_eq!(String::from_utf8_lossy(&piped.wait_with_output().unwrap().stdout), plain);
 }
 
 /// Turns the words of a file of the plain callchain mode into the other byte order.

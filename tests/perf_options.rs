@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::recording::{rprof, text};
-use rprof::cli::perf::PERF_OPTIONS;
+use rprof::cli::perf::{PERF_OPTIONS, TAKEN_BACK};
 
 /// A row of the table.
 #[derive(Clone, Debug)]
@@ -49,12 +49,15 @@ fn the_table_has_every_option() {
     for option in PERF_OPTIONS {
         assert!(named.contains(option.long), "--{} is not in docs/perf-options.md", option.long);
     }
-    // What is in the table and not among those is shown by help, or another name of an option.
+    // What is in the table and not among those takes one back, is shown by help, or is another name of an option.
+    let back: BTreeSet<&str> =
+        PERF_OPTIONS.iter().map(|option| option.negation).chain(TAKEN_BACK.iter().map(|row| row.0)).collect();
     let help = rprof().args(["record", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     for name in named.iter().filter(|name| !PERF_OPTIONS.iter().any(|option| option.long == name.as_str())) {
         let others = ["latency", "per-thread"];
-        assert!(help.contains(&format!("--{name}")) || others.contains(&name.as_str()), "--{name} is unknown");
+        let known = others.contains(&name.as_str()) || back.contains(name.as_str());
+        assert!(known || help.contains(&format!("--{name}")), "--{name} is unknown");
     }
 }
 
@@ -158,6 +161,123 @@ fn scripts_that_call_perf_get_what_they_want() {
 }
 
 #[test]
+fn what_changes_nothing_is_taken_with_a_line_at_most() {
+    for (options, line) in [
+        ("-q -v", ""),
+        ("-m 8M,4M", ""),
+        ("--call dwarf,1024", ""),
+        ("--call-graph fp,64", ""),
+        ("--no-raw-samples --no-stat --no-group --no-tail-synthesize --no-no-buildid-cache --buildid", ""),
+        ("--weight --no-weight --branch-any --no-branch-any", ""),
+        ("--no-latency --no-per-thread --no-all-user --no-overwrite --no-all-cpus", ""),
+        ("-e cpu-clock:uD,cpu-clock:e,cpu-clock:Hp", ""),
+        ("-e cpu-clock/time,inherit,no-overwrite,period=1000000/", ""),
+        ("-e sched:sched_process_e*:k,sched:sched_process_f*", ""),
+        ("--switch-max-files 2", "--switch-max-files: one file is written"),
+        ("--off-cpu-thresh 1", "--off-cpu-thresh: no times away"),
+    ] {
+        let row = Row { option: String::new(), word: "done".into(), example: options.into() };
+        let output = run(&row);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(0) && said.contains(line), "{options}: {said}");
+        let told = said.lines().filter(|line| line.contains("rprof: --")).count();
+        assert_eq!(told, usize::from(!line.is_empty()), "{options}: {said}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    for (options, why) in [
+        ("--nosuch", "unexpected argument '--nosuch'"),
+        ("--freqq 9", "'--freq'"),
+        ("--no", "unexpected argument '--no'"),
+        ("--all-user --all-kernel", "cannot be used with"),
+        ("--call-graph lbr", "branch records"),
+        ("-m 8M,x", "no size"),
+        ("-k monotonic_raw", "does not keep step"),
+        ("-t PID --inherit", "name their process with -p"),
+        ("-e cpu-clock:G", "guests"),
+        ("-e cpu-clock:h", "hypervisor alone"),
+        ("-e cpu-clock:b", "BPF"),
+        ("-e cpu-clock:R", "retirement"),
+        ("-e {cpu-clock,cs}:S", "sampled by itself"),
+        ("-e cpu-clock/no-inherit/", "write -i"),
+        ("-e cpu-clock/overwrite/", "write --overwrite"),
+        ("-e cpu-clock/percore/", "use perf stat"),
+        ("-e cpu-clock/max-stack=8/", "--call-graph fp"),
+        ("-e sched:nosuch_*:u", "unknown event"),
+        ("-e sched:sched_*:z", "unknown modifier"),
+    ] {
+        let output = run(&Row { option: String::new(), word: "refused".into(), example: options.into() });
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(129) && said.contains(why), "{options}: {said}");
+        assert!(said.lines().count() == 1 && said.starts_with("rprof: "), "{options}: {said}");
+    }
+}
+
+#[test]
+fn tracepoints_that_an_ordinary_user_may_not_read_are_named_as_such() {
+    for event in ["sched:sched_switch", "sched:sched_*", "sched:sched_*:u"] {
+        let mut nobody = Command::new("setpriv");
+        nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]);
+        nobody.args([env!("CARGO_BIN_EXE_rprof"), "record", "-e", event, "-o", "/dev/null", "--", "true"]);
+        let output = nobody.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(129) && said.lines().count() == 1, "{event}: {said}");
+        assert!(said.contains("cannot read /sys/kernel/tracing") && said.contains("remount"), "{event}: {said}");
+    }
+}
+
+#[test]
+fn scripts_find_the_words_of_perf() {
+    for (script, words) in [
+        ("perf record -D 100 -- sleep 0.3 >/dev/null", &["Events disabled\n", "Events enabled\n"][..]),
+        (
+            "perf record -D 50-100,150-200 -- sleep 0.4 >/dev/null",
+            &["Events enabled\nEvents disabled\nEvents enabled\n"][..],
+        ),
+        (
+            "perf record -F 4999 --max-size=100K -- $CHAIN 20 >/dev/null",
+            &["[ perf record: perf size limit reached ("][..],
+        ),
+    ] {
+        let output = by_the_name_of_perf(script);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(words.iter().all(|words| said.contains(words)), "{script}: {said}");
+    }
+}
+
+#[test]
+fn subcommands_that_only_perf_has_stay_perfs() {
+    let other =
+        "mkdir other copy && printf '#!/bin/sh\necho other \"$@\"\n' >other/perf && chmod +x other/perf && H=$PWD;";
+    let passed = by_the_name_of_perf(&format!("{other} PATH=$H:$H/other:$PATH; perf stat -e 'a b' true"));
+    assert_eq!(String::from_utf8_lossy(&passed.stdout), "other stat -e a b true\n", "{passed:?}");
+    let own = by_the_name_of_perf(&format!("{other} PATH=$H:$H/other:$PATH; perf record --dry-run -- true"));
+    assert!(own.status.success() && own.stdout.is_empty(), "{own:?}");
+    // A copy of rprof is no perf either.
+    for there in ["", "cp -L perf copy/perf &&"] {
+        let alone = by_the_name_of_perf(&format!("{other} {there} PATH=$H:$H/copy; perf stat true"));
+        let said = String::from_utf8_lossy(&alone.stderr);
+        assert!(alone.status.code() == Some(129) && said.contains("no subcommand 'stat'"), "{alone:?}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn hotspot_finds_what_it_looks_for() {
+    let options = by_the_name_of_perf("perf version --build-options");
+    let options = String::from_utf8_lossy(&options.stdout);
+    assert!(options.starts_with("rprof version "), "{options}");
+    assert!(options.contains("zstd: [ on  ]\n") && options.contains("aio: [ OFF ]\n"), "{options}");
+    let version = rprof().arg("version").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&version.stdout).lines().count(), 1);
+    let help = by_the_name_of_perf("perf record --help");
+    let help = String::from_utf8_lossy(&help.stdout);
+    assert!(["--sample-cpu", "--switch-events", "--aio"].iter().all(|option| help.contains(option)), "{help}");
+}
+
+#[test]
 fn exit_statuses_are_those_of_perf() {
     for (script, status) in [
         ("perf record -q -- sh -c 'exit 3'", 3),
@@ -171,6 +291,9 @@ fn exit_statuses_are_those_of_perf() {
         ("perf record -p 999999999", 244),
         ("perf record -C 99 -- true", 237),
         ("perf record -o /nosuch/perf.data -- true", 255),
+        ("perf record -q -o perf.out -- true", 0),
+        ("perf record -q -o $(mktemp -p .) -- true", 0),
+        ("perf record -q -o . -- true", 255),
         ("perf script -i /nosuch", 255),
         ("perf record -q -a -- sleep 30 & sleep 1; kill -TERM $!; wait $!", 143),
         ("sleep 30 & perf record -q -p $! & sleep 1; kill -TERM $!; wait $!", 143),

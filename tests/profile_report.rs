@@ -106,6 +106,25 @@ fn stacks_can_be_chosen_by_function() {
 }
 
 #[test]
+fn shares_of_a_part_are_of_all_unless_others_are_asked_for() {
+    let share = |args: &[&str]| line(&report(&[&["--dso", "server"][..], args].concat()), "hash ")[0].to_owned();
+    assert_eq!(share(&[]), "40.00");
+    let relative: f64 = share(&["--percentage", "relative"]).parse().unwrap();
+    assert!(relative > 41.0, "{relative}");
+    assert_eq!(share(&["--percentage", "absolute", "--relative_percentages"]), "40.00");
+    let part = report(&["--dso", "server"]);
+    assert!(part.contains("# only the stacks and frames that were asked for; shares are of all"), "{part}");
+}
+
+#[test]
+fn stacks_can_be_cut_and_shown_without_inlined_calls() {
+    assert!(!report(&["--no-inline"]).contains("hash "));
+    let cut = report(&["--max-stack", "1"]);
+    assert_eq!(line(&cut, "lookup(int) ")[0..2], ["0.00", "%"], "{cut}");
+    assert!(!cut.contains("main "), "{cut}");
+}
+
+#[test]
 fn lines_fit_the_width_and_names_cannot_steer_the_terminal() {
     let mut profile = server_profile();
     let long = profile.strings.intern(&format!("evil\x1b[2J\n{}", "x".repeat(500)));

@@ -160,11 +160,30 @@ fn the_ending_or_the_option_chooses_the_format() {
     default.current_dir(folder.path()).args(["record", "-p", &pid, "--duration", "0.1"]).stdout(Stdio::null());
     assert_eq!(Attempt::of(&mut default).status, Some(0));
     assert!(fs::read(folder.path().join("perf.data")).unwrap().starts_with(b"PERFILE2"));
-    for options in [&["-o", "x.unknown"][..], &["-o", "x", "--format", "unknown"]] {
-        let failed = attempt(options, &["true"]);
-        assert_eq!(failed.status, Some(129), "{}", failed.said);
-        assert!(failed.said.contains("folded"), "{}", failed.said);
+    let failed = attempt(&["-o", "x", "--format", "unknown"], &["true"]);
+    assert_eq!(failed.status, Some(129), "{}", failed.said);
+    assert!(failed.said.contains("folded"), "{}", failed.said);
+    // perf takes any name.
+    for file in ["perf.out", "perf.data.1", "x.unknown", "x.svg.old", "tmp.XzWq3kA1bc"] {
+        let path = folder.path().join(file);
+        let done = attempt(&["-o", text(&path)], &["true"]);
+        assert_eq!(done.status, Some(0), "{file}: {}", done.said);
+        assert!(fs::read(path).unwrap().starts_with(b"PERFILE2"), "{file}: {}", done.said);
     }
+}
+
+#[test]
+fn frames_that_the_kernel_follows_can_be_bounded() {
+    let chain = c("chain.c", &["-O2", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"]);
+    let has = |recorded: &Recorded, name: &str| recorded.share_of(|stack| stack.user.iter().any(|frame| frame == name));
+    let whole = record(&["-F", "1999", "--call-graph", "fp"], &[text(&chain), "0.2"]);
+    assert!(has(&whole, "leaf") > 0.5 && has(&whole, "main") > 0.5, "{}", whole.top());
+    for options in [&["--call-graph", "fp,3"][..], &["-e", "cpu-clock/call-graph=fp,max-stack=3/"]] {
+        let cut = record(&[&["-F", "1999"], options].concat(), &[text(&chain), "0.2"]);
+        assert!(has(&cut, "leaf") > 0.5 && has(&cut, "main") < 0.05, "{options:?}: {}", cut.top());
+    }
+    let more = record(&["-F", "1999", "--call-graph", "fp,5000"], &[text(&chain), "0.2"]);
+    assert!(has(&more, "main") > 0.5, "{}", more.top());
 }
 
 #[test]

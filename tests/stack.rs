@@ -245,9 +245,16 @@ fn of_gdb(block: &str) -> (i64, Vec<&str>) {
     (tid, own(&frames.collect::<Vec<_>>()))
 }
 
+/// A program that computes for each CPU, so that who is to be held has to wait for one.
+fn spinners() -> Vec<Running> {
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    (0..cpus).map(|_| programs::run(&c("chain.c", O2), &["0"])).collect()
+}
+
 #[test]
 fn two_thousand_threads() {
     let program = waits(2000);
+    let _busy = spinners();
     let document = json(&["-p", &program.pid().to_string()]);
     assert_eq!(threads(&document).len(), WAITS.len() + 2001);
     let of_more: Vec<&Value> = threads(&document).iter().filter(|thread| thread["comm"] == "more").collect();
@@ -255,6 +262,12 @@ fn two_thousand_threads() {
     for thread in of_more {
         assert!(user(thread).contains(&"in_nanosleep") && thread["incomplete"].is_null(), "{thread:#}");
     }
+    // How long they were held is told, to programs and to people.
+    assert!(document["held_ns"].as_u64() > Some(0), "{}", document["held_ns"]);
+    let printed = stack(&["-p", &program.pid().to_string()]).printed;
+    let first = printed.lines().next().unwrap_or_default();
+    let held = first.strip_prefix(&format!("# {} threads, held for ", WAITS.len() + 2001));
+    assert!(held.is_some_and(|held| held.starts_with(|first: char| first.is_ascii_digit())), "{first}");
     goes_on(program.pid());
 }
 

@@ -11,11 +11,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use flate2::read::GzDecoder;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rprof::encode::{Format, decode, write_file};
 use serde_json::Value;
-use support::{SECOND, START, TIME, TOTAL, directory, exchange, serve, timed, window, write};
+use support::{SECOND, START, TIME, TOTAL, directory, exchange, processes, serve, timed, versioned, window, write};
 
 fn number(value: &Value) -> i64 {
     value.as_i64().unwrap_or_else(|| panic!("{value} is no number"))
@@ -176,8 +177,83 @@ fn series_by_a_label_that_was_given() {
     assert!((value(&series, "v1") - total).abs() < 1.0, "{series}");
     let none = server.json("/api/series?by=version&where=version%21%3D%22v1%22");
     assert_eq!(none["series"], serde_json::json!([]));
-    let other = server.get("/api/series?by=version&where=comm%3D%22a%22");
-    assert!(other.status == 400 && other.text().contains("not comm"), "{}", other.text());
+    // All samples have it, so that processes can be told too.
+    let worker = server.json("/api/series?by=version&where=comm%3Dnode");
+    assert!((value(&worker, "v1") - total * 0.06).abs() < 1.0, "{worker}");
+    let worker = server.json("/api/series?by=comm&where=version%3Dv1,comm%3Dnode");
+    assert!((value(&worker, "node") - total * 0.06).abs() < 1.0, "{worker}");
+    assert_eq!(server.json("/api/series?by=comm&where=version%3Dv2")["series"], serde_json::json!([]));
+}
+
+#[test]
+fn a_label_that_differs_within_a_window_is_told_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 0, &versioned(0, &["v1", "v2"]));
+    let server = serve(folder.path(), &[]);
+    let target = "/api/series?from=@1795305600&width=1m&step=1m&by=";
+    let of = |by: &str, selector: &str| {
+        let series = server.json(&format!("{target}{by}&where={selector}"));
+        let line = |line: &Value| (line["name"].as_str().unwrap().to_owned(), line["values"][0].as_f64().unwrap());
+        series["series"].as_array().unwrap().iter().map(line).collect::<Vec<_>>()
+    };
+    let profile = server.json("/api/profile?from=@1795305600&width=1m&where=version%3Dv1");
+    let first = number(&profile["total"]) as f64;
+    assert_eq!(of("", "version%3Dv1"), [(String::new(), first)]);
+    let both = of("version", "");
+    assert!(both.len() == 2 && both.contains(&("v1".to_owned(), first)), "{both:?}");
+    for target in [format!("{target}comm&where=version%3Dv1"), format!("{target}version&where=comm%3Dnode")] {
+        let refused = server.get(&target);
+        assert!(refused.status == 400 && refused.text().contains("not version"), "{target}: {}", refused.text());
+    }
+}
+
+#[test]
+fn a_series_has_a_bounded_number_of_values() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 0, &processes(50));
+    let question = "/api/series?by=pid&from=@1795305600&width=99000s&step=1s";
+    let server = serve(folder.path(), &[]);
+    let refused = server.get(question);
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(refused.json()["error"].as_str().unwrap().contains("ask for a larger step"), "{}", refused.text());
+    assert_eq!(server.get(&question.replace("step=1s", "step=10m")).status, 200);
+
+    // What is allowed is neither copied nor held inflated.
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 0, &processes(20));
+    let server = serve(folder.path(), &[]);
+    let answer = server.get(question);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-length"), Some(&*answer.body.len().to_string()));
+    assert!(answer.body.len() > 20 << 20 && answer.body.ends_with(b"}"), "{} bytes", answer.body.len());
+    assert!(server.peak_kilobytes() < 150 << 10, "{} KB", server.peak_kilobytes());
+}
+
+#[test]
+fn what_takes_too_long_is_told_so() {
+    let folder = directory();
+    let server = serve(folder.path(), &["--timeout", "1ns"]);
+    for target in [format!("/api/profile?{TIME}"), format!("/api/series?{TIME}&by=comm"), format!("/profile?{TIME}")] {
+        let late = server.get(&target);
+        assert_eq!((late.status, late.header("retry-after")), (503, Some("5")), "{target}: {}", late.text());
+        assert!(late.text().contains("takes longer than it may; ask for less time"), "{target}: {}", late.text());
+    }
+    assert_eq!(server.get("/api/info").status, 200);
+}
+
+#[test]
+fn who_takes_no_gzip_gets_the_same() {
+    let folder = directory();
+    let server = serve(folder.path(), &[]);
+    for target in [format!("/export?{TIME}&format=html"), format!("/api/series?{TIME}&by=pid&step=1s")] {
+        let plain = server.get(&target);
+        let zipped = server.ask("GET", &target, &["Accept-Encoding: gzip"], &[]);
+        assert_eq!((plain.header("content-encoding"), zipped.header("content-encoding")), (None, Some("gzip")));
+        let mut inflated = Vec::new();
+        GzDecoder::new(&*zipped.body).read_to_end(&mut inflated).unwrap();
+        assert!(inflated == plain.body, "{target}: {} and {} bytes", inflated.len(), plain.body.len());
+        assert_eq!(plain.header("content-length"), Some(&*plain.body.len().to_string()), "{target}");
+    }
 }
 
 #[test]

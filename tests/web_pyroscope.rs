@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use prost::Message;
 use rprof::encode::decode;
 use serde_json::{Value, json};
-use support::{START, Server, TIME, TOTAL, directory, serve};
+use support::{START, Server, TIME, TOTAL, directory, processes, serve, versioned, window, write};
 
 const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
 const MILLISECONDS: i64 = START * 1000;
@@ -209,6 +209,121 @@ fn labels_and_series_are_told_by_the_index() {
         stats,
         json!({ "dataIngested": true, "oldestProfileTime": MILLISECONDS.to_string(), "newestProfileTime": end })
     );
+}
+
+/// Four minutes: of one version, of another, of both, and of none.
+fn versions() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (minute, versions) in (0..).zip([&["v1"][..], &["v2"], &["v1", "v2"]]) {
+        write(folder.path(), minute, &versioned(minute, versions));
+    }
+    write(folder.path(), 3, &window(3, 1));
+    folder
+}
+
+fn graph_total(server: &Server, request: &Value) -> i64 {
+    ask(server, "SelectMergeStacktraces", request)["flamegraph"]["total"].as_str().unwrap().parse().unwrap()
+}
+
+fn series_total(server: &Server, request: &Value) -> i64 {
+    let series = ask(server, "SelectSeries", &with(request.clone(), "step", json!(60)));
+    let lines = series["series"].as_array().into_iter().flatten();
+    let points = lines.flat_map(|line| line["points"].as_array().unwrap());
+    points.map(|point| point["value"].as_f64().unwrap()).sum::<f64>().round() as i64
+}
+
+#[test]
+fn labels_that_were_given_are_told() {
+    let folder = versions();
+    let server = serve(folder.path(), &[]);
+    let names = ask(&server, "LabelNames", &json!({}));
+    assert!(names["names"].as_array().unwrap().contains(&json!("version")), "{names}");
+    let values = |name: &str, matcher: &str| {
+        ask(&server, "LabelValues", &json!({ "name": name, "matchers": [matcher] }))["names"].clone()
+    };
+    assert_eq!(values("version", "{}"), json!(["v1", "v2"]));
+    assert_eq!(values("version", "{version=\"v1\"}"), json!(["v1"]));
+    assert_eq!(values("version", "{service_name=\"node\"}"), json!(["v1", "v2"]));
+    assert_eq!(values("service_name", "{version=\"v1\"}"), json!(["node", "server"]));
+    assert_eq!(values("service_name", "{version=\"v3\"}"), Value::Null);
+    let pair = |value: &str| json!({ "labels": [{ "name": "version", "value": value }] });
+    let sets = ask(&server, "Series", &json!({ "labelNames": ["version"] }));
+    assert_eq!(sets["labelsSet"], json!([pair("v1"), pair("v2")]));
+    let sets = ask(&server, "Series", &json!({ "matchers": ["{version=\"v2\"}"] }));
+    assert!(sets.to_string().contains(&json!({ "name": "version", "value": "v2" }).to_string()), "{sets}");
+}
+
+#[test]
+fn series_are_selected_by_labels_that_were_given() {
+    let folder = versions();
+    let server = serve(folder.path(), &[]);
+    for selector in ["{version=\"v1\"}", "{version!=\"v1\"}", "{version=~\"v.\"}", "{version=\"\"}", "{mood!=\"x\"}"] {
+        let total = graph_total(&server, &about(selector));
+        assert!(total > 0, "{selector}");
+        assert_eq!(series_total(&server, &about(selector)), total, "{selector}");
+    }
+    assert_eq!(series_total(&server, &about("{mood=\"x\"}")), 0);
+    let two_minutes = with(about("{version=\"v1\",service_name=\"node\"}"), "end", json!(MILLISECONDS + 120_000));
+    assert_eq!(series_total(&server, &two_minutes), graph_total(&server, &two_minutes));
+
+    let grouped = with(with(about("{}"), "groupBy", json!(["version"])), "step", json!(600));
+    let series = ask(&server, "SelectSeries", &grouped);
+    let lines = series["series"].as_array().unwrap();
+    let of = |version: Option<&str>| {
+        let line = lines.iter().find(|line| line["labels"][0]["value"].as_str() == version).unwrap();
+        line["points"][0]["value"].as_f64().unwrap().round() as i64
+    };
+    assert_eq!(lines.len(), 3, "{series}");
+    assert_eq!(of(Some("v1")), graph_total(&server, &about("{version=\"v1\"}")));
+    assert_eq!(of(None), graph_total(&server, &about("{version=\"\"}")));
+
+    // Of the minute of both versions the index does not tell which process has which.
+    for request in [
+        with(about("{version=\"v1\",service_name=\"node\"}"), "step", json!(60)),
+        with(grouped, "groupBy", json!(["service_name", "version"])),
+    ] {
+        let refused = server.call("SelectSeries", "json", request.to_string().as_bytes());
+        assert!(refused.status == 400 && refused.text().contains("not version"), "{}", refused.text());
+    }
+}
+
+#[test]
+fn a_time_line_is_empty_where_the_index_does_not_tell_it() {
+    let folder = versions();
+    let server = serve(folder.path(), &[]);
+    let render = |query: &str| {
+        let query = query.replace('{', "%7B").replace('}', "%7D").replace('=', "%3D").replace('"', "%22");
+        let answer = server.json(&format!("/pyroscope/render?query={query}&from={START}&until={}", START + 240));
+        let samples = answer["timeline"]["samples"].as_array().unwrap();
+        let sum: i64 = samples.iter().map(|sample| sample.as_i64().unwrap()).sum();
+        (answer["flamebearer"]["numTicks"].as_i64().unwrap(), sum)
+    };
+    let (ticks, sum) = render(&format!("{CPU}{{version=\"v1\"}}"));
+    assert_eq!(ticks, graph_total(&server, &about("{version=\"v1\"}")));
+    assert!((sum - ticks).abs() <= 16, "{sum} and {ticks}");
+    assert_eq!(render(&format!("{{__profile_type__=\"{CPU}\",version=\"v1\"}}")), (ticks, sum));
+    for selector in ["{tid=\"77\"}", "{version=\"v1\",pid=\"42\"}"] {
+        let (ticks, sum) = render(&format!("{CPU}{selector}"));
+        assert!(ticks > 0 && sum == 0, "{selector}: {ticks} and {sum}");
+    }
+    assert_eq!(server.get("/pyroscope/render?query=%7Bversion%3D%22v1%22%7D").status, 400);
+}
+
+#[test]
+fn what_costs_too_much_is_refused_in_connects_words() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 0, &processes(50));
+    let server = serve(folder.path(), &[]);
+    let asked = with(with(about("{}"), "end", json!(MILLISECONDS + 99_000_000)), "step", json!(1));
+    let large = server.call("SelectSeries", "json", with(asked, "groupBy", json!(["pid"])).to_string().as_bytes());
+    assert_eq!((large.status, &large.json()["code"]), (429, &json!("resource_exhausted")), "{}", large.text());
+    assert!(large.text().contains("a larger step"), "{}", large.text());
+
+    let server = serve(folder.path(), &["--timeout", "1ns"]);
+    for method in ["SelectSeries", "SelectMergeStacktraces"] {
+        let late = server.call(method, "json", with(about("{}"), "step", json!(60)).to_string().as_bytes());
+        assert_eq!((late.status, &late.json()["code"]), (503, &json!("unavailable")), "{method}: {}", late.text());
+    }
 }
 
 #[test]

@@ -10,7 +10,6 @@ use std::io::{self, Read};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -29,7 +28,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::alive::lives;
 use super::bpf::{self, BpfError};
 use super::event::{Event, Probe, Rate};
-use super::sites::{Code, Site};
+use super::sites::{Code, FileId, Site};
 use crate::ids::Pid;
 use crate::record::{MapRecord, Placed, Record};
 use crate::sys;
@@ -71,7 +70,7 @@ impl Function {
 }
 
 /// The functions of allocators, by their names in C.
-const FUNCTIONS: [(&str, Function); 16] = [
+const FUNCTIONS: [(&str, Function); 28] = [
     ("malloc", Function::Malloc),
     ("valloc", Function::Malloc),
     ("pvalloc", Function::Malloc),
@@ -88,6 +87,19 @@ const FUNCTIONS: [(&str, Function); 16] = [
     ("sdallocx", Function::Free),
     ("free_sized", Function::Free),
     ("free_aligned_sized", Function::Free),
+    // Of mimalloc, with its prefix where the rest alone says too little.
+    ("zalloc", Function::Malloc),
+    ("malloc_aligned", Function::Malloc),
+    ("zalloc_aligned", Function::Malloc),
+    ("calloc_aligned", Function::Calloc),
+    ("mallocn", Function::Calloc),
+    ("realloc_aligned", Function::Realloc),
+    ("mi_new", Function::Malloc),
+    ("mi_new_nothrow", Function::Malloc),
+    ("mi_new_aligned", Function::Malloc),
+    ("mi_free_size", Function::Free),
+    ("mi_free_aligned", Function::Free),
+    ("mi_free_size_aligned", Function::Free),
 ];
 
 /// What is put before them: by jemalloc, as others build it in, as Rust does, by tcmalloc and by mimalloc.
@@ -108,8 +120,8 @@ fn function(name: &str) -> Option<Function> {
     bare.into_iter().find_map(known)
 }
 
-/// A file, whatever its name: device and inode.
-type FileId = (u64, u64);
+/// Files that are known to have no allocator, at most.
+const MOST_FILES: usize = 10_000;
 
 /// The functions of a file that are probed.
 type Allocator = Rc<[(Site, Function)]>;
@@ -126,6 +138,8 @@ pub(super) struct Alloc {
     /// Bytes between two samples, as was asked for.
     period: u64,
     allocators: FxHashMap<FileId, Allocator>,
+    /// What everybody is stopped in, to see whether it is written to.
+    watched: FxHashMap<FileId, File>,
     /// By process; `None` is everybody.
     probes: FxHashMap<Option<Pid>, FxHashMap<FileId, Probes>>,
     /// What may have an allocator, and has not been looked at.
@@ -137,10 +151,15 @@ pub(super) struct Alloc {
 }
 
 /// The probes of a file. They end with it.
-#[expect(dead_code, reason = "held, not read")]
 enum Probes {
-    Session(OwnedFd),
+    Session(#[expect(dead_code, reason = "held, not read")] OwnedFd),
     Single(Vec<UProbeLink>),
+}
+
+impl Probes {
+    fn is_none(&self) -> bool {
+        matches!(self, Probes::Single(links) if links.is_empty())
+    }
 }
 
 /// A process or a mapping of one that may have an allocator.
@@ -221,6 +240,7 @@ impl Alloc {
             everybody,
             period,
             allocators: FxHashMap::default(),
+            watched: FxHashMap::default(),
             probes: FxHashMap::default(),
             candidates: Vec::new(),
             gone: Vec::new(),
@@ -268,7 +288,8 @@ impl Alloc {
 
     /// Says so if none of the files that were looked at is an allocator's.
     pub(super) fn note_if_none(&mut self) {
-        if !self.allocators.values().any(|allocator| !allocator.is_empty()) {
+        let looked = !self.allocators.is_empty();
+        if looked && self.allocators.values().all(|allocator| allocator.is_empty()) {
             self.notes.push(
                 "no file that the target has mapped now has the functions of an allocator (malloc, je_malloc, …): stripped programs that bring their own are not seen, nor are the heaps of Go, Java and JavaScript".into(),
             );
@@ -306,6 +327,7 @@ impl Alloc {
 
     /// Probes what was taken note of.
     pub(super) fn look(&mut self) {
+        self.leave_written();
         let gone = std::mem::take(&mut self.gone);
         remove(gone);
         for candidate in std::mem::take(&mut self.candidates) {
@@ -324,11 +346,12 @@ impl Alloc {
     fn look_at(&mut self, pid: Pid, path: &Path) {
         let Ok(file) = File::open(path) else { return };
         let Ok(meta) = file.metadata() else { return };
-        let id = (meta.dev(), meta.ino());
+        let id = FileId::of(&meta);
         let whom = (!self.everybody).then_some(pid);
         if !meta.is_file() || self.probes.get(&whom).is_some_and(|files| files.contains_key(&id)) {
             return;
         }
+        self.forget_older(id);
         let allocator = self.allocators.entry(id).or_insert_with(|| allocator(&file)).clone();
         let probes = if allocator.is_empty() {
             Probes::Single(Vec::new())
@@ -341,7 +364,32 @@ impl Alloc {
                 Probes::Single(Vec::new())
             })
         };
+        if self.everybody && !probes.is_none() {
+            self.watched.insert(id, file);
+        }
         self.probes.entry(whom).or_default().insert(id, probes);
+    }
+
+    /// Takes the probes out of files that are written to: whoever maps them next would be stopped where no instruction begins.
+    fn leave_written(&mut self) {
+        let now = |file: &File| file.metadata().map(|meta| FileId::of(&meta));
+        let written = self.watched.iter().filter_map(|(&id, file)| now(file).ok().filter(|&now| now != id));
+        written.collect::<Vec<_>>().into_iter().for_each(|id| self.forget_older(id));
+    }
+
+    /// A file that was written to since has its functions elsewhere: to stop at the old places could break whoever runs it.
+    fn forget_older(&mut self, id: FileId) {
+        self.watched.retain(|known, _| *known == id || !known.is_same_file(id));
+        self.allocators.retain(|known, _| *known == id || !known.is_same_file(id));
+        for files in self.probes.values_mut() {
+            let older = files.extract_if(|known, _| *known != id && known.is_same_file(id));
+            self.gone.extend(older.map(|(_, probes)| probes));
+        }
+        // Files without an allocator come by the thousand, and are looked at quickly.
+        if self.allocators.len() > MOST_FILES {
+            self.allocators.retain(|_, allocator| !allocator.is_empty());
+            self.probes.values_mut().for_each(|files| files.retain(|_, probes| !probes.is_none()));
+        }
     }
 
     fn attach(&mut self, whom: Option<Pid>, path: &Path, allocator: &Allocator) -> Result<Probes, BpfError> {
@@ -586,6 +634,8 @@ mod tests {
         assert_eq!(function("malloc"), Some(Function::Malloc));
         assert_eq!(function("_rjem_posix_memalign"), Some(Function::PosixMemalign));
         assert_eq!(function("mi_free"), Some(Function::Free));
+        assert_eq!(function("mi_zalloc_aligned"), Some(Function::Malloc));
+        assert_eq!(function("new"), None);
         assert_eq!(function("xmalloc"), None);
         assert_eq!(operator("_ZdlPvm"), Some(Function::Free));
         assert_eq!(operator("_ZN1a"), None);

@@ -103,7 +103,7 @@ pub(super) fn sampling(
     [attr.__bindgen_anon_3.config1, attr.__bindgen_anon_4.config2] = event.terms.config;
     if let Some(uprobe) = &event.uprobe {
         // The events of a session keep it until they are open.
-        attr.__bindgen_anon_3.config1 = uprobe.path.as_ptr() as u64;
+        attr.__bindgen_anon_3.config1 = uprobe.held.as_ptr() as u64;
         attr.__bindgen_anon_4.config2 = uprobe.offset;
     }
     // Asked to tell periods that are fixed, the kernel samples a software event each time that it happens, however often that is to be,

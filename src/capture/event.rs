@@ -1,18 +1,12 @@
 //! Events: the grammar of `-e`, and one table of presets that says everything of an event at once.
 
-use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Arc;
-
-use object::ReadCache;
-use procfs::process::{MMapPath, MemoryMap};
 
 use super::grammar::Terms;
-use super::sites::{Code, SiteError};
-use crate::ids::{Pid, Unit};
+use super::uprobe::Uprobe;
+use crate::ids::Unit;
 use crate::sys::perf_event::abi;
 
 /// One row of the table of presets.
@@ -51,7 +45,7 @@ impl Rate {
 
 /// perf's default, for what it samples by frequency.
 const DEFAULT: Rate = Rate::Frequency(4000);
-const EACH: Rate = Rate::Period(1);
+pub(super) const EACH: Rate = Rate::Period(1);
 
 const HARDWARE: u32 = abi::PERF_TYPE_HARDWARE;
 const SOFTWARE: u32 = abi::PERF_TYPE_SOFTWARE;
@@ -118,17 +112,6 @@ pub struct Event {
     pub terms: Terms,
 }
 
-/// A place in a file where the kernel stops whoever comes by (`format/` of `/sys/bus/event_source/devices/uprobe`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uprobe {
-    /// The file: `perf_event_attr.config1` points to it.
-    pub path: Arc<CStr>,
-    /// Bytes from its beginning: `config2`.
-    pub offset: u64,
-    /// Device and inode of the file when it was looked at: the probe stays with them, whatever the path leads to later.
-    pub file: (u64, u64),
-}
-
 /// Events that the kernel does not count by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
@@ -171,7 +154,7 @@ pub enum EventError {
     },
     /// A modifier that means nothing.
     #[error(
-        "event '{name}': unknown modifier '{modifier}' (known: u user code, k kernel, h hypervisor, p precise, P, I, G, H, W)"
+        "event '{name}': unknown modifier '{modifier}' (known: u user code, k kernel, h hypervisor, p precise, P, D pinned, e exclusive, I, H, W)"
     )]
     Modifier {
         /// What was asked for.
@@ -223,38 +206,6 @@ fn mend(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run as root, or: mount -o remount,mode=755 /sys/kernel/tracing",
         _ => "; if tracefs is not mounted: mount -t tracefs nodev /sys/kernel/tracing",
-    }
-}
-
-impl Uprobe {
-    /// That its path leads to another file by now, as an upgrade makes it.
-    pub(super) fn replaced(&self) -> Option<String> {
-        let path = self.path.to_string_lossy();
-        let same = fs::metadata(&*path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.file);
-        (!same).then(|| {
-            format!("{path} was replaced or removed while it was recorded: calls of the new file are not counted; record again")
-        })
-    }
-
-    /// What keeps it from being met by processes that run: they have not mapped the file, or another one of its name.
-    pub(super) fn unmet(&self, pids: &[Pid]) -> Option<String> {
-        let path = self.path.to_string_lossy();
-        let inode = fs::metadata(&*path).ok()?.ino();
-        let mut namesake = None;
-        for &Pid(pid) in pids {
-            let maps = procfs::process::Process::new(pid).and_then(|process| process.maps()).ok()?;
-            if maps.iter().any(|map| map.inode == inode) {
-                return None;
-            }
-            let named = |map: &&MemoryMap| matches!(&map.pathname, MMapPath::Path(other) if other.to_string_lossy().trim_end_matches(" (deleted)") == path);
-            namesake = namesake.or(maps.iter().find(named).map(|map| (pid, map.address)));
-        }
-        Some(match namesake {
-            Some((pid, (start, end))) => format!(
-                "process {pid} has mapped another file that was {path} before: its calls are not seen; write uprobe:/proc/{pid}/map_files/{start:x}-{end:x}:…"
-            ),
-            None => format!("no process of the target has mapped {path} now: its calls are counted from when one does"),
-        })
     }
 }
 
@@ -406,17 +357,18 @@ pub(super) fn raw(name: &str) -> Option<Event> {
 
 /// `CACHE-OPERATIONs[-misses]`, or `CACHE-OPERATION-misses` (`PERF_TYPE_HW_CACHE`).
 fn cache(name: &str) -> Option<Event> {
-    const CACHES: [&str; 7] = ["L1-dcache", "L1-icache", "LLC", "dTLB", "iTLB", "branch", "node"];
+    const CACHES: [&str; 7] = ["l1-dcache", "l1-icache", "llc", "dtlb", "itlb", "branch", "node"];
     const OPERATIONS: [&str; 3] = ["load", "store", "prefetch"];
+    // As with perf, capitals are no part of these names.
+    let small = name.to_lowercase();
     let (cache, rest) = (0_u64..)
         .zip(CACHES)
-        .find_map(|(number, cache)| Some((number, name.strip_prefix(cache)?.strip_prefix('-')?)))?;
+        .find_map(|(number, cache)| Some((number, small.strip_prefix(cache)?.strip_prefix('-')?)))?;
     let (rest, missed) = rest.strip_suffix("-misses").map_or((rest, 0), |rest| (rest, 1));
     let (operation, plural) =
         (0_u64..).zip(OPERATIONS).find_map(|(number, operation)| Some((number, rest.strip_prefix(operation)?)))?;
     let config = cache | operation << 8 | missed << 16;
-    matches!(plural, "" | "s" | "es")
-        .then(|| numbered(name, &name.to_lowercase().replace('-', "_"), abi::PERF_TYPE_HW_CACHE, config))
+    matches!(plural, "" | "s" | "es").then(|| numbered(name, &small.replace('-', "_"), abi::PERF_TYPE_HW_CACHE, config))
 }
 
 fn preset(name: &str) -> Option<&'static Preset> {
@@ -428,21 +380,37 @@ pub(super) fn modified(mut event: Event, modifiers: &str) -> Result<Event, Event
     if modifiers.contains(['u', 'k']) {
         (event.user, event.kernel) = (modifiers.contains('u'), modifiers.contains('k'));
     }
-    if modifiers.contains('S') {
-        let why = "each event is sampled by itself: no leader samples for its group (:S); leave it away, or use perf";
+    if let Some(why) = refused(modifiers) {
         return Err(EventError::Syntax { text: event.name, why });
     }
-    match modifiers.chars().find(|modifier| !"ukhpPIGHW".contains(*modifier)) {
+    event.terms.pinned |= modifiers.contains('D');
+    event.terms.exclusive |= modifiers.contains('e');
+    match modifiers.chars().find(|modifier| !"ukhpPDeIGHW".contains(*modifier)) {
         Some(modifier) => Err(EventError::Modifier { name: event.name, modifier }),
         None => Ok(event),
     }
 }
 
+/// Why modifiers that perf knows are refused: each would record something else than was asked for.
+fn refused(modifiers: &str) -> Option<&'static str> {
+    let has = |letter| modifiers.contains(letter);
+    let reasons = [
+        (has('S'), "each event is sampled by itself: no leader samples for its group (:S); leave it away, or use perf"),
+        (has('b'), "BPF programs that count events (:b) are no part of rprof; use perf"),
+        (has('R'), "latencies of retirement (:R) are not sampled; use perf"),
+        (has('G') && !has('H'), "guests of virtual machines (:G) are not sampled, the host is; use perf kvm"),
+        (has('h') && !has('u') && !has('k'), "a hypervisor alone (:h) is not sampled; add u or k, or use perf"),
+    ];
+    reasons.into_iter().find(|(given, _)| *given).map(|(_, why)| why)
+}
+
+/// The folder that describes tracepoints.
+const TRACEPOINTS: &str = "/sys/kernel/tracing/events";
+
 /// A tracepoint's number lies in its folder in tracefs.
 fn tracepoint(spelling: &str, system: &str, name: &str) -> Result<Event, EventError> {
-    let folder = PathBuf::from("/sys/kernel/tracing/events");
+    let folder = tracepoints(spelling)?;
     let fail = |path, source| EventError::Tracefs { name: spelling.into(), path, source };
-    fs::read_dir(&folder).map_err(|source| fail(folder.clone(), source))?;
     let path = folder.join(system).join(name).join("id");
     let id = match fs::read_to_string(&path) {
         Ok(id) => id,
@@ -467,70 +435,18 @@ fn tracepoint(spelling: &str, system: &str, name: &str) -> Result<Event, EventEr
     })
 }
 
-/// Where the kernel describes its probes of programs.
-const UPROBES: &str = "/sys/bus/event_source/devices/uprobe";
-
-/// `uprobe:PATH:SYMBOL`, `uprobe:PATH:SYMBOL+OFFSET`, `uprobe:PATH:0xADDRESS`, and `uretprobe:` for returns; modifiers may follow.
-pub(super) fn uprobe(spelling: &str) -> Option<Result<Event, EventError>> {
-    let (returns, place) = match spelling.split_once(':')? {
-        ("uprobe", place) => (false, place),
-        ("uretprobe", place) => (true, place),
-        _ => return None,
-    };
-    let fail = |reason: String| EventError::Uprobe { name: spelling.into(), reason };
-    let Some((path, rest)) = place.split_once(':').filter(|(path, rest)| !path.is_empty() && !rest.is_empty()) else {
-        return Some(Err(fail(
-            "write uprobe:PATH:FUNCTION, uprobe:PATH:FUNCTION+OFFSET or uprobe:PATH:0xADDRESS".into(),
-        )));
-    };
-    let (place, modifiers) = rest.split_once(':').unwrap_or((rest, ""));
-    let opened = uprobe_event(spelling, path, place, returns).map_err(fail);
-    Some(opened.and_then(|event| modified(event, modifiers)))
-}
-
-fn uprobe_event(spelling: &str, path: &str, place: &str, returns: bool) -> Result<Event, String> {
-    let number = fs::read_to_string(format!("{UPROBES}/type"));
-    let number = number.map_err(|error| format!("this kernel has no probes of programs ({UPROBES}: {error})"))?;
-    let kind = number.trim().parse().map_err(|_| format!("{UPROBES}/type is no number"))?;
-    let file = fs::File::open(path).map_err(|error| format!("cannot open {path}: {error}"))?;
-    let offset = offset_of(&file, place, returns).map_err(|error| format!("{path}: {error}"))?;
-    let path = CString::new(path).map_err(|error| error.to_string())?;
-    let function = place.split(['+', ':']).next().unwrap_or(place);
-    let meta = file.metadata().map_err(|error| format!("{}: {error}", path.to_string_lossy()))?;
-    Ok(Event {
-        name: spelling.into(),
-        value_name: function.replace(|c: char| !c.is_ascii_alphanumeric(), "_"),
-        unit: Unit::Count,
-        kind,
-        config: returns.into(),
-        rate: EACH,
-        user: true,
-        kernel: true,
-        probe: None,
-        uprobe: Some(Uprobe { path: path.into(), offset, file: (meta.dev(), meta.ino()) }),
-        terms: Terms::default(),
-    })
-}
-
-fn offset_of(file: &fs::File, place: &str, returns: bool) -> Result<u64, SiteError> {
-    let cache = ReadCache::new(file);
-    let code = Code::read(&cache)?;
-    let number = |text: &str| {
-        text.strip_prefix("0x").map_or_else(|| text.parse().ok(), |digits| u64::from_str_radix(digits, 16).ok())
-    };
-    if let Some(address) = number(place) {
-        return code.offset(address);
+/// The folder of tracepoints, if it may be read: what cannot be read there is not unknown.
+fn tracepoints(spelling: &str) -> Result<PathBuf, EventError> {
+    let folder = PathBuf::from(TRACEPOINTS);
+    match fs::read_dir(&folder) {
+        Ok(_) => Ok(folder),
+        Err(source) => Err(EventError::Tracefs { name: spelling.into(), path: folder, source }),
     }
-    let (name, within) =
-        place.rsplit_once('+').and_then(|(name, within)| Some((name, number(within)?))).unwrap_or((place, 0));
-    let address = code.function(name)?;
-    // Where it returns to is found at its very beginning.
-    if within > 0 || returns { code.offset(address.saturating_add(within)) } else { Ok(code.site(address)?.offset) }
 }
 
-/// The tracepoints whose system and name are like these patterns, sorted.
-pub(super) fn tracepoints_like(system: &str, name: &str) -> Vec<String> {
-    let path = format!("/sys/kernel/tracing/events/{system}/{name}/id");
+/// The tracepoints whose system and name are like the patterns of an event, sorted.
+pub(super) fn tracepoints_like(spelling: &str, system: &str, name: &str) -> Result<Vec<String>, EventError> {
+    let path = tracepoints(spelling)?.join(system).join(name).join("id").to_string_lossy().into_owned();
     let found = glob::glob(&path).into_iter().flatten().flatten();
     let spelled = |path: PathBuf| {
         let mut parts = path.parent()?.components().rev();
@@ -539,7 +455,7 @@ pub(super) fn tracepoints_like(system: &str, name: &str) -> Vec<String> {
     };
     let mut names: Vec<String> = found.filter_map(spelled).collect();
     names.sort();
-    names
+    Ok(names)
 }
 
 fn near(name: &str) -> Vec<String> {
@@ -588,6 +504,20 @@ mod tests {
         let error = parse_list("cpu-clok").unwrap_err().to_string();
         assert_eq!(error, "unknown event 'cpu-clok'; did you mean cpu-clock, cpu-cycles?");
         assert!(parse_list("cpu-clock:z").unwrap_err().to_string().contains("unknown modifier 'z'"));
+    }
+
+    #[test]
+    fn modifiers_are_done_or_refused_for_a_reason() {
+        let events = parse_list("cpu-clock:uD,cycles:e,cs:ukGH").unwrap();
+        let flags: Vec<_> = events.iter().map(|event| (event.terms.pinned, event.terms.exclusive)).collect();
+        assert_eq!(flags, [(true, false), (false, true), (false, false)]);
+        for (text, why) in
+            [("cycles:b", "BPF"), ("cycles:R", "latencies"), ("cycles:G", "guests"), ("cycles:h", "hyper")]
+        {
+            let error = parse_list(text).unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains("use perf"), "{text}: {error}");
+        }
+        assert!(parse_list("cycles:uh,cycles:H").is_ok());
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! event := name [ '/' term { ',' term } '/' ] [ [':'] modifiers ] | probe
 //! name  := preset | system:tracepoint (globs allowed) | rHEX | PMU
 //! probe := 'uprobe:' | 'uretprobe:' path ':' function [ '+' number ] | address [ ':' modifiers ]
-//! term  := name=TEXT | period=N | freq=N | call-graph=fp|dwarf|auto|no | stack-size=BYTES | of the PMU: config=N | FORMAT[=N] | NAME
+//! term  := name=TEXT | period=N | freq=N | call-graph=fp|dwarf|auto|no | stack-size=BYTES | max-stack=N
+//!        | what is so anyway: time | inherit | no-overwrite | of the PMU: config=N | FORMAT[=N] | NAME
 //! ```
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use std::path::Path;
 use super::attr::{CallGraph, MAX_STACK_BYTES};
 use super::event::{self, Event, EventError, Rate};
 use super::pmu::{self, Pmu};
+use super::uprobe;
 
 /// What was said of one event alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,12 @@ pub struct Terms {
     pub filter: Option<String>,
     /// What else its PMU is told: `perf_event_attr.config1` and `config2`.
     pub config: [u64; 2],
+    /// The most frames that the kernel follows (`perf_event_attr.sample_max_stack`), if fewer than it would.
+    pub max_stack: Option<u16>,
+    /// Whether it is to have its counter always, or not to count at all.
+    pub pinned: bool,
+    /// Whether it is to be alone on its CPU's counters.
+    pub exclusive: bool,
 }
 
 /// Reads a list as of `-e`: an inner list for each item, of several events where it is a group or a glob.
@@ -92,7 +100,7 @@ fn parse_item(item: &str, groups: &mut u32) -> Result<Vec<Event>, EventError> {
 }
 
 fn parse_event(text: &str) -> Result<Vec<Event>, EventError> {
-    if let Some(event) = event::uprobe(text) {
+    if let Some(event) = uprobe::uprobe(text) {
         return event.map(|event| vec![event]);
     }
     let syntax = |why| EventError::Syntax { text: text.into(), why };
@@ -110,16 +118,32 @@ fn parse_event(text: &str) -> Result<Vec<Event>, EventError> {
     events.into_iter().map(with_terms).collect()
 }
 
-/// The terms that any event may have.
-const COMMON: [&str; 5] = ["name", "period", "freq", "call-graph", "stack-size"];
+/// The terms that any event may have: those that are done,
+const COMMON: [&str; 6] = ["name", "period", "freq", "call-graph", "stack-size", "max-stack"];
+
+/// those that ask for what is so anyway,
+const ANYWAY: [&str; 3] = ["time", "inherit", "no-overwrite"];
+
+/// and those that would record something else than was asked for, with what to write instead.
+const REFUSED: [(&str, &str); 5] = [
+    ("no-inherit", "all events of a recording follow the same tasks: write -i"),
+    ("overwrite", "all events of a recording go to the same rings: write --overwrite"),
+    ("percore", "counts of the threads of a core are not added up; use perf stat"),
+    ("aux-output", "hardware tracing is not supported; use perf"),
+    ("aux-sample-size", "hardware tracing is not supported; use perf"),
+];
+
+fn is_common(term: &str) -> bool {
+    let key = term.split('=').next().unwrap_or_default();
+    COMMON.contains(&key) || ANYWAY.contains(&key) || REFUSED.iter().any(|(refused, _)| *refused == key)
+}
 
 /// An event of a PMU of this machine, by its own terms and the common ones.
 fn of_pmu(name: &str, terms: &str, text: &str) -> Result<Event, EventError> {
     let wrong = |why| EventError::Pmu { text: text.into(), why };
     let mut pmu = Pmu::find(Path::new(pmu::DEVICES), name).map_err(wrong)?;
     let words = terms.split(',').map(str::trim).filter(|term| !term.is_empty());
-    let is_common = |term: &&str| COMMON.contains(&term.split('=').next().unwrap_or_default());
-    let (common, own): (Vec<&str>, Vec<&str>) = words.partition(is_common);
+    let (common, own): (Vec<&str>, Vec<&str>) = words.partition(|term| is_common(term));
     own.iter().try_for_each(|term| pmu.set(term)).map_err(wrong)?;
     let [config, more @ ..] = pmu.config;
     let word = |text: &str| text.trim_matches('/').replace(|c: char| !c.is_ascii_alphanumeric(), "_");
@@ -136,12 +160,14 @@ fn of_pmu(name: &str, terms: &str, text: &str) -> Result<Event, EventError> {
 /// A tracepoint's name may stand for several.
 fn glob(text: &str) -> Result<Vec<Event>, EventError> {
     let pattern = text.split_once(':').filter(|_| text.contains(['*', '?', '[']));
-    let Some((system, name)) = pattern else { return event::parse(text).map(|event| vec![event]) };
-    let names = event::tracepoints_like(system, name);
+    let Some((system, rest)) = pattern else { return event::parse(text).map(|event| vec![event]) };
+    let (name, modifiers) = rest.split_once(':').unwrap_or((rest, ""));
+    let names = event::tracepoints_like(text, system, name)?;
     if names.is_empty() {
         return Err(EventError::Unknown { name: text.into(), near: Vec::new() });
     }
-    names.iter().map(|name| event::parse(name)).collect()
+    let colon = if modifiers.is_empty() { "" } else { ":" };
+    names.iter().map(|name| event::parse(&format!("{name}{colon}{modifiers}"))).collect()
 }
 
 fn terms_of(mut event: Event, terms: &str, text: &str) -> Result<Event, EventError> {
@@ -154,23 +180,32 @@ fn terms_of(mut event: Event, terms: &str, text: &str) -> Result<Event, EventErr
                 .parse::<u64>()
                 .ok()
                 .filter(|&number| number > 0)
-                .ok_or_else(|| syntax("period, freq and stack-size are numbers above 0"))
+                .ok_or_else(|| syntax("period, freq, stack-size and max-stack are numbers above 0"))
         };
         match key {
             "name" => event.name = value.trim_matches('\'').into(),
             "period" => (event.rate, event.terms.rate) = (Rate::Period(number()?), true),
             "freq" => (event.rate, event.terms.rate) = (Rate::Frequency(number()?), true),
             "stack-size" => stack_bytes = u32::try_from(number()?).ok().map(|bytes| bytes.next_multiple_of(8)),
+            // More than the kernel ever follows is no limit.
+            "max-stack" => event.terms.max_stack = u16::try_from(number()?).ok(),
             "call-graph" => {
                 event.terms.graph = Some(graph(value).ok_or_else(|| syntax("call-graph is fp, dwarf, auto or no"))?)
             }
-            _ => return Err(syntax("known terms are name, period, freq, call-graph and stack-size")),
+            _ if ANYWAY.contains(&key) => {}
+            _ => return Err(syntax(why_not(key))),
         }
     }
     if let (Some(bytes), Some(CallGraph::Dwarf { stack_bytes })) = (stack_bytes, &mut event.terms.graph) {
         *stack_bytes = bytes.min(MAX_STACK_BYTES);
     }
     Ok(event)
+}
+
+/// Why a term is none of ours.
+fn why_not(key: &str) -> &'static str {
+    let refused = REFUSED.iter().find(|(refused, _)| *refused == key);
+    refused.map_or("known terms are name, period, freq, call-graph, stack-size and max-stack", |(_, why)| why)
 }
 
 fn graph(value: &str) -> Option<CallGraph> {
@@ -207,9 +242,18 @@ mod tests {
     }
 
     #[test]
+    fn terms_of_perf_that_are_so_anyway_or_cut_stacks() {
+        let events =
+            parse_list("cpu-clock/time,inherit,no-overwrite,max-stack=16/u,software/config=0,time=1/").unwrap();
+        assert_eq!((events[0].terms.max_stack, events[0].kernel, events[1].terms.max_stack), (Some(16), false, None));
+    }
+
+    #[test]
     fn codes_and_caches() {
-        let events = parse_list("r1a8,LLC-load-misses,L1-dcache-loads").unwrap();
+        let events = parse_list("r1a8,LLC-load-misses,L1-dcache-loads,llc-load-misses,l1-DCACHE-loads").unwrap();
         assert_eq!((events[0].kind, events[0].config), (4, 0x1a8));
+        assert_eq!((events[3].config, events[4].config), (events[1].config, events[2].config));
+        assert_eq!(events[1].value_name, events[3].value_name);
         assert_eq!((events[1].kind, events[1].config), (3, 0x1_0002));
         assert_eq!((events[2].kind, events[2].config), (3, 0));
     }
@@ -228,6 +272,11 @@ mod tests {
             ("{cycles", "ends with }"),
             ("cycles/period=0/", "above 0"),
             ("cycles/colour=red/", "known terms"),
+            ("cycles/max-stack=0/", "above 0"),
+            ("cycles/no-inherit/", "write -i"),
+            ("cycles/overwrite/", "write --overwrite"),
+            ("cycles/percore/", "use perf stat"),
+            ("software/config=0,percore=1/", "use perf stat"),
             ("mem:0x1000:rw", "use perf"),
             ("nosuch/event=0x3c/", "no PMU 'nosuch' here"),
             ("uprobe/retprobe/", "uprobe:PATH:FUNCTION"),

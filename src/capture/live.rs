@@ -76,6 +76,8 @@ struct Sampler {
     fd: EventFd,
     cpu: u32,
     event: EventIndex,
+    /// The one task that it samples; `None` if others' samples go into it as well.
+    task: Option<Tid>,
 }
 
 /// CPUs that came and went.
@@ -110,6 +112,11 @@ pub struct Live {
     stack_bytes: u32,
     ring_bytes: u64,
     tids: Vec<Tid>,
+    /// Tasks that came and went since, of those whose probes the kernel does not pass on by itself.
+    newcomers: Vec<Tid>,
+    gone: FxHashSet<Tid>,
+    /// Whether sampling has been started.
+    on: bool,
     cgroups: Vec<File>,
     /// Kept open for their records.
     sideband: Vec<Anchor>,
@@ -188,6 +195,10 @@ impl Live {
     /// # Errors
     /// As [`Live::open`]; those that run go on as they are.
     pub fn reopen(&mut self) -> Result<(), CaptureError> {
+        if self.sharing == Sharing::PerTask {
+            // What came since was sampled as heirs of those that are closed now.
+            self.tids = self.scope.tasks();
+        }
         let old = std::mem::take(&mut self.samplers);
         let cpus: Vec<u32> = self.anchors.iter().map(|anchor| anchor.cpu).collect();
         let opened = cpus.into_iter().try_for_each(|cpu| self.open_samplers(cpu));
@@ -348,7 +359,8 @@ impl Live {
     ///
     /// # Errors
     /// What the kernel answers.
-    pub fn enable(&self) -> io::Result<()> {
+    pub fn enable(&mut self) -> io::Result<()> {
+        self.on = true;
         self.samplers.iter().try_for_each(|sampler| sampler.fd.enable())
     }
 
@@ -356,7 +368,8 @@ impl Live {
     ///
     /// # Errors
     /// What the kernel answers.
-    pub fn turn(&self, on: bool, name: Option<&str>) -> io::Result<bool> {
+    pub fn turn(&mut self, on: bool, name: Option<&str>) -> io::Result<bool> {
+        self.on = if name.is_none() { on } else { self.on };
         let named = |sampler: &&Sampler| {
             let event = self.settings.events.get(sampler.event.0 as usize);
             name.is_none_or(|name| event.is_some_and(|event| event.name == name))
@@ -371,6 +384,7 @@ impl Live {
 
     /// Ends sampling; what lies in the rings stays.
     pub fn disable(&mut self) {
+        self.on = false;
         for sampler in &self.samplers {
             // An event whose task has ended is disabled already.
             let _ = sampler.fd.disable();
@@ -417,7 +431,9 @@ impl Live {
         health: &mut Health,
         mut visit: impl FnMut(&Record<'_>, Raw<'_>, &mut Health) -> Flow,
     ) {
+        let follows = self.follows_with_probes();
         let (decoder, scope, alloc, taken) = (&self.decoder, &mut self.scope, &mut self.alloc, &mut self.taken);
+        let (newcomers, gone) = (&mut self.newcomers, &mut self.gone);
         self.merge.drain(&mut self.rings, until, |raw| {
             let bytes = raw.bytes;
             decoder.sampled(bytes).into_iter().for_each(|event| taken[event.0 as usize] += 1);
@@ -440,6 +456,11 @@ impl Live {
                     if let Some(alloc) = alloc {
                         alloc.follow(&record);
                     }
+                    match record {
+                        Record::Fork(task) if follows => newcomers.push(task.tid),
+                        Record::Exit(task) if follows => drop(gone.insert(task.tid)),
+                        _ => {}
+                    }
                     visit(&record, raw, health)
                 }
                 Err(_) => {
@@ -453,7 +474,8 @@ impl Live {
             alloc.look();
             self.notes.extend(alloc.take_notes());
         }
-        self.note_replaced_probes();
+        self.follow_with_probes();
+        self.look_after_probes();
     }
 
     /// What the lot left out of the target's threads since the last census; nothing if it was not asked when threads are away. Of

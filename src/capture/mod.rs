@@ -16,6 +16,7 @@ mod selector;
 mod sites;
 pub mod snapshot;
 mod target;
+mod uprobe;
 
 pub use alive::{exists, lives, thread_lives};
 pub use alloc::AllocTotals;

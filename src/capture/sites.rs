@@ -1,8 +1,9 @@
 //! Where in a file the kernel is to stop a program that calls a function.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 use object::elf::STT_GNU_IFUNC;
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, SegmentFlags, SymbolFlags, SymbolKind};
@@ -32,11 +33,47 @@ pub(super) enum SiteError {
     )]
     Stripped,
     /// It has others.
-    #[error("it has no function of that name{}", if .0.is_empty() { String::new() } else { format!("; did you mean {}?", .0.join(", ")) })]
-    NoFunction(Vec<String>),
+    #[error(
+        "it has no function of that name{}{}",
+        if *.exported { " (stripped: only those that it exports are known)" } else { "" },
+        if .near.is_empty() { String::new() } else { format!("; did you mean {}?", .near.join(", ")) }
+    )]
+    NoFunction {
+        /// Names that look like it.
+        near: Vec<String>,
+        /// Whether its other functions have no names.
+        exported: bool,
+    },
+    /// Each machine has its own.
+    #[error(
+        "which code this function is, is chosen at run time (an indirect function): name an address, as PATH:0x1234"
+    )]
+    Indirect,
     /// There is no code.
     #[error("no code lies at address {0:#x}")]
     NoCode(u64),
+}
+
+/// A file with what it holds: one that was written to since is another. (Its name does not matter, nor how many it has.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+}
+
+impl FileId {
+    pub(super) fn of(meta: &Metadata) -> FileId {
+        let modified = (meta.mtime(), meta.mtime_nsec());
+        FileId { device: meta.dev(), inode: meta.ino(), size: meta.size(), modified }
+    }
+
+    /// Whether it is the same file, whatever it holds.
+    pub(super) fn is_same_file(self, other: FileId) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
 }
 
 /// A file of code, of which little is read.
@@ -53,16 +90,25 @@ impl<'a> Code<'a> {
 
     /// The addresses of all functions, by the names that linkers know. The resolvers of indirect functions are none.
     pub(super) fn functions(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.symbols().filter(|(.., indirect)| !indirect).map(|(name, address, _)| (name, address))
+    }
+
+    /// Names of code, with its address and whether that is but the resolver of an indirect function.
+    fn symbols(&self) -> impl Iterator<Item = (&str, u64, bool)> {
         let indirect = |flags| matches!(flags, SymbolFlags::Elf { st_info, .. } if st_info.st_type() == STT_GNU_IFUNC);
         let symbols = self.elf.dynamic_symbols().chain(self.elf.symbols());
-        let code = symbols.filter(move |symbol| {
-            symbol.is_definition() && symbol.kind() == SymbolKind::Text && !indirect(symbol.flags())
-        });
-        code.filter_map(|symbol| Some((symbol.name().ok()?, symbol.address())))
+        let code =
+            move |symbol: &object::Symbol<'_, '_, _>| symbol.kind() == SymbolKind::Text || indirect(symbol.flags());
+        let code = symbols.filter(move |symbol| symbol.is_definition() && code(symbol));
+        code.filter_map(move |symbol| Some((symbol.name().ok()?, symbol.address(), indirect(symbol.flags()))))
     }
 
     /// The address of a function.
     pub(super) fn function(&self, name: &str) -> Result<u64, SiteError> {
+        // Older versions of the same name may lie beside it, which nobody calls any more.
+        if self.symbols().any(|(known, _, indirect)| indirect && known == name) {
+            return Err(SiteError::Indirect);
+        }
         let mut near = BTreeMap::new();
         let mut empty = true;
         for (known, address) in self.functions() {
@@ -75,7 +121,9 @@ impl<'a> Code<'a> {
                 near.insert((alike * -1e6) as i64, known.to_owned());
             }
         }
-        Err(if empty { SiteError::Stripped } else { SiteError::NoFunction(near.into_values().take(3).collect()) })
+        let exported = self.elf.symbols().next().is_none();
+        let near = near.into_values().take(3).collect();
+        Err(if empty { SiteError::Stripped } else { SiteError::NoFunction { near, exported } })
     }
 
     /// The place of an address in the file.

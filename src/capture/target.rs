@@ -108,6 +108,16 @@ impl Scope {
         }
     }
 
+    /// The threads that are wanted, as far as they are known one by one, as they are now.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<Tid> {
+        match self {
+            Scope::Everything { .. } | Scope::Selected(_) => Vec::new(),
+            Scope::Processes { pids, .. } => pids.iter().flat_map(|&pid| threads(pid)).collect(),
+            Scope::Threads { tids, .. } => tids.iter().copied().filter(|&tid| thread_lives(tid)).collect(),
+        }
+    }
+
     /// Follows tasks as they come and go; every record but samples must pass here, in the order of time.
     pub fn follow(&mut self, record: &Record<'_>) {
         match (self, record) {

@@ -12,7 +12,8 @@ use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, In
 use object::{Object, ObjectSection, ObjectSymbol};
 use rustc_hash::FxHashMap;
 
-use super::input::{self, ForceArgs, RecordingArgs};
+use super::input::{self, ForceArgs, LookArgs, RecordingArgs};
+use super::overhead::is_file;
 use super::show::{self, printable};
 use crate::ids::{Architecture, BuildId, ImageId, Rva};
 use crate::process::{Image, ImageInfo};
@@ -29,13 +30,20 @@ const LONGEST: u64 = 15;
 
 /// Show a function by source line and instruction, with the share of samples that each had
 #[derive(Args, Debug, Clone)]
+#[command(args_override_self = true)]
 pub struct AnnotateArgs {
     /// The function; without it the one with most samples of its own
-    #[arg(value_name = "SYMBOL")]
+    #[arg(value_name = "SYMBOL", conflicts_with = "named")]
     pub symbol: Option<String>,
-    /// The recording (perf.data) or pprof file; `-` is the standard input
-    #[arg(short, long, value_name = "FILE", default_value = input::DEFAULT)]
-    pub input: PathBuf,
+    /// The same, as perf spells it
+    #[arg(short = 's', long = "symbol", value_name = "SYMBOL")]
+    pub named: Option<String>,
+    /// The recording (perf.data) or pprof file; `-` is the standard input [default: perf.data]
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Only functions in these files of code, each a path or its last part
+    #[arg(short, long, visible_alias = "dsos", value_name = "FILE,…", value_delimiter = ',')]
+    pub dso: Vec<String>,
     /// How instructions are spelled
     #[arg(short = 'M', long, value_enum, default_value_t = Syntax::Att)]
     pub disassembler_style: Syntax,
@@ -45,6 +53,12 @@ pub struct AnnotateArgs {
     /// Accepted: there is no other way
     #[arg(long)]
     pub stdio: bool,
+    /// Accepted, as perf has it: source lines are shown without it too
+    #[arg(short = 'l', long, hide = true)]
+    pub print_line: bool,
+    /// What there is one way of
+    #[command(flatten)]
+    pub look: LookArgs,
     /// How a recording is read
     #[command(flatten)]
     pub recording: RecordingArgs,
@@ -67,9 +81,12 @@ pub enum Syntax {
 /// # Errors
 /// If the file cannot be read, there is no such function, or its code is not here.
 pub fn run(args: &AnnotateArgs) -> anyhow::Result<()> {
-    let profile = input::read(&args.input, &args.recording, false)?;
+    let input = args.input.clone().unwrap_or_else(input::unnamed);
+    let options = args.recording.options(false, false);
+    let profile = input::read_with(&input, &args.recording, options, args.force.quiet, &mut |_| {})?;
     let column = profile.column(args.value.as_deref())?;
-    let counted = counted(&profile, column, args.symbol.as_deref())?;
+    let wanted = args.symbol.as_deref().or(args.named.as_deref());
+    let counted = counted(&profile, column, wanted, &args.dso)?;
     let mapping = profile.mappings[counted.mapping.0 as usize];
     let path = PathBuf::from(profile.text(mapping.file));
     let image = open(&profile, &mapping, &path, args.recording.symfs.as_deref())?;
@@ -87,13 +104,15 @@ struct Counted {
 }
 
 /// The function that is asked for, or the one with most of its own. One name may stand in several files: the one with most is shown.
-fn counted(profile: &Profile, column: usize, wanted: Option<&str>) -> anyhow::Result<Counted> {
+fn counted(profile: &Profile, column: usize, wanted: Option<&str>, files: &[String]) -> anyhow::Result<Counted> {
+    let module = |mapping: MappingId| profile.text(profile.mappings[mapping.0 as usize].file);
     let mut functions: FxHashMap<(&str, MappingId), Counted> = FxHashMap::default();
     for sample in &profile.samples {
         let Some(location) = sample.stack.first().map(|id| &profile.locations[id.0 as usize]) else { continue };
         let (Some(mapping), Some(line)) = (location.mapping, location.lines.last()) else { continue };
         let name = profile.text(profile.functions[line.function.0 as usize].name);
-        if wanted.is_some_and(|wanted| wanted != name) || location.address == 0 {
+        let elsewhere = !files.is_empty() && !files.iter().any(|file| is_file(module(mapping), file));
+        if wanted.is_some_and(|wanted| wanted != name) || location.address == 0 || elsewhere {
             continue;
         }
         let new = || Counted { name: name.to_owned(), mapping, addresses: BTreeMap::new(), total: 0 };
@@ -104,8 +123,12 @@ fn counted(profile: &Profile, column: usize, wanted: Option<&str>) -> anyhow::Re
     }
     let most = functions.into_values().max_by(|a, b| a.total.cmp(&b.total).then_with(|| b.name.cmp(&a.name)));
     most.ok_or_else(|| match wanted {
-        Some(wanted) => anyhow!("no sample was taken in {wanted} itself; rprof report lists functions"),
-        None => anyhow!("the profile has no samples with addresses"),
+        Some(wanted) if files.is_empty() => {
+            anyhow!("no sample was taken in {wanted} itself; rprof report lists functions")
+        }
+        Some(wanted) => anyhow!("no sample was taken in {wanted} itself in {}", files.join(", ")),
+        None if files.is_empty() => anyhow!("the profile has no samples with addresses"),
+        None => anyhow!("the profile has no samples with addresses in {}", files.join(", ")),
     })
 }
 

@@ -109,9 +109,6 @@ impl ContinuousArgs {
     /// What is wrong with the options.
     pub(super) fn rotation(&self) -> anyhow::Result<Rotation> {
         self.refuse_windows()?;
-        if self.switch_output.is_none() && self.switch_max_files.is_some() {
-            return Err(usage("--switch-max-files needs --switch-output"));
-        }
         let switch = self.switch_output.as_deref().map(perf::switch).transpose().map_err(usage)?;
         Ok(Rotation {
             switch: switch.unwrap_or_default(),

@@ -34,11 +34,24 @@ pub struct ConvertArgs {
     pub recording: RecordingArgs,
 }
 
+/// The endings that `rprof record` writes recordings by, and the name of the format.
+const RECORDINGS: [&str; 3] = ["data", "perf", "perf.data"];
+
+/// Whether a recording is to be written: a profile is sums, of which no samples can be made.
+fn wants_recording(args: &ConvertArgs) -> bool {
+    let ending = args.to.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    RECORDINGS.contains(&args.format.as_deref().unwrap_or(ending))
+}
+
 /// Converts a file.
 ///
 /// # Errors
 /// If it cannot be read or written, or no format was meant.
 pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
+    if wants_recording(args) {
+        let problem = "no perf.data can be made of a profile: it has sums by stack, and no samples in time";
+        return Err(usage(format!("cannot write {}: {problem} (rprof record writes one)", args.to.display())));
+    }
     let format = match &args.format {
         Some(name) => Format::by_name(name).map_err(usage)?,
         None if args.to == Path::new("-") => {

@@ -28,9 +28,9 @@ pub struct DiffArgs {
     /// What functions are sorted by, and whose interval is shown
     #[arg(short, long, value_enum, default_value_t = Sort::Own)]
     pub sort: Sort,
-    /// Functions to show; 0 shows all
-    #[arg(short = 'n', long, alias = "nodecount", default_value_t = 30)]
-    pub limit: usize,
+    /// Functions to show; 0 shows all [default: 30, of JSON all]
+    #[arg(short = 'n', long, alias = "nodecount")]
+    pub limit: Option<usize>,
     /// Only what changed beyond chance
     #[arg(long)]
     pub significant: bool,
@@ -105,8 +105,10 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let text = match () {
-        () if args.json => format!("{}\n", serde_json::to_string_pretty(&comparison::json(comparison, args.limit))?),
-        () if args.markdown => comparison::markdown(comparison, args.limit),
+        () if args.json => {
+            format!("{}\n", serde_json::to_string_pretty(&comparison::json(comparison, args.limit.unwrap_or(0)))?)
+        }
+        () if args.markdown => comparison::markdown(comparison, args.rows()),
         () if args.tree => format!("{}{}", told(&compared), tree::render(comparison, args.min_share, show::width())),
         () => format!("{}{}", told(&compared), table::render(comparison, args, show::width())),
     };
@@ -119,6 +121,11 @@ fn say(text: &str) {
 }
 
 impl DiffArgs {
+    /// How many functions a table shows; 0 is all.
+    fn rows(&self) -> usize {
+        self.limit.unwrap_or(30)
+    }
+
     fn files(&self) -> anyhow::Result<Vec<(PathBuf, Form)>> {
         let named = [(&self.folded, Form::Folded), (&self.svg, Form::Svg), (&self.pprof, Form::Pprof)];
         let mut files: Vec<(PathBuf, Form)> =
@@ -144,7 +151,7 @@ impl DiffArgs {
                 serde_json::to_writer_pretty(&mut bytes, &comparison::json(comparison, 0))?;
                 bytes.push(b'\n');
             }
-            Form::Markdown => bytes = comparison::markdown(comparison, self.limit).into_bytes(),
+            Form::Markdown => bytes = comparison::markdown(comparison, self.rows()).into_bytes(),
             Form::Pprof => {}
         }
         write(path, &bytes)
@@ -180,12 +187,12 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     file.write_all(bytes).and_then(|()| file.flush()).with_context(context)
 }
 
-/// The mark of a change: what became of it, in parentheses where it is no more than chance makes.
-fn mark(change: &compare::Change) -> String {
-    let name = change.verdict.name();
-    match change.verdict {
+/// The mark of a change by one of its estimates: what became of it, in parentheses where it is no more than chance makes.
+fn mark(change: &compare::Change, of: &compare::Estimate) -> String {
+    let verdict = change.verdict_of(of);
+    match verdict {
         compare::Verdict::Same => String::new(),
-        _ if change.is_significant() => name.to_owned(),
-        _ => format!("({name})"),
+        _ if of.significant => verdict.name().to_owned(),
+        _ => format!("({})", verdict.name()),
     }
 }

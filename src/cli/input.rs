@@ -5,12 +5,12 @@ use std::io::{self, BufRead, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use super::usage;
 use crate::encode;
 use crate::profile::Profile;
-use crate::record::perf_data::PerfData;
+use crate::record::perf_data::{Header, PerfData};
 use crate::session::Screen;
 use crate::session::replay::{Replay, ReplayOptions, TimeRange};
 use crate::symbol::KernelSymbols;
@@ -41,12 +41,38 @@ pub struct RecordingArgs {
     pub time: Option<TimeRange>,
 }
 
-/// What perf's commands take, and ours need not.
+/// What all of perf's commands take, and ours need not.
 #[derive(Args, Debug, Clone, Copy, Default)]
 pub struct ForceArgs {
     /// Accepted, as perf has it: files of other users are read without it too
     #[arg(short, long, hide = true)]
     pub force: bool,
+    /// Neither remarks nor headings
+    #[arg(short, long, hide = true)]
+    pub quiet: bool,
+    /// Accepted, as perf has it: there is nothing more to tell
+    #[arg(short, long, hide = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Accepted: names are told as people wrote them without it too
+    #[arg(long, hide = true)]
+    pub demangle: bool,
+    /// Accepted: calls that were inlined are shown without it too
+    #[arg(long, hide = true)]
+    pub inline: bool,
+}
+
+/// How perf's commands draw, of which ours know one way: as text without colours.
+#[derive(Args, Debug, Clone, Default)]
+pub struct LookArgs {
+    /// Accepted, as perf has it
+    #[arg(long, hide = true)]
+    pub tui: bool,
+    /// Accepted, as perf has it
+    #[arg(long, hide = true)]
+    pub stdio2: bool,
+    /// Accepted, as perf has it
+    #[arg(long, hide = true, value_name = "MODE")]
+    pub stdio_color: Option<String>,
 }
 
 impl RecordingArgs {
@@ -81,22 +107,49 @@ impl RecordingArgs {
 /// # Errors
 /// If it is neither, or cannot be read; if an option means nothing for it.
 pub fn read(path: &Path, args: &RecordingArgs, times: bool) -> anyhow::Result<Profile> {
-    read_with(path, args, args.options(false, times))
+    read_with(path, args, args.options(false, times), false, &mut |_| {})
 }
 
-/// As [`read`], with what is read of a recording chosen.
+/// As [`read`], with what is read of a recording chosen; nothing is said of it if that is to be `quiet`. What it says of itself is passed
+/// to `headed` first.
 ///
 /// # Errors
 /// As there.
-pub fn read_with(path: &Path, args: &RecordingArgs, options: ReplayOptions) -> anyhow::Result<Profile> {
+pub fn read_with(
+    path: &Path,
+    args: &RecordingArgs,
+    options: ReplayOptions,
+    quiet: bool,
+    headed: &mut dyn FnMut(&Header),
+) -> anyhow::Result<Profile> {
     if is_recording(path) {
-        let screen = Screen::new(false);
-        return Ok(Replay::open(path, options, &screen)?.profile()?);
+        let screen = Screen::new(quiet);
+        let replay = Replay::open(path, options, &screen)?;
+        headed(replay.header());
+        return Ok(replay.profile()?);
     }
     if let Some(option) = args.given() {
         return Err(usage(format!("{option} is for recordings (perf.data), and {} is none", path.display())));
     }
     Ok(encode::read_file(path)?)
+}
+
+/// Refuses an option that means something for recordings alone, if the file is none.
+///
+/// # Errors
+/// A line that says so.
+pub fn needs_recording(path: &Path, option: &str) -> anyhow::Result<()> {
+    if may_be_recording(path) || !(path == Path::new("-") || path.exists()) {
+        return Ok(());
+    }
+    Err(usage(format!("{option} is for recordings (perf.data), and {} is none", path.display())))
+}
+
+/// Whether a file is read as a recording where there is a choice: one that begins so, or a FIFO, of which that cannot be told.
+#[must_use]
+pub fn may_be_recording(path: &Path) -> bool {
+    let special = || std::fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
+    is_recording(path) || (path != Path::new("-") && special())
 }
 
 /// Whether a file begins as a recording does. What cannot be read is none: its reader tells why.

@@ -65,7 +65,8 @@ pub struct PerfArgs {
     /// Fail where the kernel does not allow the frequency that was asked for, instead of lowering it
     #[arg(long)]
     strict_freq: bool,
-    /// Look whether all can be recorded that was asked for, and record nothing
+    /// Look whether the command line means something, and who and what is to be recorded is there; open no events, and record
+    /// nothing
     #[arg(long)]
     pub(super) dry_run: bool,
 }
@@ -97,6 +98,8 @@ pub enum Value {
 pub struct PerfOption {
     /// Behind two dashes.
     pub long: &'static str,
+    /// What takes it back, behind two dashes.
+    pub negation: &'static str,
     /// Behind one.
     pub short: Option<char>,
     /// Its value.
@@ -117,7 +120,7 @@ macro_rules! options {
     ($($long:literal $short:expr, $value:ident, $answer:expr;)*) => {
         /// The options of perf that have no argument of ours, with what becomes of them.
         pub const PERF_OPTIONS: &[PerfOption] = &[
-            $(PerfOption { long: $long, short: $short, value: Value::$value, answer: $answer },)*
+            $(PerfOption { long: $long, negation: concat!("no-", $long), short: $short, value: Value::$value, answer: $answer },)*
         ];
     };
 }
@@ -135,8 +138,6 @@ options! {
     "num-thread-synthesize" None, Needed, Answer::Quiet;
     "proc-map-timeout" None, Needed, Answer::Quiet;
     "no-buildid-cache" Some('N'), None, Answer::Quiet;
-    "no-no-buildid" None, None, Answer::Quiet;
-    "no-no-buildid-cache" None, None, Answer::Quiet;
     "buildid-all" None, None, Answer::Quiet;
     "buildid-mmap" None, None, Answer::Quiet;
     "synth" None, Needed, Answer::Quiet;
@@ -144,7 +145,6 @@ options! {
     "tail-synthesize" None, None, Answer::Quiet;
     "timestamp-boundary" None, None, Answer::Quiet;
     "vmlinux" None, Needed, Answer::Quiet;
-    "inherit" None, None, Answer::Quiet;
     "threads" None, Optional, Answer::Say("--threads: one thread writes one file");
     "stat" Some('s'), None, Answer::Say("--stat: counts by thread are not written; samples tell their thread");
     "data" Some('d'), None, Answer::Say("-d: addresses of data are not sampled");
@@ -175,18 +175,73 @@ options! {
     "pfm-events" None, Needed, Answer::Refuse("libpfm's names are not known; use -e with a name or rHEX");
 }
 
-/// The arguments of [`PERF_OPTIONS`], which help does not show: docs/perf-options.md does.
+/// What takes back options that are arguments of ours, as perf's parser lets all be taken back: the last of both counts. The
+/// names behind are those of the arguments.
+pub const TAKEN_BACK: &[(&str, &[&str])] = &[
+    ("no-all-cpus", &["all_cpus"]),
+    ("no-all-cgroups", &["all_cgroups"]),
+    ("no-all-kernel", &["all_kernel"]),
+    ("no-all-user", &["all_user"]),
+    ("no-call-graph", &["call_graph", "g"]),
+    ("no-clockid", &["clockid"]),
+    ("no-compression-level", &["compression_level"]),
+    ("no-control", &["control"]),
+    ("no-delay", &["delay"]),
+    ("no-dry-run", &["dry_run"]),
+    ("no-exclude-perf", &["exclude_perf"]),
+    ("no-kernel-callchains", &["kernel_callchains"]),
+    ("no-latency", &["switch_events"]),
+    ("no-max-size", &["max_size"]),
+    ("no-namespaces", &["namespaces"]),
+    ("no-no-buildid", &["no_buildid"]),
+    ("buildid", &["no_buildid"]),
+    ("no-no-inherit", &["no_inherit"]),
+    ("no-off-cpu", &["off_cpu"]),
+    ("no-overwrite", &["overwrite"]),
+    ("no-per-thread", &["no_inherit"]),
+    ("no-quiet", &["quiet"]),
+    ("no-strict-freq", &["strict_freq"]),
+    ("no-switch-events", &["switch_events"]),
+    ("no-switch-output", &["switch_output"]),
+    ("no-timestamp-filename", &["timestamp_filename"]),
+    ("no-user-callchains", &["user_callchains"]),
+    ("no-verbose", &["verbose"]),
+];
+
+/// Options that change nothing and stand in the help all the same: hotspot looks there for what may be asked for.
+const SHOWN: [(&str, &str); 2] = [
+    ("sample-cpu", "Tell the CPU of each sample (always done)"),
+    ("aio", "Accepted, and changes nothing: files are written as without it"),
+];
+
+/// The arguments of [`PERF_OPTIONS`], and what takes options back. Help shows few of them: docs/perf-options.md does.
 #[must_use]
 pub fn perf_arguments() -> Vec<Arg> {
-    let argument = |option: &PerfOption| {
-        let argument = Arg::new(option.long).long(option.long).hide(true).short(option.short);
-        match option.value {
-            Value::None => argument.action(ArgAction::SetTrue),
-            Value::Optional => argument.num_args(0..=1).require_equals(true).default_missing_value(""),
-            Value::Needed => argument.num_args(1),
-        }
+    let theirs = PERF_OPTIONS.iter().flat_map(|option| [argument(option), back(option.negation, &[option.long])]);
+    theirs.chain(TAKEN_BACK.iter().map(|(name, of)| back(name, of))).collect()
+}
+
+fn argument(option: &PerfOption) -> Arg {
+    let argument = Arg::new(option.long).long(option.long).short(option.short);
+    let argument = match SHOWN.iter().find(|(shown, _)| *shown == option.long) {
+        Some((_, help)) => argument.help(*help).help_heading("Writing perf.data"),
+        None => argument.hide(true),
     };
-    PERF_OPTIONS.iter().map(argument).collect()
+    match option.value {
+        Value::None => argument.action(ArgAction::SetTrue),
+        Value::Optional => argument.num_args(0..=1).require_equals(true).default_missing_value(""),
+        Value::Needed => argument.num_args(1),
+    }
+}
+
+/// A flag that takes arguments back.
+fn back(name: &'static str, of: &[&'static str]) -> Arg {
+    Arg::new(name).long(name).hide(true).action(ArgAction::SetTrue).overrides_with_all(of.iter().copied())
+}
+
+/// Whether stacks were taken back: then there are none, where other options would be as they are without a word.
+pub(super) fn takes_stacks_back(matches: &ArgMatches) -> bool {
+    matches.get_flag("no-call-graph")
 }
 
 /// Answers the options of [`PERF_OPTIONS`] that were given.

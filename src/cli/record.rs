@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 
 use super::continuous::ContinuousArgs;
@@ -28,9 +29,9 @@ pub struct RecordArgs {
     /// windows only: 100-200,400-500
     #[arg(short = 'D', long, value_name = "MS|-1|MS-MS,…", allow_hyphen_values = true, value_parser = perf::delay)]
     delay: Option<Delay>,
-    /// File to write: perf.data, or what the ending says (.pb.gz pprof, .svg flame graph, .folded); - is the standard output [default: perf.data, or the
-    /// standard output if that is a pipe]. With
-    /// --continuous, the directory [default: /var/lib/rprof, or ~/.local/state/rprof for ordinary users]
+    /// File to write: perf.data, or what the ending says (.pb.gz pprof, .svg flame graph, .folded, …); - is the standard
+    /// output [default: perf.data, or the standard output if that is a pipe]. With --continuous, the directory [default:
+    /// /var/lib/rprof, or ~/.local/state/rprof for ordinary users]
     #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<PathBuf>,
     /// Format to write, whatever the file's ending: perf.data, pprof, folded, flamegraph
@@ -44,18 +45,21 @@ pub struct RecordArgs {
 
 impl RecordArgs {
     /// Notes what the order on the command line says.
-    pub(super) fn place_filters(&mut self, matches: &ArgMatches) {
+    pub(super) fn settle(&mut self, matches: &ArgMatches) {
         self.what.place_filters(matches);
+        if perf::takes_stacks_back(matches) {
+            self.what.leave_out_stacks();
+        }
     }
 
     /// Whether samples are written one by one as perf does; else they are counted, and a profile is written.
     fn is_perf_data(&self, path: &Path) -> bool {
         match &self.format {
             Some(name) => PERF_DATA.contains(&name.as_str()),
-            None if path == Path::new("-") => true,
-            None if path.is_dir() => false,
             // A device or a FIFO has no ending that was meant.
-            None => path.exists() && !path.is_file() || has_perf_ending(path),
+            None if path.exists() && !path.is_file() => true,
+            // As perf, which takes any name: perf.data.1, or what mktemp makes.
+            None => Format::for_path(path).is_err(),
         }
     }
 
@@ -80,11 +84,10 @@ impl RecordArgs {
     }
 }
 
-/// Whether a file's name is one that perf's files have: `perf.data`, `x.data`, `x.data.old`, or one without an ending.
-fn has_perf_ending(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = name.strip_suffix(".old").unwrap_or(&name);
-    name.ends_with(".data") || name.ends_with(".perf") || !name.contains('.')
+/// Whether it is said how many files are kept where only one is written.
+fn bounds_one_file(matches: &ArgMatches) -> bool {
+    let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    given("switch_max_files") && !given("switch_output") && !given("continuous")
 }
 
 /// The names of the format.
@@ -101,6 +104,9 @@ pub fn run(args: &RecordArgs, matches: &ArgMatches, line: &str) -> anyhow::Resul
     let timing = args.timing()?;
     let screen = Screen::new(args.what.quiet);
     perf::answer(matches, &screen)?;
+    if bounds_one_file(matches) {
+        screen.say("--switch-max-files: one file is written; add --switch-output to begin others");
+    }
     let named = args.format.as_deref().filter(|name| !PERF_DATA.contains(name));
     let format = named.map(Format::by_name).transpose().map_err(usage)?;
     if let Some(window) = args.continuous.window()? {

@@ -1,5 +1,7 @@
 //! `rprof script`: a recording as text, an event a block, in the layout of `perf script`: what collapses stacks, and viewers that take
-//! perf's text, read it.
+//! perf's text, read it. Of a profile each of its samples is one.
+
+mod profile;
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
@@ -23,17 +25,18 @@ use crate::sys::perf_event::abi;
 
 /// Print a recording sample by sample, as perf script does
 #[derive(Args, Debug, Clone)]
+#[command(args_override_self = true)]
 pub struct ScriptArgs {
-    /// The recording (perf.data); `-` is the standard input
+    /// The recording (perf.data), pprof or folded stacks, told by content; `-` is the standard input [default: perf.data]
     #[arg(value_name = "FILE", conflicts_with = "input")]
     pub file: Option<PathBuf>,
     /// The same, as perf spells it
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// Fields to print: comm, tid, pid, time, cpu, event, period, ip, sym, dso, srcline, brstack; with + or - before one it is added to
-    /// the usual ones, or left out
+    /// the usual ones, or left out. Of several lists the last counts, with what is added behind it
     #[arg(short = 'F', long, value_name = "FIELDS", allow_hyphen_values = true)]
-    pub fields: Option<String>,
+    pub fields: Vec<String>,
     /// Only samples of threads of these names
     #[arg(long, visible_alias = "comms", value_name = "NAME,…", value_delimiter = ',')]
     pub comm: Vec<String>,
@@ -72,11 +75,14 @@ pub struct ScriptArgs {
 /// Prints a recording. A reader that has seen enough (a closed pipe) is no error.
 ///
 /// # Errors
-/// If the file is no recording, or a field is unknown.
+/// If the file is neither a recording nor a profile, or a field is unknown.
 pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
     let path = args.file.clone().or_else(|| args.input.clone()).unwrap_or_else(input::unnamed);
     let choice = Choice::new(args)?;
-    let screen = Screen::new(false);
+    if !input::may_be_recording(&path) {
+        return profile::print(&path, args, &choice);
+    }
+    let screen = Screen::new(args.force.quiet);
     let options = ReplayOptions { no_lines: !choice.has("srcline"), ..args.recording.options(args.no_inline, false) };
     let replay = Replay::open(&path, options, &screen)?;
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
@@ -87,7 +93,7 @@ pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
         }
     }
     let attrs = replay.header().attrs.clone();
-    if args.fields.as_deref().is_some_and(|fields| fields.contains("trace"))
+    if args.fields.iter().any(|fields| fields.contains("trace"))
         && attrs.iter().any(|attr| attr.kind == abi::PERF_TYPE_TRACEPOINT)
     {
         screen.say("the arguments of tracepoints (trace) are not decoded");
@@ -119,8 +125,24 @@ const FIELDS: [&str; 12] =
     ["comm", "tid", "pid", "time", "cpu", "event", "period", "ip", "sym", "dso", "srcline", "brstack"];
 /// Those that are, where nothing else is asked for.
 const USUAL: [&str; 9] = ["comm", "tid", "time", "cpu", "event", "period", "ip", "sym", "dso"];
-/// Fields of others' command lines that no sample of ours has, or that say how others are printed.
-const EMPTY: [&str; 2] = ["trace", "flags"];
+/// Fields of others' command lines that no sample of ours has, or that say how others are printed: nothing is printed of them.
+const EMPTY: [&str; 15] = [
+    "trace",
+    "flags",
+    "addr",
+    "misc",
+    "weight",
+    "data_src",
+    "phys_addr",
+    "data_page_size",
+    "code_page_size",
+    "ins_lat",
+    "metric",
+    "synth",
+    "callindent",
+    "machine_pid",
+    "vcpu",
+];
 
 /// What is printed of which samples.
 struct Choice {
@@ -138,8 +160,8 @@ impl Choice {
     fn new(args: &ScriptArgs) -> anyhow::Result<Choice> {
         let dso = args.dso.as_ref().map(|dso| Regex::new(dso)).transpose();
         Ok(Choice {
-            fields: fields(args.fields.as_deref())?,
-            chosen: args.fields.as_deref().is_some_and(|fields| !fields.starts_with(['+', '-'])),
+            fields: fields(&args.fields)?,
+            chosen: args.fields.iter().any(|fields| !is_change(fields)),
             comm: args.comm.clone(),
             pid: args.pid.clone(),
             tid: args.tid.clone(),
@@ -161,23 +183,35 @@ impl Choice {
     }
 }
 
-/// The fields of an option; a kind of event may stand before them (`sw:comm,ip`), for all are printed alike.
-fn fields(text: Option<&str>) -> anyhow::Result<Vec<&'static str>> {
-    let Some(text) = text else { return Ok(USUAL.into()) };
-    let text = text.rsplit_once(':').map_or(text, |(_, fields)| fields);
-    let changes = text.starts_with(['+', '-']);
-    let mut fields: Vec<&'static str> = if changes { USUAL.into() } else { Vec::new() };
-    for word in text.split(',').filter(|word| !word.is_empty()) {
-        let name = word.trim_start_matches(['+', '-']);
-        let Some(&known) = FIELDS.iter().find(|&&field| field == name) else {
-            if EMPTY.contains(&name) {
-                continue;
+/// Whether a list of fields changes the usual ones, and does not stand in their place.
+fn is_change(list: &str) -> bool {
+    without_kind(list).starts_with(['+', '-'])
+}
+
+/// A kind of event may stand before the fields (`sw:comm,ip`), for all are printed alike.
+fn without_kind(list: &str) -> &str {
+    list.rsplit_once(':').map_or(list, |(_, fields)| fields)
+}
+
+/// The fields of all lists.
+fn fields(lists: &[String]) -> anyhow::Result<Vec<&'static str>> {
+    let mut fields: Vec<&'static str> = USUAL.into();
+    for list in lists {
+        if !is_change(list) {
+            fields.clear();
+        }
+        for word in without_kind(list).split(',').filter(|word| !word.is_empty()) {
+            let name = word.trim_start_matches(['+', '-']);
+            let Some(&known) = FIELDS.iter().find(|&&field| field == name) else {
+                if EMPTY.contains(&name) {
+                    continue;
+                }
+                return Err(usage(format!("-F: there is no field {name:?}; there are {}", FIELDS.join(", "))));
+            };
+            fields.retain(|&field| field != known);
+            if !word.starts_with('-') {
+                fields.push(known);
             }
-            return Err(usage(format!("-F: there is no field {name:?}; there are {}", FIELDS.join(", "))));
-        };
-        fields.retain(|&field| field != known);
-        if !word.starts_with('-') {
-            fields.push(known);
         }
     }
     Ok(fields)
@@ -206,7 +240,8 @@ fn tell(chunk: &Chunk<'_>, attrs: &[Attr], choice: &Choice, lines: &mut Lines, o
                 // The place alone, as one function.
                 let (module, symbols) = (module(chunk, leaf), symbols(chunk, leaf));
                 let text = &mut page.text;
-                symbols.last().iter().for_each(|symbol| line(leaf, symbol, &bare_name(symbol), &module, choice, text));
+                let tell = |symbol| line(&place(leaf, symbol, &bare_name(symbol), &module), choice, text);
+                symbols.last().into_iter().for_each(tell);
             }
         }
         if choice.has("brstack") {
@@ -288,7 +323,7 @@ fn frame_lines(chunk: &Chunk<'_>, frame: Frame, names: &mut FxHashMap<Arc<str>, 
     for symbol in symbols(chunk, frame) {
         let name = names.entry(symbol.system_name.clone()).or_insert_with(|| bare_name(symbol));
         lines.push('\t');
-        line(frame, symbol, name, &module, choice, &mut lines);
+        line(&place(frame, symbol, name, &module), choice, &mut lines);
         lines.push('\n');
     }
     lines.into()
@@ -312,26 +347,12 @@ fn head(
     chain: bool,
     text: &mut String,
 ) {
-    let comm = super::show::printable(&thread.comm);
-    if choice.has("comm") {
-        let _ = if chain { write!(text, "{comm} ") } else { write!(text, "{comm:>16} ") };
-    }
-    let _ = match (choice.has("pid"), choice.has("tid")) {
-        (true, true) => write!(text, "{:>5}/{:<5} ", thread.pid.0, thread.tid.0),
-        (true, false) => write!(text, "{:>5} ", thread.pid.0),
-        (false, true) => write!(text, "{:>5} ", thread.tid.0),
-        (false, false) => Ok(()),
-    };
+    tell_thread(&thread.comm, (thread.pid.0.into(), thread.tid.0.into()), choice, chain, text);
     if let Some(cpu) = sample.cpu.filter(|_| choice.has("cpu")) {
         let _ = write!(text, "[{cpu:03}] ");
     }
     if choice.has("time") && attr.layout.has(abi::PERF_SAMPLE_TIME) {
-        let (seconds, rest) = (sample.time.0 / 1_000_000_000, sample.time.0 % 1_000_000_000);
-        let _ = if choice.nanoseconds {
-            write!(text, "{seconds:>5}.{rest:09}: ")
-        } else {
-            write!(text, "{seconds:>5}.{:06}: ", rest / 1000)
-        };
+        tell_time(sample.time.0, choice, text);
     }
     let tracepoint = attr.kind == abi::PERF_TYPE_TRACEPOINT && !choice.chosen;
     if choice.has("period") && !tracepoint {
@@ -342,6 +363,30 @@ fn head(
     {
         let _ = write!(text, "{:>widest$}: ", event.name);
     }
+}
+
+/// `comm pid/tid`, those that are chosen.
+fn tell_thread(comm: &str, (pid, tid): (i64, i64), choice: &Choice, chain: bool, text: &mut String) {
+    let comm = super::show::printable(comm);
+    if choice.has("comm") {
+        let _ = if chain { write!(text, "{comm} ") } else { write!(text, "{comm:>16} ") };
+    }
+    let _ = match (choice.has("pid"), choice.has("tid")) {
+        (true, true) => write!(text, "{pid:>5}/{tid:<5} "),
+        (true, false) => write!(text, "{pid:>5} "),
+        (false, true) => write!(text, "{tid:>5} "),
+        (false, false) => Ok(()),
+    };
+}
+
+/// A time of nanoseconds, in seconds.
+fn tell_time(time: u64, choice: &Choice, text: &mut String) {
+    let (seconds, rest) = (time / 1_000_000_000, time % 1_000_000_000);
+    let _ = if choice.nanoseconds {
+        write!(text, "{seconds:>5}.{rest:09}: ")
+    } else {
+        write!(text, "{seconds:>5}.{:06}: ", rest / 1000)
+    };
 }
 
 /// ` 0xfrom/0xto/M|P|-/X|-/A|-/cycles`: mispredicted or predicted, in a transaction, its abort; the bits as `struct perf_branch_entry` has them.
@@ -357,23 +402,43 @@ fn symbols<'a>(chunk: &'a Chunk<'_>, frame: Frame) -> &'a [Symbol] {
     chunk.names.get(&frame).map(|symbols| &symbols[..]).unwrap_or_default()
 }
 
-fn line(frame: Frame, symbol: &Symbol, name: &str, module: &str, choice: &Choice, text: &mut String) {
+/// What the line of a frame tells.
+struct Place<'a> {
+    address: u64,
+    name: &'a str,
+    module: &'a str,
+    inlined: bool,
+    /// File and line, where they are known.
+    source: Option<(&'a str, i64)>,
+}
+
+fn place<'a>(frame: Frame, symbol: &'a Symbol, name: &'a str, module: &'a str) -> Place<'a> {
+    let named = symbol.named || matches!(frame, Frame::Marker(_));
+    Place {
+        address: address(frame),
+        name: if named { name } else { "[unknown]" },
+        module,
+        inlined: symbol.inlined,
+        source: symbol.file.as_deref().map(|file| (file, symbol.line.into())),
+    }
+}
+
+fn line(place: &Place<'_>, choice: &Choice, text: &mut String) {
     if choice.has("ip") {
-        let _ = write!(text, "{:>16x}", address(frame));
+        let _ = write!(text, "{:>16x}", place.address);
     }
     if choice.has("sym") {
-        let marker = matches!(frame, Frame::Marker(_));
-        let _ = write!(text, " {}", if symbol.named || marker { name } else { "[unknown]" });
+        let _ = write!(text, " {}", place.name);
     }
-    if symbol.inlined {
+    if place.inlined {
         text.push_str(" (inlined)");
     } else if choice.has("dso") {
-        let _ = write!(text, " ({module})");
+        let _ = write!(text, " ({})", place.module);
     }
     if choice.has("srcline")
-        && let Some(file) = &symbol.file
+        && let Some((file, line)) = place.source
     {
-        let _ = write!(text, "\n  {}:{}", super::show::printable(file), symbol.line);
+        let _ = write!(text, "\n  {}:{line}", super::show::printable(file));
     }
 }
 
@@ -404,7 +469,7 @@ fn module(chunk: &Chunk<'_>, frame: Frame) -> String {
 }
 
 /// What the file says of itself, in perf's words.
-fn header(header: &Header, path: &Path) -> String {
+pub(super) fn header(header: &Header, path: &Path) -> String {
     let mut text = String::from("# ========\n");
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {

@@ -91,19 +91,24 @@ pub struct WhatArgs {
     /// One sample for so many occurrences of the event (nanoseconds, for clocks)
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Ring buffer of each CPU: pages, or bytes with B, K, M or G [default: half a second of samples]
+    /// Ring buffer of each CPU: pages, or bytes with B, K, M or G [default: half a second of samples]. What stands behind
+    /// a comma, perf's size of rings for hardware tracing, changes nothing
     #[arg(short, long, value_name = "SIZE")]
     mmap_pages: Option<RingSize>,
     /// Record stacks (the default, as --call-graph auto)
     #[arg(short)]
     g: bool,
     /// How stacks are found: auto (per frame: unwind information, else frame pointers; the copy of the stack grows as
-    /// needed), dwarf or dwarf,BYTES (a copy of that many bytes), fp (frame pointers, followed by the kernel), no (none)
+    /// needed), dwarf or dwarf,BYTES (a copy of that many bytes), fp or fp,FRAMES (frame pointers, followed by the kernel,
+    /// and the most frames), no (none)
     #[arg(long, value_name = "MODE", default_value = "auto")]
     call_graph: Graph,
     /// Do not record threads and processes that the target starts later
-    #[arg(short = 'i', long, alias = "per-thread")]
+    #[arg(short = 'i', long, alias = "per-thread", overrides_with = "inherit")]
     no_inherit: bool,
+    /// Record them, as without this option: it takes -i back. Not with -t
+    #[arg(long, overrides_with = "no_inherit")]
+    inherit: bool,
     /// End after so long: 10s, 500ms, 2m
     #[arg(long, value_name = "TIME")]
     pub(super) duration: Option<super::values::Span>,
@@ -113,11 +118,11 @@ pub struct WhatArgs {
     /// Give every sample this label, by which query, diff and gate find it again: version=v2; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     pub(super) label: Vec<(String, String)>,
-    /// Say nothing but errors
+    /// Say nothing but errors, also with -v
     #[arg(short, long)]
     pub(super) quiet: bool,
     /// Say more: how events were opened, and how samples were lost or cut
-    #[arg(short, long, conflicts_with = "quiet")]
+    #[arg(short, long)]
     pub(super) verbose: bool,
     /// Command to run and record; with -p, -t, -a or -G, to run meanwhile
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
@@ -163,6 +168,11 @@ impl WhatArgs {
             filters.iter().map(|filter| events.iter().filter(|event| *event < filter).count()).collect();
     }
 
+    /// Records no stacks, as `--call-graph no`.
+    pub(super) fn leave_out_stacks(&mut self) {
+        self.call_graph = Graph { mode: capture::CallGraph::No, max_stack: None };
+    }
+
     /// Whom to record, in few words.
     pub(super) fn in_words(&self) -> String {
         let list = |name: &str, of: Vec<String>| (!of.is_empty()).then(|| format!("{name} {}", of.join(", ")));
@@ -198,7 +208,13 @@ impl WhatArgs {
         enable_on_exec: bool,
         screen: &Screen,
     ) -> anyhow::Result<(Settings, Option<Child>)> {
+        if self.inherit && !self.tid.is_empty() {
+            return Err(usage("--inherit: -t records no threads but those it names; name their process with -p"));
+        }
         let events = events(self, defaults)?;
+        if self.off_cpu_thresh.is_some() && !events.iter().any(tells_away) {
+            screen.say("--off-cpu-thresh: no times away from a CPU are recorded; add --off-cpu, --lock or --wall");
+        }
         let cpus = self.cpu.as_deref().filter(|list| *list != ON_CPU).map(|list| {
             capture::parse_cpus(list).ok_or_else(|| usage(format!("'{list}' is no list of CPUs; write 0,2-4")))
         });
@@ -212,7 +228,7 @@ impl WhatArgs {
         }
         let settings = Settings {
             events,
-            graph: self.call_graph.0,
+            graph: self.call_graph.mode,
             target,
             cpus,
             inherit: !self.no_inherit && self.tid.is_empty(),
@@ -251,12 +267,10 @@ fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
     for kind in kinds(args, defaults) {
         events.extend(capture::parse_list(kind).map_err(event_error)?);
     }
-    let tells_away = |event: &Event| event.probe.is_some_and(capture::Probe::is_away);
-    if (args.wakers || args.off_cpu_thresh.is_some()) && !events.iter().any(tells_away) {
-        return Err(usage(
-            "--wakers and --off-cpu-thresh tell of times away from a CPU: add --off-cpu, --lock or --wall",
-        ));
+    if args.wakers && !events.iter().any(tells_away) {
+        return Err(usage("--wakers tells of times away from a CPU: add --off-cpu, --lock or --wall"));
     }
+    limit_stacks(args.call_graph, &mut events)?;
     let asked = match (args.freq, args.count) {
         (Some(_), Some(_)) => return Err(rate("-F (a frequency) and -c (a period) contradict each other: give one")),
         (Some(Frequency(0)), _) => {
@@ -281,6 +295,26 @@ fn events(args: &WhatArgs, defaults: &Defaults) -> anyhow::Result<Vec<Event>> {
         }
     }
     if events.is_empty() { Err(usage("no event was named")) } else { Ok(events) }
+}
+
+fn tells_away(event: &Event) -> bool {
+    event.probe.is_some_and(capture::Probe::is_away)
+}
+
+/// Gives events the most frames that are followed. It is the kernel who counts them, where it follows frame pointers.
+fn limit_stacks(graph: Graph, events: &mut [Event]) -> anyhow::Result<()> {
+    for event in events {
+        let followed = event.terms.graph.unwrap_or(graph.mode) == capture::CallGraph::FramePointer;
+        if followed {
+            event.terms.max_stack = event.terms.max_stack.or(graph.max_stack);
+        } else if event.terms.max_stack.is_some() {
+            return Err(usage(format!(
+                "event '{}': max-stack is for stacks by frame pointers: add call-graph=fp, or --call-graph fp",
+                event.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn is_alloc(event: &Event) -> bool {
@@ -352,9 +386,11 @@ fn threshold(text: &str) -> Result<std::time::Duration, String> {
     }
 }
 
-/// A name that means nothing is the user's slip; a tracepoint that may not be read is not.
+/// A name that means nothing is the user's slip, and as with perf so is one that this user may not look up; a tracefs that is not there
+/// is not.
 fn event_error(error: EventError) -> anyhow::Error {
     match error {
+        EventError::Tracefs { ref source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => usage(error),
         EventError::Tracefs { .. } => error.into(),
         EventError::Unknown { .. }
         | EventError::Modifier { .. }

@@ -22,25 +22,41 @@ impl FromStr for Frequency {
 }
 
 /// `--call-graph`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Graph(pub(super) CallGraph);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Graph {
+    pub(super) mode: CallGraph,
+    /// The most frames that the kernel follows by frame pointers.
+    pub(super) max_stack: Option<u16>,
+}
 
 impl FromStr for Graph {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Graph, String> {
         let (mode, size) = text.split_once(',').unwrap_or((text, ""));
-        let graph = match (mode, size) {
+        let mut max_stack = None;
+        let mode = match (mode, size) {
             ("auto", "") => CallGraph::Auto,
             ("fp", "") => CallGraph::FramePointer,
+            ("fp", frames) => {
+                max_stack = Some(most_frames(frames)?);
+                CallGraph::FramePointer
+            }
             ("no" | "none", "") => CallGraph::No,
             ("dwarf", "") => CallGraph::Dwarf { stack_bytes: 16 << 10 },
             ("dwarf", size) => CallGraph::Dwarf { stack_bytes: stack_bytes(size)? },
             ("lbr", _) => return Err("branch records are not supported; use auto".into()),
-            _ => return Err("auto, dwarf, dwarf,BYTES, fp or no".into()),
+            _ => return Err("auto, dwarf, dwarf,BYTES, fp, fp,FRAMES or no".into()),
         };
-        Ok(Graph(graph))
+        Ok(Graph { mode, max_stack })
     }
+}
+
+/// What is more than the kernel ever follows is no limit.
+fn most_frames(text: &str) -> Result<u16, String> {
+    let frames: Option<u64> = text.parse().ok().filter(|&frames| frames > 0);
+    let frames = frames.ok_or_else(|| format!("'{text}' is not a number of frames above 0"))?;
+    Ok(u16::try_from(frames).unwrap_or(u16::MAX))
 }
 
 /// The kernel takes multiples of eight.
@@ -136,7 +152,8 @@ impl FromStr for Amount {
     }
 }
 
-/// `-m`: a number of pages, or of bytes with a unit.
+/// `-m`: a number of pages, or of bytes with a unit. Behind a comma perf takes the size of rings for hardware tracing, which there is
+/// none of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RingSize(pub(super) u64);
 
@@ -144,6 +161,14 @@ impl FromStr for RingSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<RingSize, String> {
+        let (text, aux) = text.split_once(',').map_or((text, None), |(text, aux)| (text, Some(aux)));
+        aux.map_or(Ok(()), |aux| RingSize::one(aux).map(|_| ()))?;
+        RingSize::one(text)
+    }
+}
+
+impl RingSize {
+    fn one(text: &str) -> Result<RingSize, String> {
         let pages: Option<u64> = text.parse().ok();
         let bytes = match pages {
             Some(pages) => pages.checked_mul(crate::sys::page_size()),
@@ -168,6 +193,8 @@ mod tests {
         assert_eq!(ring("8M"), Ok(8 << 20));
         assert_eq!(ring("128"), Ok(128 * crate::sys::page_size()));
         assert!(ring("8X").is_err() && ring("0").is_err() && ring("99999999999999999999").is_err());
+        assert_eq!((ring("128,64"), ring("8M,4M")), (ring("128"), ring("8M")));
+        assert!(ring("8M,x").is_err() && ring("8M,").is_err() && ring(",4M").is_err());
         assert_eq!(Span::from_str("1.5s").unwrap().0, Duration::from_millis(1500));
         assert_eq!(Span::from_str("2m").unwrap().0, Duration::from_secs(120));
         assert_eq!(Span::from_str("7d").unwrap().0, Duration::from_secs(7 * 86_400));
@@ -187,9 +214,12 @@ mod tests {
 
     #[test]
     fn call_graphs() {
-        let parse = |text| Graph::from_str(text).map(|graph| graph.0);
+        let parse = |text| Graph::from_str(text).map(|graph| graph.mode);
         assert_eq!(parse("dwarf,1001"), Ok(CallGraph::Dwarf { stack_bytes: 1008 }));
         assert_eq!(parse("dwarf,65528"), Ok(CallGraph::Dwarf { stack_bytes: 65_528 }));
         assert!(parse("dwarf,100000").is_err() && parse("lbr").is_err() && parse("x").is_err());
+        let limited = |most| Ok(Graph { mode: CallGraph::FramePointer, max_stack: most });
+        assert_eq!((Graph::from_str("fp,64"), Graph::from_str("fp")), (limited(Some(64)), limited(None)));
+        assert!(parse("fp,0").is_err() && parse("fp,x").is_err() && parse("auto,64").is_err());
     }
 }

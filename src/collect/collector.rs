@@ -2,6 +2,8 @@
 
 mod told;
 
+pub use told::OFF_CPU_STACKS;
+
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -317,10 +319,10 @@ impl Collector {
             Record::Exit(task) => {
                 self.intervals.forget(KernelTid(task.tid.0 as u64));
                 if task.pid.0 == task.tid.0 {
-                    self.heap.end(KernelTid(task.pid.0 as u64));
+                    self.heap.end(task.pid);
                 }
             }
-            Record::Comm { pid, exec: true, .. } => self.heap.end(KernelTid(pid.0 as u64)),
+            Record::Comm { pid, exec: true, .. } => self.heap.end(*pid),
             Record::LostSamples { event, lost } => {
                 if let Some(loss) = event.and_then(|event| self.losses.get_mut(event.0 as usize)) {
                     loss.exact = loss.exact.saturating_add(*lost);
@@ -473,7 +475,7 @@ impl Collector {
             return self.begin_interval(begin, thread, stack, health);
         }
         if let Some(allocation) = &sample.allocation {
-            return self.allocate(allocation, sample.time, thread, stack);
+            return self.allocate(allocation, sample, thread, stack);
         }
         let wall = self.probes.get(sample.event.0 as usize) == Some(&Some(Probe::Wall));
         let key = SampleKey {

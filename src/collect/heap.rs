@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::stack::StackId;
 use super::window::{Tally, ThreadIndex};
+use crate::ids::Pid;
 use crate::record::{Allocation, HeapChange, KernelTid, Placed};
 
 /// An allocation that was sampled.
@@ -22,6 +23,8 @@ pub(super) struct Held {
 #[derive(Default)]
 pub(super) struct Heap {
     by_process: FxHashMap<KernelTid, FxHashMap<u64, Held>>,
+    /// The kernel's own number of each process, which in a PID namespace is another than the one that its end is told of.
+    numbers: FxHashMap<Pid, KernelTid>,
     /// Of processes that have ended in this window: what they had in use at their ends.
     ended: Vec<Held>,
     /// Where allocations lay that were freed by the end of their process.
@@ -30,8 +33,9 @@ pub(super) struct Heap {
 
 impl Heap {
     /// An allocation was sampled.
-    pub(super) fn add(&mut self, allocation: &Allocation, thread: ThreadIndex, stack: StackId, tally: Tally) {
+    pub(super) fn add(&mut self, pid: Pid, allocation: &Allocation, thread: ThreadIndex, stack: StackId, tally: Tally) {
         let held = Held { thread, stack, tally, placed: None };
+        self.numbers.insert(pid, allocation.process);
         self.by_process.entry(allocation.process).or_default().insert(allocation.id, held);
     }
 
@@ -51,8 +55,10 @@ impl Heap {
     }
 
     /// A process has ended, or executes another program.
-    pub(super) fn end(&mut self, process: KernelTid) {
-        let left = self.by_process.remove(&process).into_iter().flat_map(FxHashMap::into_values);
+    pub(super) fn end(&mut self, pid: Pid) {
+        let process = self.numbers.remove(&pid);
+        let left = process.and_then(|process| self.by_process.remove(&process)).into_iter();
+        let left = left.flat_map(FxHashMap::into_values);
         let placed = left.filter(|held| held.placed.is_some());
         let before = self.ended.len();
         self.ended.extend(placed);
@@ -112,7 +118,7 @@ mod tests {
         let mut heap = Heap::default();
         let tally = Tally { samples: 1, weight: 8 };
         for id in 1..=3 {
-            heap.add(&allocation(id, 8), ThreadIndex(0), StackTree::EMPTY, tally);
+            heap.add(Pid(3), &allocation(id, 8), ThreadIndex(0), StackTree::EMPTY, tally);
         }
         let place = |id: u64| Some(Placed { process: PROCESS, address: Address(id << 12) });
         for id in 1..=2 {
@@ -120,7 +126,7 @@ mod tests {
         }
         heap.change(&HeapChange { id: 1, process: PROCESS, placed: None });
         assert_eq!(heap.in_use().count(), 1);
-        heap.end(PROCESS);
+        heap.end(Pid(3));
         assert_eq!(heap.in_use().count(), 1, "at its end it had that");
         assert_eq!(heap.turn().count(), 0);
         assert_eq!(heap.in_use().count(), 0);

@@ -10,7 +10,7 @@ mod pass_on;
 mod stack;
 mod window;
 
-pub use collector::{Collector, Journaled, Pressure, Span};
+pub use collector::{Collector, Journaled, OFF_CPU_STACKS, Pressure, Span};
 pub use pass_on::{TimeAway, Walked};
 pub use stack::{Frame, Marker, PrefixTree, StackId, StackTree};
 pub use window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, Thread, ThreadIndex, WakerIndex, Window};

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tables::{Frames, Functions, Groups, Samples, Stacks, Tables, file_name, sum};
 
 use super::EncodeError;
-use crate::profile::{Profile, Quality, StringId, TIME_LABEL};
+use crate::profile::{Profile, Quality, StringId, TIME_LABEL, ValueType};
 
 /// The version of the object; fields are added without a new one.
 const VERSION: u32 = 1;
@@ -95,8 +95,12 @@ pub struct Change<'a> {
     pub low: f64,
     /// The upper end.
     pub high: f64,
-    /// Whether the difference is more than chance.
+    /// Whether the difference of the totals, or that of its own part, is more than chance.
     pub significant: bool,
+    /// Whether that of the totals is.
+    pub significant_total: bool,
+    /// Whether that of its own part is.
+    pub significant_self: bool,
     /// `new`, `gone`, `up`, `down`, `same` or `shifted`.
     pub verdict: &'static str,
 }
@@ -107,8 +111,10 @@ pub struct Changes<'a> {
     pub normalize: &'a str,
     /// A function's name without what changes from build to build.
     pub comparable: fn(&str) -> Cow<'_, str>,
-    /// The functions.
+    /// The functions; none if nothing was tested.
     pub changes: &'a [Change<'a>],
+    /// What makes the comparison doubtful, a line each.
+    pub remarks: &'a [String],
 }
 
 /// Writes a profile.
@@ -165,12 +171,14 @@ fn has_times(profile: &Profile) -> bool {
 
 impl Tables {
     fn page<'a>(&'a self, new: Side<'a>, base: Option<(Side<'a>, &'a Changes<'a>)>) -> Page<'a> {
-        let kind = new.profile.sample_types.get(new.column);
-        let text = |of: Option<StringId>| of.map_or("", |id| new.profile.text(id));
+        // A side without samples may not tell what it counts; the other one does.
+        let mut sides = [Some(new), base.map(|(side, _)| side)].into_iter().flatten();
+        let known = sides.find_map(|side| Some((side.profile, side.profile.sample_types.get(side.column)?)));
+        let text = |of: fn(&ValueType) -> StringId| known.map_or("", |(profile, kind)| profile.text(of(kind)));
         Page {
             version: VERSION,
             meta: new.meta,
-            value: Value { name: text(kind.map(|kind| kind.name)), unit: text(kind.map(|kind| kind.unit)) },
+            value: Value { name: text(|kind| kind.name), unit: text(|kind| kind.unit) },
             total: sum(&self.samples.value),
             samples_total: sum(&self.samples.count),
             quality: QualityRow::of(new, self.unknown[0]),
@@ -187,7 +195,10 @@ impl Tables {
                 samples_total: sum(&self.samples.base_count),
                 quality: QualityRow::of(side, self.unknown[1]),
             }),
-            changes: base.map(|(_, changes)| self.change_columns(changes.changes)),
+            changes: base
+                .filter(|(_, changes)| !changes.changes.is_empty())
+                .map(|(_, changes)| self.change_columns(changes.changes)),
+            remarks: base.map(|(_, changes)| changes.remarks),
         }
     }
 
@@ -207,6 +218,8 @@ impl Tables {
             columns.low.push(change.low);
             columns.high.push(change.high);
             columns.significant.push(change.significant.into());
+            columns.significant_total.push(change.significant_total.into());
+            columns.significant_self.push(change.significant_self.into());
             columns.verdict.push(change.verdict);
         }
         columns
@@ -234,6 +247,8 @@ struct Page<'a> {
     base: Option<BasePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<ChangeColumns>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remarks: Option<&'a [String]>,
 }
 
 #[derive(Serialize)]
@@ -261,6 +276,8 @@ struct ChangeColumns {
     low: Vec<f64>,
     high: Vec<f64>,
     significant: Vec<u8>,
+    significant_total: Vec<u8>,
+    significant_self: Vec<u8>,
     verdict: Vec<&'static str>,
 }
 

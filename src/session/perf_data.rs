@@ -253,10 +253,11 @@ impl Recorder {
         self.total.bytes + self.writer.as_ref().map_or(0, Writer::bytes)
     }
 
-    /// What is said once the files are as large as they may become.
+    /// What is said once the files are as large as they may become, in perf's words.
     pub(super) fn full(&self) -> Option<String> {
         let full = self.data.max_size.is_some_and(|most| self.bytes() >= most);
-        full.then(|| format!("size limit reached ({} KB), stopping session", self.bytes() >> 10))
+        let (program, kilobytes) = (self.data.program(), self.bytes() >> 10);
+        full.then(|| format!("[ {program} record: perf size limit reached ({kilobytes} KB), stopping session ]"))
     }
 
     /// Whether a file, or all of them, are as large as they may become.

@@ -11,7 +11,7 @@ use super::sampler::{ALLOCATIONS, DRAIN, Sampler};
 use super::screen::{Screen, Summary};
 use super::signals::Signals;
 use crate::capture::{CaptureError, Live, Settings};
-use crate::collect::{Frame, Window};
+use crate::collect::{Frame, OFF_CPU_STACKS, Window};
 use crate::encode::{self, FileError, Format};
 use crate::ids::Timestamp;
 use crate::profile::{self, Profile};
@@ -123,7 +123,11 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     if times {
         sampler.keep_times();
     }
-    sampler.begin(timing.disabled || !timing.delay.is_zero(), child.as_mut())?;
+    let waits = timing.disabled || !timing.delay.is_zero();
+    sampler.begin(waits, child.as_mut())?;
+    if waits {
+        screen.say_plainly(DISABLED);
+    }
     let mut run = Run::new(&mut sampler, &timing, child.as_mut(), &signals, control, screen);
     let ran = run.until_the_end();
     let end = sampler.stop();
@@ -136,7 +140,8 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     let ended = signals.received().map(|signal| format!("ended by signal {signal}"));
     let scales = sampler.live.scales().to_vec();
     let window = sampler.seal(end, &scales, ended.into_iter().collect());
-    window.comments.iter().filter(|line| line.starts_with(ALLOCATIONS)).for_each(|line| screen.say(line));
+    let told = |line: &&String| [ALLOCATIONS, OFF_CPU_STACKS].iter().any(|begins| line.starts_with(begins));
+    window.comments.iter().filter(told).for_each(|line| screen.say(line));
     let restricted = kernel_names_hidden(&window, &mut symbolizer);
     let mut summary =
         Summary { elapsed: window.duration, cpus: cpus_used(&window, sampler.weight()), ..Summary::default() };
@@ -174,6 +179,10 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
         None => signals.received().map_or(0, |signal| 128 + signal),
     })
 }
+
+/// What is said where sampling begins, and where it pauses: in perf's words, which scripts wait for.
+const ENABLED: &str = "Events enabled";
+const DISABLED: &str = "Events disabled";
 
 /// What is said where the kernel's functions have no names.
 pub(super) const KERNEL_HIDDEN: &str = "the kernel's functions have no names: /proc/kallsyms shows no addresses (run with CAP_SYSLOG, or sysctl kernel.kptr_restrict=0)";
@@ -282,13 +291,13 @@ impl<'a, 'b> Run<'a, 'b> {
         let now = sys::now();
         if self.begins.take_if(|begins| *begins <= now).is_some() {
             self.sampler.enable()?;
-            self.screen.say("events enabled");
+            self.screen.say_plainly(ENABLED);
         }
         while self.turns.front().is_some_and(|turn| *turn <= now) {
             self.turns.pop_front();
             self.samples = !self.samples;
             self.sampler.turn(self.samples, None)?;
-            self.screen.say(if self.samples { "events enabled" } else { "events disabled" });
+            self.screen.say_plainly(if self.samples { ENABLED } else { DISABLED });
         }
         Ok(())
     }
@@ -318,7 +327,7 @@ impl<'a, 'b> Run<'a, 'b> {
             let names = self.sampler.event_names().join(", ");
             self.screen.say(&format!("--control: no event '{}' (there is {names})", name.unwrap_or_default()));
         } else if name.is_none() {
-            self.screen.say(if on { "events enabled" } else { "events disabled" });
+            self.screen.say_plainly(if on { ENABLED } else { DISABLED });
         }
         Ok(())
     }

@@ -359,7 +359,7 @@ impl<'a> Sampler<'a> {
             recorder.switch(&self.collector, self.live.losses().as_deref(), Live::settled(), self.screen)?;
         }
         let full = recorder.full();
-        full.iter().for_each(|line| self.screen.say(line));
+        full.iter().for_each(|line| self.screen.say_plainly(line));
         Ok(full.is_none())
     }
 

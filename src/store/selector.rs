@@ -2,11 +2,13 @@
 //! selectors, <https://prometheus.io/docs/prometheus/latest/querying/basics/#instant-vector-selectors>, and as there an expression
 //! must match the whole value, and a label that is missing is an empty text.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use regex::Regex;
 use rustc_hash::FxHashMap;
 
+use super::series::Part;
 use super::summary::process_names;
 use super::{Row, Total};
 use crate::profile::{LabelValue, Profile, Sample};
@@ -103,6 +105,15 @@ impl Selector {
         self.matchers.iter().map(|matcher| &*matcher.key)
     }
 
+    /// The text that a condition demands of a key.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.matchers.iter().find_map(|matcher| match &matcher.value {
+            Wanted::Text(text) if matcher.key == key && !matcher.negated => Some(&**text),
+            _ => None,
+        })
+    }
+
     /// The conditions on keys that `is_first` accepts, and all others.
     #[must_use]
     pub fn partition(self, is_first: impl Fn(&str) -> bool) -> (Selector, Selector) {
@@ -154,34 +165,21 @@ impl Selector {
         })
     }
 
-    /// Whether the conditions on samples hold for a process's total. `Err` is the key of one that totals do not have.
+    /// Whether the conditions on samples hold for a part of a window. `Err` is the key of one that the index cannot decide there,
+    /// where no other one decides for it.
     ///
     /// # Errors
     /// The key of a condition that the index cannot decide.
-    pub fn matches_total(&self, total: &Total) -> Result<bool, &str> {
+    pub fn matches_part(&self, part: &Part<'_>) -> Result<bool, &str> {
+        let mut undecided = None;
         for matcher in self.of_samples() {
-            let value = of_total(total, &matcher.key).ok_or(&*matcher.key)?;
-            if !matcher.matches(&value) {
-                return Ok(false);
+            match part.told(&matcher.key) {
+                Some(value) if !matcher.matches(&value) => return Ok(false),
+                Some(_) => {}
+                None => undecided = undecided.or(Some(&*matcher.key)),
             }
         }
-        Ok(true)
-    }
-
-    /// Whether the conditions hold for samples of which nothing is known but this label. `Err` is the key of one on another label.
-    ///
-    /// # Errors
-    /// The key of a condition that cannot be decided.
-    pub(super) fn matches_label(&self, key: &str, value: &str) -> Result<bool, &str> {
-        for matcher in self.of_samples() {
-            if matcher.key != key {
-                return Err(&matcher.key);
-            }
-            if !matcher.matches(value) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        undecided.map_or(Ok(true), Err)
     }
 
     /// Keeps the samples for whose labels the conditions hold.
@@ -204,6 +202,12 @@ impl Selector {
         matches!(key, "host" | "kind" | "source")
     }
 
+    /// Whether a key is none that windows or processes have, nor one of single samples: `record --label` gave it.
+    #[must_use]
+    pub fn is_further(key: &str) -> bool {
+        !Selector::is_of_window(key) && !is_of_process(key) && !OF_SAMPLES.contains(&key)
+    }
+
     /// Whether it asks for labels of samples.
     pub(super) fn reads_labels(&self) -> bool {
         self.of_samples().next().is_some()
@@ -217,7 +221,7 @@ impl Selector {
 /// Whether a window can hold a sample for which a condition on a further label holds.
 fn may_have(row: &Row, matcher: &Matcher) -> bool {
     let Some(labels) = &row.summary.labels else { return true };
-    if of_total(&Total::default(), &matcher.key).is_some() || OF_SAMPLES.contains(&&*matcher.key) {
+    if !Selector::is_further(&matcher.key) {
         return true;
     }
     let with_key = || labels.iter().filter(|of| *of.key == matcher.key);
@@ -247,12 +251,18 @@ fn label_matches(profile: &Profile, sample: &Sample, matcher: &Matcher) -> bool 
     }
 }
 
-fn of_total(total: &Total, key: &str) -> Option<String> {
+/// Whether the totals of processes have a label.
+pub(super) fn is_of_process(key: &str) -> bool {
+    matches!(key, "pid" | "comm" | PROCESS | "container" | "unit")
+}
+
+/// The value of a label of processes; `None` for other labels.
+pub(super) fn of_total<'a>(total: &'a Total, key: &str) -> Option<Cow<'a, str>> {
     match key {
-        "pid" => Some(total.pid.to_string()),
-        "comm" | PROCESS => Some(total.comm.to_string()),
-        "container" => Some(total.container.to_string()),
-        "unit" => Some(total.unit.to_string()),
+        "pid" => Some(total.pid.to_string().into()),
+        "comm" | PROCESS => Some((&*total.comm).into()),
+        "container" => Some((&*total.container).into()),
+        "unit" => Some((&*total.unit).into()),
         _ => None,
     }
 }
@@ -380,15 +390,32 @@ impl<'a> Parser<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::UnixNanos;
+    use crate::store::{LabelTotal, Level, Source, Summary, WindowName};
 
-    fn total() -> Total {
+    /// A window of one process, whose samples have these values of the label `version`.
+    fn row(versions: &[&str]) -> Row {
+        let (host, kind) = ("here".to_owned(), "cpu".to_owned());
+        let (start, end) = (UnixNanos(0), UnixNanos(1));
+        let name = WindowName { host, kind, source: Source::Recorder, level: Level::Window, start, end };
+        let number = i64::try_from(versions.len()).unwrap();
         let (comm, container, unit) = ("nginx: worker".into(), "web-1".into(), "nginx.service".into());
-        Total { pid: 12, comm, container, unit, samples: 1, value: 1 }
+        let total = Total { pid: 12, comm, container, unit, samples: number, value: number };
+        let label = |text: &&str| LabelTotal { key: "version".into(), text: (*text).into(), samples: 1, value: 1 };
+        let labels = Some(versions.iter().map(label).collect());
+        let summary = Summary { samples: number, value: number, totals: vec![total], labels, ..Summary::default() };
+        Row { name, path: "window".into(), bytes: 0, pinned: false, summary }
+    }
+
+    /// Whether a selector holds for each part of a window.
+    fn holds<'a>(selector: &'a Selector, row: &Row) -> Vec<Result<bool, &'a str>> {
+        let keys: Vec<&str> = selector.keys().collect();
+        Part::all(row, &keys).iter().map(|part| selector.matches_part(part)).collect()
     }
 
     #[test]
     fn conditions_hold_as_in_promql() {
-        for (text, holds) in [
+        for (text, expected) in [
             ("", true),
             ("{}", true),
             ("pid=12", true),
@@ -402,9 +429,26 @@ mod tests {
             (r#"comm=~"nginx:\s\w+""#, true),
             (r#"comm="a\"b\\c""#, false),
         ] {
-            assert_eq!(Selector::parse(text).unwrap().matches_total(&total()), Ok(holds), "{text}");
+            assert_eq!(holds(&Selector::parse(text).unwrap(), &row(&["v1"])), [Ok(expected)], "{text}");
         }
-        assert_eq!(Selector::parse("tid=1").unwrap().matches_total(&total()), Err("tid"));
+    }
+
+    #[test]
+    fn further_labels_are_decided_where_the_index_tells_them() {
+        for (text, versions, expected) in [
+            ("tid=1", &["v1"][..], &[Err("tid")][..]),
+            ("tid=1,pid=11", &["v1"], &[Ok(false)]),
+            ("version=v1,comm=~\"nginx.*\"", &["v1"], &[Ok(true)]),
+            ("version!=v1", &["v1"], &[Ok(false)]),
+            ("version=\"\"", &[], &[Ok(true)]),
+            ("version=v1", &["v1", "v2"], &[Ok(true), Ok(false)]),
+            ("version=v1,comm=~\"nginx.*\"", &["v1", "v2"], &[Err("version")]),
+        ] {
+            assert_eq!(holds(&Selector::parse(text).unwrap(), &row(versions)), expected, "{text} {versions:?}");
+        }
+        let unknown = Summary { labels: None, ..row(&["v1"]).summary };
+        let unknown = Row { summary: unknown, ..row(&[]) };
+        assert_eq!(holds(&Selector::parse("version=v1").unwrap(), &unknown), [Err("version")]);
     }
 
     #[test]

@@ -1,18 +1,26 @@
 //! Values over time, from the index alone: no window is opened.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
-use serde_json::{Value, json};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
-use super::{Plan, Query, Row, Selector, Total};
+use super::selector::{is_of_process, of_total};
+use super::{LabelTotal, Limits, Plan, Query, QueryError, Row, Selector, Total};
 use crate::ids::UnixNanos;
 
 /// Steps that are chosen from, in seconds.
 const STEPS: [i64; 14] = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800];
 /// Steps at most, whoever reads them.
 pub const MAX_STEPS: i64 = 100_000;
+/// Lines times steps that [`Series::within`] gives at most: each costs 16 bytes.
+pub const MAX_VALUES: usize = 4_000_000;
+/// Separates the values of labels in the name of a line by [`By::Labels`]. No value has it.
+pub const SEPARATOR: char = '\0';
 const SECOND: i64 = 1_000_000_000;
 
 /// The shortest usual step, in nanoseconds, that gives no more values than `most` for a time.
@@ -45,12 +53,161 @@ pub enum By {
     Unit,
     /// Hosts.
     Host,
-    /// Values of a label that `record --label` gave. Conditions can then be on that label alone: of others the index does not tell.
+    /// Values of a label that `record --label` gave. A window with too many values of it goes to the line without a name.
     Label(String),
+    /// Sets of values of these labels, told apart by [`SEPARATOR`].
+    Labels(Vec<String>),
 }
 
-/// What a row tells of one line: its name, its samples and its value.
-type Part = (String, i64, i64);
+impl By {
+    /// The labels that lines are named by.
+    fn labels(&self) -> Vec<&str> {
+        match self {
+            By::All => Vec::new(),
+            By::Comm => vec!["comm"],
+            By::Pid => vec!["pid", "comm"],
+            By::Container => vec!["container"],
+            By::Unit => vec!["unit"],
+            By::Host => vec!["host"],
+            By::Label(key) => vec![key],
+            By::Labels(keys) => keys.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// The line that a part of a window goes to, by these labels.
+    ///
+    /// # Errors
+    /// The key of a label whose values the index does not tell apart there.
+    fn name<'a>(&self, labels: &[&'a str], part: &Part<'_>) -> Result<String, &'a str> {
+        let values: Vec<Cow<'_, str>> = labels.iter().map(|key| part.name(key)).collect::<Result<_, _>>()?;
+        if *self != By::Pid {
+            return Ok(values.join(&*SEPARATOR.encode_utf8(&mut [0; 4])));
+        }
+        // Where no PID is known, the name is all.
+        let name = values.join(" ");
+        Ok(name.strip_prefix(' ').map(str::to_owned).unwrap_or(name))
+    }
+}
+
+/// What the index tells of a part of a window: of a process, with the further labels that all samples of the window have; or of the
+/// samples that have one value of a further label.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    row: &'a Row,
+    of: Of<'a>,
+    samples: i64,
+    value: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Of<'a> {
+    Process(&'a Total),
+    /// A label's key, and the value.
+    Label(&'a str, &'a str),
+}
+
+impl<'a> Part<'a> {
+    /// The parts of a window of which the index tells these labels, as far as it does: processes, or what has the values of the one
+    /// label that is asked for and differs within the window.
+    #[must_use]
+    pub fn all(row: &'a Row, asked: &[&'a str]) -> Vec<Part<'a>> {
+        let labels = row.summary.labels.as_deref().filter(|_| !asked.iter().any(|key| is_of_process(key)));
+        let differs = |key: &&str| Selector::is_further(key) && common(row, key).is_none();
+        match (labels, asked.iter().copied().find(differs)) {
+            (Some(labels), Some(key)) => Part::by_label(row, key, labels),
+            _ => row.summary.totals.iter().map(|total| Part::of_process(row, total)).collect(),
+        }
+    }
+
+    fn of_process(row: &'a Row, total: &'a Total) -> Part<'a> {
+        Part { row, of: Of::Process(total), samples: total.samples, value: total.value }
+    }
+
+    /// What has each value of a label; what is without it has an empty one.
+    fn by_label(row: &'a Row, key: &'a str, labels: &'a [LabelTotal]) -> Vec<Part<'a>> {
+        let part = |text, samples, value| Part { row, of: Of::Label(key, text), samples, value };
+        let with_key = labels.iter().filter(|label| *label.key == *key);
+        let mut parts: Vec<Part<'_>> = with_key.map(|label| part(&label.text, label.samples, label.value)).collect();
+        let rest = |all: i64, of: fn(&Part<'_>) -> i64| parts.iter().map(of).fold(all, i64::saturating_sub);
+        let rest = (rest(row.summary.samples, |part| part.samples), rest(row.summary.value, |part| part.value));
+        if rest != (0, 0) {
+            parts.push(part("", rest.0, rest.1));
+        }
+        parts
+    }
+
+    /// The value of a label, which conditions are held against; `None` where the index does not tell.
+    pub(super) fn told(&self, key: &str) -> Option<Cow<'a, str>> {
+        match self.of {
+            _ if key == "host" => Some((&*self.row.name.host).into()),
+            Of::Process(total) if is_of_process(key) => of_total(total, key),
+            Of::Label(known, text) if known == key => Some(text.into()),
+            _ if Selector::is_further(key) => common(self.row, key).map(Cow::from),
+            _ => None,
+        }
+    }
+
+    /// The value of a label, for those who read it: a PID that is not known is empty. `None` where the index does not tell.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<Cow<'a, str>> {
+        match self.of {
+            Of::Process(total) if key == "pid" && total.pid == 0 => Some("".into()),
+            _ => self.told(key),
+        }
+    }
+
+    /// The value of a label in the name of a line; empty for one that the index never tells.
+    fn name<'k>(&self, key: &'k str) -> Result<Cow<'a, str>, &'k str> {
+        let differs = || Selector::is_further(key) && self.row.summary.labels.is_some();
+        match self.label(key) {
+            None if differs() => Err(key),
+            value => Ok(value.unwrap_or_default()),
+        }
+    }
+}
+
+/// The value of a further label that all samples of a window have, empty if none has it; `None` if they differ, or the index does not
+/// tell.
+fn common<'a>(row: &'a Row, key: &str) -> Option<&'a str> {
+    let mut with_key = row.summary.labels.as_deref()?.iter().filter(|label| *label.key == *key);
+    match (with_key.next(), with_key.next()) {
+        (None, _) => Some(""),
+        (Some(one), None) if (one.samples, one.value) == (row.summary.samples, row.summary.value) => Some(&one.text),
+        _ => None,
+    }
+}
+
+/// Whether the index of any of these windows tells of a label.
+#[must_use]
+pub fn tells(rows: &[Row], key: &str) -> bool {
+    let mut labels = rows.iter().flat_map(|row| row.summary.labels.iter().flatten());
+    Selector::is_of_window(key) || is_of_process(key) || labels.any(|label| *label.key == *key)
+}
+
+/// Why there is no series.
+#[derive(Debug, thiserror::Error)]
+pub enum SeriesError {
+    /// The key of a label that the index does not tell.
+    #[error(
+        "a series is made of the index, which knows host, kind, source, pid, comm, container and unit, and other labels that \
+         all samples of a window have, not {0}; ask without it"
+    )]
+    Undecided(String),
+    /// It would have had more values than it may.
+    #[error(
+        "the series has more than {MAX_VALUES} values (lines times steps); ask for a larger step, for less time, or for fewer lines"
+    )]
+    Large,
+    /// It would have cost more than it may, or nobody waits for it.
+    #[error(transparent)]
+    Cost(#[from] QueryError),
+}
+
+impl From<&str> for SeriesError {
+    fn from(key: &str) -> SeriesError {
+        SeriesError::Undecided(key.to_owned())
+    }
+}
 
 /// Values over time.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -94,43 +251,45 @@ impl Series {
         rows: &[Row],
         range: &Range<UnixNanos>,
         step: i64,
-        by: &By,
+        by: &'a By,
         selector: &'a Selector,
     ) -> Result<Series, &'a str> {
-        match by {
-            By::Label(key) => Series::made(rows, range, step, |row| parts_by_label(row, key, selector)),
-            by => Series::named(rows, range, step, selector, |row, total| name(row, total, by)),
+        if let Some(key) = selector.keys().find(|key| !rows.is_empty() && !tells(rows, key)) {
+            return Err(key);
         }
+        Series::made(rows, range, step, by, selector, |_| Ok(()))
     }
 
-    /// As [`Series::of`], where a process's part in a window goes to the line that `name` names.
+    /// As [`Series::of`], of no more than [`MAX_VALUES`] values, while the limits are kept. A label that no window has is empty, and
+    /// not refused.
     ///
     /// # Errors
-    /// The key of a condition that the index cannot decide.
-    pub fn named<'a>(
+    /// [`SeriesError`] if the index cannot decide a condition, or a limit was reached.
+    pub fn within(
         rows: &[Row],
         range: &Range<UnixNanos>,
         step: i64,
-        selector: &'a Selector,
-        name: impl Fn(&Row, &Total) -> String,
-    ) -> Result<Series, &'a str> {
-        Series::made(rows, range, step, |row| {
-            let mut parts = Vec::with_capacity(row.summary.totals.len());
-            for total in &row.summary.totals {
-                if selector.matches_total(total)? {
-                    parts.push((name(row, total), total.samples, total.value));
-                }
+        by: &By,
+        selector: &Selector,
+        limits: &Limits,
+    ) -> Result<Series, SeriesError> {
+        Series::made(rows, range, step, by, selector, |values| {
+            if values > MAX_VALUES {
+                return Err(SeriesError::Large);
             }
-            Ok(parts)
+            Ok(limits.check(rows.len(), 0)?)
         })
     }
 
-    fn made<'a>(
+    /// `check` is asked before each window and each new line, with the number of values that there are then.
+    fn made<'a, E: From<&'a str>>(
         rows: &[Row],
         range: &Range<UnixNanos>,
         step: i64,
-        parts: impl Fn(&Row) -> Result<Vec<Part>, &'a str>,
-    ) -> Result<Series, &'a str> {
+        by: &'a By,
+        selector: &'a Selector,
+        check: impl Fn(usize) -> Result<(), E>,
+    ) -> Result<Series, E> {
         let step = step.max(1);
         let steps = usize::try_from(
             range.end.0.saturating_sub(range.start.0).max(0).unsigned_abs().div_ceil(step.unsigned_abs()),
@@ -146,7 +305,10 @@ impl Series {
                 *end = row.name.end.max(*end);
             }
         }
+        let labels = by.labels();
+        let asked: Vec<&str> = selector.keys().chain(labels.iter().copied()).collect();
         for row in rows {
+            check(series.lines.len() * steps)?;
             let mut shares = series.shares(row, range);
             let covered = float(row.summary.covered) / float(i64::try_from(hosts.len()).unwrap_or(1).max(1));
             shares.iter().for_each(|&(at, share)| series.covered[at] += covered * share);
@@ -157,16 +319,25 @@ impl Series {
                     .map(|&(at, _)| (at, 1.0))
                     .collect();
             }
-            for (name, samples, value) in parts(row)? {
-                let lines = &mut series.lines;
-                let at = *index.entry(name).or_insert_with_key(|name| {
-                    lines.push(Line { name: name.clone(), values: vec![0.0; steps], samples: vec![0.0; steps] });
-                    lines.len() - 1
-                });
-                let line = &mut lines[at];
+            for part in Part::all(row, &asked) {
+                if !selector.matches_part(&part)? {
+                    continue;
+                }
+                let name = by.name(&labels, &part)?;
+                let at = match index.get(&name) {
+                    Some(&at) => at,
+                    None => {
+                        check((series.lines.len() + 1) * steps)?;
+                        let (values, samples) = (vec![0.0; steps], vec![0.0; steps]);
+                        series.lines.push(Line { name: name.clone(), values, samples });
+                        index.insert(name, series.lines.len() - 1);
+                        series.lines.len() - 1
+                    }
+                };
+                let line = &mut series.lines[at];
                 for &(step, share) in &shares {
-                    line.values[step] += float(value) * share;
-                    line.samples[step] += float(samples) * share;
+                    line.values[step] += float(part.value) * share;
+                    line.samples[step] += float(part.samples) * share;
                 }
             }
         }
@@ -182,21 +353,16 @@ impl Series {
         values.map(move |(value, &covered)| (covered > 0.0).then(|| value / covered * scale))
     }
 
-    /// The series as programs read it (docs/query.md).
+    /// The series as programs read it (docs/query.md): it is written as it stands, without a copy.
     #[must_use]
-    pub fn to_json(&self, query: &Query, plan: &Plan) -> Value {
-        let is_time = plan.is_time();
-        let mut document = plan.to_json(query);
-        document["start_nanos"] = json!(self.start.0);
-        document["step_nanos"] = json!(self.step);
-        document["covered_nanos"] = json!(self.covered);
-        let lines = self.lines.iter().map(|line| {
-            let rates: Vec<Option<f64>> = self.rates(line, is_time).collect();
-            let name = if is_time { "cpus" } else { "per_second" };
-            json!({ "name": line.name, "values": line.values, "samples": line.samples, name: rates })
-        });
-        document["series"] = json!(lines.collect::<Vec<_>>());
-        document
+    pub fn to_json(&self, query: &Query, plan: &Plan) -> impl Serialize {
+        Document {
+            plan: plan.to_json(query),
+            start_nanos: self.start.0,
+            step_nanos: self.step,
+            covered_nanos: &self.covered,
+            series: Lines { series: self, is_time: plan.is_time() },
+        }
     }
 
     /// The steps that a window lies in, with the share of its time in each.
@@ -229,32 +395,47 @@ fn float(number: i64) -> f64 {
     number as f64
 }
 
-/// What a row tells by the values of a label; what is without it, or of a row with too many values, has no name.
-fn parts_by_label<'a>(row: &Row, key: &str, selector: &'a Selector) -> Result<Vec<Part>, &'a str> {
-    let labels = row.summary.labels.iter().flatten().filter(|label| *label.key == *key);
-    let mut parts: Vec<Part> = labels.map(|label| (label.text.to_string(), label.samples, label.value)).collect();
-    let sum = |of: fn(&Part) -> i64| parts.iter().map(of).fold(0, i64::saturating_add);
-    let rest = (row.summary.samples - sum(|part| part.1), row.summary.value - sum(|part| part.2));
-    if rest != (0, 0) {
-        parts.push((String::new(), rest.0, rest.1));
-    }
-    let mut chosen = Vec::with_capacity(parts.len());
-    for part in parts {
-        if selector.matches_label(key, &part.0)? {
-            chosen.push(part);
-        }
-    }
-    Ok(chosen)
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    plan: Value,
+    start_nanos: i64,
+    step_nanos: i64,
+    covered_nanos: &'a [f64],
+    series: Lines<'a>,
 }
 
-fn name(row: &Row, total: &Total, by: &By) -> String {
-    match by {
-        By::All | By::Label(_) => String::new(),
-        By::Comm => total.comm.to_string(),
-        By::Pid if total.pid == 0 => total.comm.to_string(),
-        By::Pid => format!("{} {}", total.pid, total.comm),
-        By::Container => total.container.to_string(),
-        By::Unit => total.unit.to_string(),
-        By::Host => row.name.host.clone(),
+#[derive(Clone, Copy)]
+struct Lines<'a> {
+    series: &'a Series,
+    is_time: bool,
+}
+
+struct OneLine<'a>(Lines<'a>, &'a Line);
+
+struct Rates<'a>(&'a OneLine<'a>);
+
+impl Serialize for Lines<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.series.lines.iter().map(|line| OneLine(*self, line)))
+    }
+}
+
+impl Serialize for OneLine<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let OneLine(Lines { is_time, .. }, line) = self;
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry("name", &line.name)?;
+        map.serialize_entry("values", &line.values)?;
+        map.serialize_entry("samples", &line.samples)?;
+        map.serialize_entry(if *is_time { "cpus" } else { "per_second" }, &Rates(self))?;
+        map.end()
+    }
+}
+
+impl Serialize for Rates<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Rates(OneLine(Lines { series, is_time }, line)) = self;
+        to.collect_seq(series.rates(line, *is_time))
     }
 }

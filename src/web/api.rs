@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use http::HeaderMap;
+use serde::Serialize;
 
 use super::app::{Answer, App, Work};
 use super::error::WebError;
@@ -16,6 +17,7 @@ use super::params::Params;
 use crate::encode::page_json::{self, PageMeta};
 use crate::encode::{EncodeError, ReadOptions};
 use crate::profile::{KeptLabels, MergeOptions};
+use crate::store::series::SeriesError;
 use crate::store::{By, Query, Series, Sum, TIMESTAMP, series};
 use crate::when;
 
@@ -47,16 +49,16 @@ async fn series(State(app): State<Arc<App>>, headers: HeaderMap, params: Params)
         let plan = work.plan_of_series(&query)?;
         let range = series::whole_steps(&query.range, step);
         if let By::Label(key) = &by
-            && !plan.rows.iter().flat_map(|row| row.summary.labels.iter().flatten()).any(|label| *label.key == **key)
-            && !Info::of(work)?.labels().contains(key)
+            && !work.knows_label(&plan.rows, key)?
         {
             let known = "comm, pid, container, unit, host, or a label that record --label gave";
             return Err(WebError::bad(format!("a series is by {known}, not by {key:?}")));
         }
-        let series = Series::of(&plan.rows, &range, step, &by, &query.selector).map_err(|key| {
-            let known = "host, kind, source, pid, comm, container and unit";
-            WebError::bad(format!("a series is made of the index, which knows {known}, not {key}"))
-        })?;
+        // A slip of the pen is told.
+        if let Some(key) = query.selector.keys().find(|key| !series::tells(&plan.rows, key)) {
+            return Err(SeriesError::from(key).into());
+        }
+        let series = Series::within(&plan.rows, &range, step, &by, &query.selector, &work.limits)?;
         json(&series.to_json(&query, &plan))
     })
     .await
@@ -110,7 +112,7 @@ pub(super) fn meta(work: &Work, query: &Query, sum: &Sum) -> PageMeta {
     }
 }
 
-fn json(value: &serde_json::Value) -> Result<Answer, WebError> {
+fn json(value: &impl Serialize) -> Result<Answer, WebError> {
     Answer::json(|out| serde_json::to_writer(out, value).map_err(|error| EncodeError::Io(error.into()).into()))
 }
 

@@ -4,7 +4,7 @@
 //! then a place among those that may work; then a thread of its own. Who goes away withdraws the question.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{Read, Write};
+use std::io::{self, Cursor, Read, Write};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use flate2::Compression;
-use flate2::read::GzDecoder;
+use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::{Frame, SizeHint};
@@ -26,14 +26,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::WebError;
 use super::guard::Guard;
-use super::info::Known;
+use super::info::{Info, Known};
 use crate::ids::UnixNanos;
-use crate::store::{Limits, Plan, Query, StoreError, Windows};
+use crate::store::{Limits, Plan, Query, Row, StoreError, Windows, series};
 
 /// Questions that are worked on at once. Each adds up windows on as many threads as there are cores.
 const WORKERS: usize = 2;
 /// Bytes of an answer at most, as it is sent.
 const MAX_ANSWER: usize = 64 << 20;
+/// Bytes of an answer at most for someone who takes no compression.
+const MAX_INFLATED: u64 = 1 << 30;
 /// Answers that are being sent may have so many kilobytes together: slow clients hold theirs for long.
 const SENDING: usize = 256 << 10;
 /// How long a question waits for its turn, and an answer for room to be sent.
@@ -85,6 +87,8 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     /// Whether the body is compressed on top of what it is.
     pub(super) gzipped: bool,
+    /// Bytes of the body without that.
+    pub(super) length: u64,
     /// The name that a browser gives the file; none to show it.
     pub(super) file: Option<String>,
 }
@@ -101,7 +105,8 @@ impl Weighter<String, Arc<Answer>> for ByBytes {
 impl Answer {
     /// An answer that is compressed by itself.
     pub(super) fn plain(content_type: &'static str, body: Vec<u8>) -> Answer {
-        Answer { content_type, body: body.into(), gzipped: false, file: None }
+        let length = body.len() as u64;
+        Answer { content_type, body: body.into(), gzipped: false, length, file: None }
     }
 
     /// JSON, made by a writer: its bytes are never there whole, but compressed.
@@ -113,22 +118,49 @@ impl Answer {
         content_type: &'static str,
         write: impl FnOnce(&mut dyn Write) -> Result<(), WebError>,
     ) -> Result<Answer, WebError> {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        write(&mut gzip)?;
+        let mut counted = Counted { gzip: GzEncoder::new(Vec::new(), Compression::fast()), length: 0 };
+        write(&mut counted)?;
+        let Counted { gzip, length } = counted;
         let body = gzip.finish().map_err(|error| WebError::from(crate::encode::EncodeError::from(error)))?;
-        Ok(Answer { content_type, body: body.into(), gzipped: true, file: None })
+        Ok(Answer { content_type, body: body.into(), gzipped: true, length, file: None })
     }
 
     pub(super) fn named(self, file: String) -> Answer {
         Answer { file: Some(file), ..self }
     }
 
-    /// The bytes as someone who takes no compression wants them.
-    fn inflated(&self) -> Result<Bytes, WebError> {
-        let mut bytes = Vec::new();
-        let read = GzDecoder::new(&*self.body).take(16 * MAX_ANSWER as u64).read_to_end(&mut bytes);
-        read.map_err(|error| WebError::from(crate::encode::EncodeError::from(error)))?;
-        Ok(bytes.into())
+    /// Refuses to send what is too large, compressed or not.
+    fn refuse_large(&self, as_is: bool) -> Result<(), WebError> {
+        let (body, most) = (self.body.len() as u64, MAX_ANSWER as u64);
+        let (length, most, mend) = if as_is || body > most {
+            (body, most, "ask for less time")
+        } else {
+            (self.length, MAX_INFLATED, "take gzip (curl --compressed), or ask for less time")
+        };
+        if length <= most {
+            return Ok(());
+        }
+        let (length, most) = (length >> 20, most >> 20);
+        let message = format!("the answer has {length} MB, and {most} MB are sent at most; {mend}");
+        Err(WebError::new(StatusCode::UNPROCESSABLE_ENTITY, message))
+    }
+}
+
+/// Counts the bytes that are compressed.
+struct Counted {
+    gzip: GzEncoder<Vec<u8>>,
+    length: u64,
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.gzip.write(bytes)?;
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.gzip.flush()
     }
 }
 
@@ -159,6 +191,11 @@ impl Work {
             return Err(WebError::nothing(self.windows().nothing(query, &plan)));
         }
         Ok(plan)
+    }
+
+    /// Whether the index of some windows, or the last window of a kind, has a label.
+    pub(super) fn knows_label(&self, rows: &[Row], key: &str) -> Result<bool, WebError> {
+        Ok(series::tells(rows, key) || Info::of(self)?.labels().into_iter().any(|known| known == key))
     }
 
     /// As [`Work::plan`], where nothing is an answer too.
@@ -267,15 +304,11 @@ impl App {
         Ok(stamps.await.map_err(|error| WebError::failed(format!("a fault of rprof: {error}")))??)
     }
 
-    async fn send(&self, headers: &HeaderMap, answer: &Arc<Answer>, tag: &str) -> Result<Response, WebError> {
-        if answer.body.len() > MAX_ANSWER {
-            let (size, most) = (answer.body.len() >> 20, MAX_ANSWER >> 20);
-            let message = format!("the answer has {size} MB, and {most} MB are sent at most; ask for less time");
-            return Err(WebError::new(StatusCode::UNPROCESSABLE_ENTITY, message));
-        }
+    async fn send(&self, headers: &HeaderMap, answer: &Answer, tag: &str) -> Result<Response, WebError> {
         let as_is = !answer.gzipped || takes_gzip(headers);
-        let body = if as_is { answer.body.clone() } else { inflated(answer.clone()).await? };
-        let kilobytes = u32::try_from(body.len() >> 10).unwrap_or(u32::MAX).clamp(1, SENDING as u32);
+        answer.refuse_large(as_is)?;
+        // What is inflated on the way takes a chunk of room besides its compressed bytes.
+        let kilobytes = u32::try_from((answer.body.len() + CHUNK) >> 10).unwrap_or(u32::MAX);
         let room = tokio::time::timeout(PATIENCE, self.sending.clone().acquire_many_owned(kilobytes)).await;
         let Ok(Ok(room)) = room else {
             return Err(WebError::busy("too much is being sent to slow clients; ask again in a while"));
@@ -290,7 +323,7 @@ impl App {
         if let Some(file) = &answer.file {
             response = response.header(header::CONTENT_DISPOSITION, format!("attachment; filename=\"{file}\""));
         }
-        Ok(self.finish(response, tag, Body::new(Sending { rest: body, _room: room })))
+        Ok(self.finish(response, tag, Body::new(Sending::new(answer, as_is, room))))
     }
 
     fn finish(&self, response: http::response::Builder, tag: &str, body: Body) -> Response {
@@ -301,11 +334,6 @@ impl App {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         response
     }
-}
-
-async fn inflated(answer: Arc<Answer>) -> Result<Bytes, WebError> {
-    let inflated = tokio::task::spawn_blocking(move || answer.inflated()).await;
-    inflated.map_err(|error| WebError::failed(format!("a fault of rprof: {error}")))?
 }
 
 /// The validator of an answer; another version of rprof may answer otherwise.
@@ -331,30 +359,102 @@ pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
 
 /// A body that holds its room until it is sent, or the client is gone.
 struct Sending {
-    rest: Bytes,
+    bytes: Source,
+    /// Bytes that are still to be sent.
+    left: u64,
     _room: OwnedSemaphorePermit,
+}
+
+/// Where the bytes of a body come from.
+enum Source {
+    AsIs(Bytes),
+    /// For who takes no compression: a chunk after the other, when the socket takes it.
+    Inflated(Box<GzDecoder<Cursor<Bytes>>>),
+}
+
+impl Source {
+    fn next(&mut self, length: usize) -> io::Result<Bytes> {
+        match self {
+            Source::AsIs(bytes) => Ok(bytes.split_to(length.min(bytes.len()))),
+            Source::Inflated(gzip) => {
+                let mut chunk = vec![0; length];
+                gzip.read_exact(&mut chunk)?;
+                Ok(chunk.into())
+            }
+        }
+    }
+}
+
+impl Sending {
+    fn new(answer: &Answer, as_is: bool, room: OwnedSemaphorePermit) -> Sending {
+        let bytes = answer.body.clone();
+        let (bytes, left) = if as_is {
+            (Source::AsIs(bytes), answer.body.len() as u64)
+        } else {
+            (Source::Inflated(Box::new(GzDecoder::new(Cursor::new(bytes)))), answer.length)
+        };
+        Sending { bytes, left, _room: room }
+    }
 }
 
 impl http_body::Body for Sending {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
-        if self.rest.is_empty() {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left == 0 {
             return Poll::Ready(None);
         }
-        let length = self.rest.len().min(CHUNK);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+        let length = self.left.min(CHUNK as u64);
+        let chunk = self.bytes.next(usize::try_from(length).unwrap_or(CHUNK));
+        // After a failure there is nothing more; the client sees that the body is not whole.
+        self.left = if chunk.is_ok() { self.left - length } else { 0 };
+        Poll::Ready(Some(chunk.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn sent(answer: &Answer, as_is: bool) -> Vec<u8> {
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let body = Sending::new(answer, as_is, room);
+        let (length, runtime) = (body.left, tokio::runtime::Builder::new_current_thread().build().unwrap());
+        let bytes = runtime.block_on(body.collect()).unwrap().to_bytes().to_vec();
+        assert_eq!(bytes.len() as u64, length);
+        bytes
+    }
+
+    #[test]
+    fn a_body_is_sent_whole_as_it_is_and_inflated() {
+        for length in [0, 1, CHUNK, 3 * CHUNK + 7] {
+            let text: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let answer = Answer::json(|out| out.write_all(&text).map_err(|error| WebError::failed(error.to_string())));
+            let answer = answer.unwrap();
+            assert_eq!(sent(&answer, false), text, "{length}");
+            assert_eq!(sent(&answer, true), answer.body, "{length}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_with_what_mends_it() {
+        let answer = Answer::json(|_| Ok(())).unwrap();
+        let large = Answer { length: MAX_INFLATED + 1, ..answer.clone() };
+        assert_eq!((answer.refuse_large(false), large.refuse_large(true)), (Ok(()), Ok(())));
+        let error = large.refuse_large(false).unwrap_err();
+        assert!(error.status == StatusCode::UNPROCESSABLE_ENTITY && error.message.contains("gzip"), "{error:?}");
+        let large = Answer::plain("text/plain", vec![0; MAX_ANSWER + 1]);
+        assert_eq!(large.refuse_large(true).unwrap_err().status, StatusCode::UNPROCESSABLE_ENTITY);
     }
 }

@@ -8,14 +8,15 @@ use axum::response::Response;
 use axum::routing::get;
 use http::HeaderMap;
 
+use super::api;
 use super::app::{Answer, App, Work};
 use super::error::WebError;
 use super::params::Params;
 use crate::encode::page_json::{self, Change, Changes, PageMeta, Side};
-use crate::profile::compare::{CompareOptions, Comparison, Normalize, SideSummary};
+use crate::profile::compare::{CompareError, CompareOptions, Comparison, ENOUGH_WINDOWS, Normalize, SideSummary};
 use crate::profile::names::comparable;
 use crate::profile::{KeptLabels, MergeOptions, Profile};
-use crate::store::{Compared, Query, Read, SideOptions, TIMESTAMP, column_of};
+use crate::store::{CompareSidesError, Compared, Query, Read, SideOptions, TIMESTAMP, column_of};
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new().route("/api/diff", get(diff))
@@ -54,9 +55,13 @@ fn answer(work: &Work, base: &Query, new: &Query, normalize: Option<Normalize>) 
         limits: work.limits.clone(),
         ..SideOptions::default()
     };
-    let Compared { comparison, sides: [base_read, new_read] } = work.windows().compare(&base, &new, &options)?;
-    let changes = changes(&comparison);
-    let about = Changes { normalize: comparison.normalize.name(), comparable, changes: &changes };
+    let compared = work.windows().compare(&base, &new, &options);
+    if let Err(CompareSidesError::Compare(CompareError::Nothing(side))) = &compared {
+        return untested(work, [&base, &new], normalize, side);
+    }
+    let Compared { comparison, sides: [base_read, new_read] } = compared?;
+    let (changes, remarks) = (changes(&comparison), remarks(&comparison));
+    let about = Changes { normalize: comparison.normalize.name(), comparable, changes: &changes, remarks: &remarks };
     let [base_meta, new_meta] = [(&base, &base_read, 0), (&new, &new_read, 1)]
         .map(|(query, read, side)| meta(work, query, read, &plan.kind, &comparison.sides[side]));
     let empty = Profile::default();
@@ -65,6 +70,36 @@ fn answer(work: &Work, base: &Query, new: &Query, normalize: Option<Normalize>) 
         Side { profile, column: column_of(profile, &plan.kind).unwrap_or(0), meta }
     });
     Answer::json(|out| Ok(page_json::write_diff(base, new, &about, out)?))
+}
+
+/// Both sums without any test: what is selected is on one side alone, as a process that began between the two times.
+fn untested(
+    work: &Work,
+    [base, new]: [&Query; 2],
+    normalize: Option<Normalize>,
+    empty: &str,
+) -> Result<Answer, WebError> {
+    let (base_sum, new_sum) = (api::sum(work, base, Some(false))?, api::sum(work, new, Some(false))?);
+    let (base_meta, new_meta) = (api::meta(work, base, &base_sum), api::meta(work, new, &new_sum));
+    let remarks = [format!("the {empty} side has no process that was selected: nothing is tested")];
+    let normalize = normalize.unwrap_or(Normalize::Cpus).name();
+    let about = Changes { normalize, comparable, changes: &[], remarks: &remarks };
+    let [base, new] = [(&base_sum, &base_meta), (&new_sum, &new_meta)].map(|(sum, meta)| Side {
+        profile: &sum.answer.profile,
+        column: sum.column(),
+        meta,
+    });
+    Answer::json(|out| Ok(page_json::write_diff(base, new, &about, out)?))
+}
+
+/// What makes a comparison doubtful, as `rprof diff` tells it.
+fn remarks(comparison: &Comparison) -> Vec<String> {
+    let few = format!(
+        "fewer than {ENOUGH_WINDOWS} sub-windows a side do not tell how much values vary: a tenth is assumed (longer ranges, or record --timestamps)"
+    );
+    let unlike = comparison.unlike().into_iter().map(|unlike| format!("unlike: {}", unlike.0));
+    let few = (!comparison.measured).then_some(few);
+    few.into_iter().chain(comparison.remarks.iter().cloned()).chain(unlike).collect()
 }
 
 fn changes(comparison: &Comparison) -> Vec<Change<'_>> {
@@ -81,6 +116,8 @@ fn changes(comparison: &Comparison) -> Vec<Change<'_>> {
             low: change.total.low,
             high: change.total.high,
             significant: change.is_significant(),
+            significant_total: change.total.significant,
+            significant_self: change.own.significant,
             verdict: change.verdict.name(),
         }
     };

@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::encode::EncodeError;
+use crate::store::series::SeriesError;
 use crate::store::{CompareSidesError, QueryError, StoreError};
 
 /// A refusal or a failure.
@@ -55,6 +56,16 @@ impl From<QueryError> for WebError {
             QueryError::Merge { .. } | QueryError::Unreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         WebError::new(status, error.to_string())
+    }
+}
+
+impl From<SeriesError> for WebError {
+    fn from(error: SeriesError) -> WebError {
+        match error {
+            SeriesError::Cost(error) => error.into(),
+            SeriesError::Large => WebError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+            SeriesError::Undecided(_) => WebError::bad(error.to_string()),
+        }
     }
 }
 

@@ -50,6 +50,30 @@ pub(crate) fn timed(minute: i64) -> Profile {
     profile
 }
 
+/// A window of so many processes, with one sample each.
+pub(crate) fn processes(number: i64) -> Profile {
+    let mut profile = window(0, 1);
+    let (pid, sample) = (profile.strings.intern("pid"), profile.samples[0].clone());
+    profile.samples = vec![sample; usize::try_from(number).unwrap()];
+    for (sample, at) in profile.samples.iter_mut().zip(1..) {
+        for label in sample.labels.iter_mut().filter(|label| label.key == pid) {
+            label.value = LabelValue::Number(at, StringId::EMPTY);
+        }
+    }
+    profile
+}
+
+/// A window whose samples have these values of the label `version`, in turn.
+pub(crate) fn versioned(minute: i64, versions: &[&str]) -> Profile {
+    let mut profile = window(minute, 1);
+    let key = profile.strings.intern("version");
+    let texts: Vec<StringId> = versions.iter().map(|version| profile.strings.intern(version)).collect();
+    for (sample, &text) in profile.samples.iter_mut().zip(texts.iter().cycle()) {
+        sample.labels.push(Label { key, value: LabelValue::Text(text) });
+    }
+    profile
+}
+
 pub(crate) fn write(folder: &Path, minute: i64, profile: &Profile) {
     let mut writer = Writer::open(folder, Source::Recorder).unwrap();
     writer.write(&name(minute), profile, Format::by_name("pprof").unwrap()).unwrap();

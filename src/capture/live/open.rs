@@ -7,15 +7,17 @@ use std::io;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
+use rustc_hash::FxHashSet;
 
 use super::{Anchor, Live, Sampler, Settings, Sharing};
 use crate::capture::alloc::Alloc;
 use crate::capture::attr::{self, AlsoRecords, CallGraph, Features, MAX_STACK_BYTES};
 use crate::capture::error::CaptureError;
-use crate::capture::event::{Event, Probe, Rate, Uprobe};
+use crate::capture::event::{Event, Probe, Rate};
 use crate::capture::namespace;
 use crate::capture::off_cpu::OffCpu;
 use crate::capture::target::{self, Scope, Target};
+use crate::capture::uprobe::Uprobe;
 use crate::ids::Tid;
 use crate::record::{Decoder, EventIndex, Layout, Merge, Part, RecordRing};
 use crate::sys;
@@ -78,6 +80,9 @@ impl Live {
             stack_bytes,
             ring_bytes: 0,
             tids: Vec::new(),
+            newcomers: Vec::new(),
+            gone: FxHashSet::default(),
+            on: false,
             cgroups,
             sideband: Vec::new(),
             anchors: Vec::new(),
@@ -112,13 +117,76 @@ impl Live {
         }
     }
 
-    pub(super) fn note_replaced_probes(&mut self) {
+    /// Tells of files of probes that were replaced, and takes the probes out of those that were written to.
+    pub(super) fn look_after_probes(&mut self) {
         let probes = self.settings.events.iter().filter_map(|event| event.uprobe.as_ref());
-        for note in probes.filter_map(Uprobe::replaced) {
+        let notes: Vec<String> = probes.filter_map(Uprobe::changed).collect();
+        self.take_out(|live, sampler| live.uprobe_of(sampler).is_some_and(Uprobe::overwritten));
+        for note in notes {
             if !self.notes.contains(&note) {
                 self.notes.push(note);
             }
         }
+    }
+
+    fn uprobe_of(&self, sampler: &Sampler) -> Option<&Uprobe> {
+        self.settings.events.get(sampler.event.0 as usize)?.uprobe.as_ref()
+    }
+
+    /// Closes those sampling events.
+    fn take_out(&mut self, which: impl Fn(&Live, &Sampler) -> bool) {
+        if !self.settings.events.iter().any(|event| event.uprobe.is_some()) {
+            return;
+        }
+        let (out, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.samplers).into_iter().partition(|sampler| which(self, sampler));
+        self.samplers = stay;
+        if !out.is_empty() {
+            self.retire(out);
+        }
+    }
+
+    /// Whether new tasks have to be given the probes of those that they come from. The kernel gives them other events by itself, but to
+    /// copy a probe it would look for its file's name in the memory of the task, and fail the clone(2) that finds none there.
+    pub(super) fn follows_with_probes(&self) -> bool {
+        self.sharing == Sharing::PerTask
+            && self.settings.inherit
+            && !matches!(self.settings.target, Target::Threads(_))
+            && self.settings.events.iter().any(|event| event.uprobe.is_some())
+    }
+
+    /// Probes what came since, and forgets what went.
+    pub(super) fn follow_with_probes(&mut self) {
+        let (came, gone) = (std::mem::take(&mut self.newcomers), std::mem::take(&mut self.gone));
+        if !gone.is_empty() {
+            self.take_out(|live, sampler| {
+                live.uprobe_of(sampler).is_some() && sampler.task.is_some_and(|task| gone.contains(&task))
+            });
+        }
+        let cpus: Vec<u32> = self.anchors.iter().map(|anchor| anchor.cpu).collect();
+        for tid in came.into_iter().filter(|tid| !gone.contains(tid)) {
+            if let Err(error) = cpus.iter().try_for_each(|&cpu| self.probe_task(tid, cpu)) {
+                let note = format!("a thread that started meanwhile cannot be probed: {error}");
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
+            }
+        }
+    }
+
+    /// Opens the probes on a task, and starts them.
+    fn probe_task(&mut self, tid: Tid, cpu: u32) -> Result<(), CaptureError> {
+        for index in 0..self.settings.events.len() {
+            if self.settings.events[index].uprobe.is_some() {
+                let before = self.samplers.len();
+                self.open_sampler(index, cpu, &[tid])?;
+                let on = self.on || self.enables_on_exec();
+                let new = self.samplers[before..].iter().filter(|_| on);
+                let started = new.into_iter().try_for_each(|sampler| sampler.fd.enable());
+                started.map_err(|error| self.explain(error, &self.settings.events[index].name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the target is made of tasks that events can be opened on one by one.
@@ -292,7 +360,12 @@ impl Live {
         if self.settings.also.cgroups {
             attr.sample_type |= u64::from(abi::PERF_SAMPLE_CGROUP);
         }
-        self.inherit(&mut attr);
+        limit_stack(&mut attr, &event);
+        attr.set_pinned(event.terms.pinned.into());
+        attr.set_exclusive(event.terms.exclusive.into());
+        if event.uprobe.is_none() {
+            self.inherit(&mut attr);
+        }
         attr.set_enable_on_exec(self.enables_on_exec().into());
         // In the large ring: there are as many of these as of samples.
         let first = self.settings.events.iter().find(|event| event.is_counted());
@@ -399,21 +472,28 @@ impl Live {
         })
     }
 
-    /// What the events of a CPU are opened on.
-    fn watches(&self) -> Vec<Watch<'_>> {
+    /// What the events of a CPU are opened on; of tasks, on these.
+    fn watches(&self, tids: &[Tid]) -> Vec<Watch<'_>> {
         match self.sharing {
-            Sharing::PerTask => self.tids.iter().map(|&tid| Watch::Task(tid)).collect(),
+            Sharing::PerTask => tids.iter().map(|&tid| Watch::Task(tid)).collect(),
             Sharing::PerCpu if self.cgroups.is_empty() => vec![Watch::Cpu],
             Sharing::PerCpu => self.cgroups.iter().map(|folder| Watch::Cgroup(folder.as_fd())).collect(),
         }
     }
 
-    /// Opens an event on everything that is watched; tasks that have ended since are left away.
-    fn open_on_all(&self, attr: &abi::perf_event_attr, cpu: u32, name: &str) -> Result<Vec<EventFd>, CaptureError> {
+    /// Opens an event on everything that is watched, of tasks on these; those that have ended since are left away.
+    fn open_on_all(
+        &self,
+        attr: &abi::perf_event_attr,
+        cpu: u32,
+        tids: &[Tid],
+        name: &str,
+    ) -> Result<Vec<(EventFd, Option<Tid>)>, CaptureError> {
         let mut opened = Vec::new();
-        for watch in self.watches() {
+        for watch in self.watches(tids) {
+            let task = if let Watch::Task(tid) = watch { Some(tid) } else { None };
             match EventFd::open(attr, watch, Some(cpu)) {
-                Ok(fd) => opened.push(fd),
+                Ok(fd) => opened.push((fd, task)),
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
                 Err(error) => return Err(self.explain(error, name)),
             }
@@ -429,7 +509,8 @@ impl Live {
         attr.set_watermark(1);
         attr.__bindgen_anon_2.wakeup_watermark = (bytes / 2) as u32;
         self.inherit(&mut attr);
-        let events = self.open_on_all(&attr, cpu, "dummy")?;
+        let events = self.open_on_all(&attr, cpu, &self.tids, "dummy")?;
+        let events: Vec<EventFd> = events.into_iter().map(|(fd, _)| fd).collect();
         let Some(owner) = events.first() else { return Ok(()) };
         let ring = map_ring(owner, bytes)?;
         redirect(events.iter().skip(1), owner)?;
@@ -449,7 +530,7 @@ impl Live {
         attr.set_watermark(1);
         attr.__bindgen_anon_2.wakeup_watermark = (self.ring_bytes / 4) as u32;
         self.inherit(&mut attr);
-        let opened = self.watches().into_iter().find_map(|watch| EventFd::open(&attr, watch, Some(cpu)).ok());
+        let opened = self.watches(&self.tids).into_iter().find_map(|watch| EventFd::open(&attr, watch, Some(cpu)).ok());
         let Some(fd) = opened else { return Ok(()) };
         self.rings.push(RecordRing::new(map_ring(&fd, self.ring_bytes)?, cpu));
         self.anchors.push(Anchor { fd, cpu, hung_up: false });
@@ -457,19 +538,31 @@ impl Live {
     }
 
     pub(super) fn open_samplers(&mut self, cpu: u32) -> Result<(), CaptureError> {
-        for (index, event) in self.settings.events.iter().enumerate().filter(|(_, event)| event.is_counted()) {
-            let (attr, layout) = self.sampling_attr(index);
-            let opened = self.open_on_all(&attr, cpu, &event.name)?;
-            let Some(anchor) = self.anchors.iter().find(|anchor| anchor.cpu == cpu) else { continue };
-            redirect(opened.iter(), &anchor.fd)?;
-            filter(&opened, event)?;
-            let event = EventIndex(index as u32);
-            for fd in opened {
-                self.decoder.add(fd.id(), event, layout);
-                self.samplers.push(Sampler { fd, cpu, event });
-            }
+        let tids = std::mem::take(&mut self.tids);
+        let counted = |at: &usize| self.settings.events[*at].is_counted();
+        let counted: Vec<usize> = (0..self.settings.events.len()).filter(counted).collect();
+        let opened = counted.into_iter().try_for_each(|index| self.open_sampler(index, cpu, &tids));
+        self.tids = tids;
+        opened.and_then(|()| self.open_probes(cpu))
+    }
+
+    /// Opens one of the events on a CPU, of tasks on these.
+    fn open_sampler(&mut self, index: usize, cpu: u32, tids: &[Tid]) -> Result<(), CaptureError> {
+        let event = &self.settings.events[index];
+        if event.uprobe.as_ref().is_some_and(Uprobe::overwritten) {
+            return Ok(());
         }
-        self.open_probes(cpu)
+        let (attr, layout) = self.sampling_attr(index);
+        let opened = self.open_on_all(&attr, cpu, tids, &event.name)?;
+        let Some(anchor) = self.anchors.iter().find(|anchor| anchor.cpu == cpu) else { return Ok(()) };
+        redirect(opened.iter().map(|(fd, _)| fd), &anchor.fd)?;
+        filter(opened.iter().map(|(fd, _)| fd), event)?;
+        let event = EventIndex(index as u32);
+        for (fd, task) in opened {
+            self.decoder.add(fd.id(), event, layout);
+            self.samplers.push(Sampler { fd, cpu, event, task });
+        }
+        Ok(())
     }
 
     /// Opens the events into which our programs write on a CPU, each two for the first of the events that take them.
@@ -505,11 +598,12 @@ impl Live {
         let Some((index, event)) = probed else { return Ok(None) };
         let watermark = (self.ring_bytes / 4) as u32;
         let open = |part| -> Result<_, CaptureError> {
-            let attr = attr::probe(part, event, self.settings.graph, self.stack_bytes, self.features, watermark);
+            let mut attr = attr::probe(part, event, self.settings.graph, self.stack_bytes, self.features, watermark);
+            limit_stack(&mut attr, event);
             let fd = EventFd::open(&attr, Watch::Cpu, Some(cpu)).map_err(|error| self.explain(error, &event.name))?;
             let layout = attr::layout(&attr, Rate::Period(1), Some(part));
             redirect([&fd].into_iter(), &anchor.fd)?;
-            Ok((Sampler { fd, cpu, event: EventIndex(index) }, layout))
+            Ok((Sampler { fd, cpu, event: EventIndex(index), task: None }, layout))
         };
         let [(first, first_layout), (second, second_layout)] = [open(parts[0])?, open(parts[1])?];
         self.decoder.add(first.fd.id(), first.event, first_layout);
@@ -565,12 +659,19 @@ fn redirect<'a>(mut events: impl Iterator<Item = &'a EventFd>, owner: &EventFd) 
     events.try_for_each(|event| event.set_output(owner)).map_err(CaptureError::Rings)
 }
 
+/// Lets the kernel follow no more frames than were asked for. A limit above its own, which it refuses, is none.
+fn limit_stack(attr: &mut abi::perf_event_attr, event: &Event) {
+    let Some(most) = event.terms.max_stack else { return };
+    let own = sysctl("perf_event_max_stack").parse().unwrap_or(u16::MAX);
+    attr.sample_max_stack = if most < own { most } else { 0 };
+}
+
 /// Lets a tracepoint be sampled only where its fields are as its filter says.
-fn filter(events: &[EventFd], event: &Event) -> Result<(), CaptureError> {
+fn filter<'a>(mut events: impl Iterator<Item = &'a EventFd>, event: &Event) -> Result<(), CaptureError> {
     let Some(filter) = &event.terms.filter else { return Ok(()) };
     let refused = |source| CaptureError::Filter { name: event.name.clone(), filter: filter.clone(), source };
     let text = CString::new(filter.as_str()).map_err(|error| refused(error.into()))?;
-    events.iter().try_for_each(|fd| fd.set_filter(&text)).map_err(refused)
+    events.try_for_each(|fd| fd.set_filter(&text)).map_err(refused)
 }
 
 fn sysctl(name: &str) -> String {

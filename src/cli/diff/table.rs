@@ -25,14 +25,14 @@ pub(super) fn render(comparison: &Comparison, args: &DiffArgs, width: usize) -> 
     let mut order = comparison.by_change(of);
     order.retain(|&at| {
         let change = &comparison.functions[at];
-        of(change).rate != [0.0, 0.0] && (change.is_significant() || !args.significant)
+        of(change).rate != [0.0, 0.0] && (of(change).significant || !args.significant)
     });
-    let limit = if args.limit == 0 { order.len() } else { args.limit.min(order.len()) };
+    let limit = if args.rows() == 0 { order.len() } else { args.rows().min(order.len()) };
     let row = |&at: &usize| {
         let change = &comparison.functions[at];
         let estimate = of(change);
         [
-            mark(change),
+            mark(change, estimate),
             signed(comparison, estimate.difference),
             format!("{} … {}", signed(comparison, estimate.low), signed(comparison, estimate.high)),
             rate(comparison, estimate.rate[0]),

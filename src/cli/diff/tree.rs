@@ -35,7 +35,9 @@ pub(super) fn render(comparison: &Comparison, min_share: f64, width: usize) -> S
         let sum = &sums[node];
         let change = &comparison.functions[comparison.tree[node].function as usize];
         let indent = "  ".repeat(depth.min(MAX_INDENT));
-        let mark = mark(change);
+        // What is said of the function is true of a branch that goes its way; another has moved against it, or is not tested.
+        let along = (sum.rate[1] - sum.rate[0]) * change.total.difference > 0.0;
+        let mark = if along { mark(change, &change.total) } else { String::new() };
         let mut name = printable(&change.function.name);
         if !change.function.module.is_empty() {
             let module = change.function.module.trim_start_matches('[').trim_end_matches(']');

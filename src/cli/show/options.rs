@@ -8,7 +8,7 @@ use regex::Regex;
 
 use super::filters::FilterArgs;
 use crate::cli::UsageError;
-use crate::cli::overhead::SortKey;
+use crate::cli::overhead::Column;
 use crate::profile::{Filter, Profile, converts};
 
 /// Options that pprof spells with one dash. Both commands take them with one dash or two.
@@ -44,11 +44,18 @@ const PPROF: &[&str] = &[
 /// The granularities, which pprof has as options of their own.
 const GRANULARITIES: [&str; 5] = ["functions", "filefunctions", "files", "lines", "addresses"];
 
-/// Puts a second dash before pprof's options that have one. What follows `--` is left alone.
+/// Puts a second dash before pprof's options that have one. What follows `--` is left alone. perf's `-n` of a report has no number; ours
+/// has one.
 pub(in crate::cli) fn with_two_dashes(words: Vec<OsString>) -> Vec<OsString> {
     let mut ended = false;
-    let spell = |word: OsString| {
+    let is_report = words.get(1).is_some_and(|command| command == "report");
+    let is_number = |word: &OsString| word.to_str().is_some_and(|word| word.parse::<usize>().is_ok());
+    let numbered: Vec<bool> = words.iter().skip(1).map(is_number).chain([false]).collect();
+    let spell = |(word, has_number): (OsString, bool)| {
         ended |= word == "--";
+        if is_report && !ended && !has_number && word == "-n" {
+            return "--show-nr-samples".into();
+        }
         let text = word.to_str().unwrap_or_default();
         let bare = text.strip_prefix('-').map(|bare| bare.strip_prefix('-').unwrap_or(bare));
         match bare.filter(|_| !ended) {
@@ -57,13 +64,14 @@ pub(in crate::cli) fn with_two_dashes(words: Vec<OsString>) -> Vec<OsString> {
             _ => word,
         }
     };
-    words.into_iter().map(spell).collect()
+    words.into_iter().zip(numbered).map(spell).collect()
 }
 
 /// What of a profile is shown, and how.
 #[derive(Args, Debug, Clone)]
 pub struct ShowArgs {
-    /// What functions are sorted by: self or total. Of a report: what rows are told apart by, in perf's table (comm,dso,symbol,pid,tid)
+    /// What functions are sorted by: self or total. Of a report: what rows of perf's table are told apart by (comm, dso, symbol, pid, tgid,
+    /// tid) and sorted by (overhead, sample, period too)
     #[arg(short, long, value_name = "KEYS", default_value = "self")]
     pub sort: SortBy,
     /// Sort functions by themselves and all that they called: `--sort total`
@@ -72,7 +80,7 @@ pub struct ShowArgs {
     /// Sort functions by themselves: `--sort self`, as it is without
     #[arg(long, conflicts_with = "sort")]
     pub flat: bool,
-    /// Functions to show; 0 shows all
+    /// Functions to show; 0 shows all. Of a report, -n without a number is --show-nr-samples
     #[arg(short = 'n', long, alias = "nodecount", default_value_t = 30)]
     pub limit: usize,
     /// Leave out functions with a smaller share (0 to 1) of the whole, with all that they called
@@ -138,8 +146,8 @@ pub enum Sort {
 pub enum SortBy {
     /// Our table, in this order.
     Functions(Sort),
-    /// perf's table, its rows told apart by these.
-    Keys(Vec<SortKey>),
+    /// perf's table, its rows told apart and sorted by these.
+    Keys(Vec<Column>),
 }
 
 impl FromStr for SortBy {
@@ -149,7 +157,10 @@ impl FromStr for SortBy {
         match text {
             "self" => Ok(SortBy::Functions(Sort::Own)),
             "total" => Ok(SortBy::Functions(Sort::Total)),
-            keys => keys.split(',').map(str::parse).collect::<Result<_, _>>().map(SortBy::Keys),
+            keys => {
+                let keys: Result<_, String> = keys.split(',').map(str::parse).collect();
+                keys.map(SortBy::Keys).map_err(|error| format!("{error}; our own is sorted by self or total"))
+            }
         }
     }
 }
@@ -180,9 +191,9 @@ impl ShowArgs {
         }
     }
 
-    /// What rows of perf's table are told apart by, if that is asked for.
+    /// What rows of perf's table are told apart and sorted by, if that is asked for.
     #[must_use]
-    pub fn keys(&self) -> Option<&[SortKey]> {
+    pub fn keys(&self) -> Option<&[Column]> {
         if let SortBy::Keys(keys) = &self.sort { Some(keys) } else { None }
     }
 
@@ -255,5 +266,14 @@ mod tests {
         let words = ["rprof", "-focus=a", "-cum", "-lines", "-n", "5", "-o", "-x", "--", "-hide"].map(OsString::from);
         let two = ["rprof", "--focus=a", "--cum", "--granularity=lines", "-n", "5", "-o", "-x", "--", "-hide"];
         assert_eq!(with_two_dashes(words.into()), two);
+    }
+
+    #[test]
+    fn perfs_n_has_no_number() {
+        let spelled = |words: &[&str]| with_two_dashes(words.iter().map(OsString::from).collect());
+        assert_eq!(spelled(&["rprof", "report", "-n", "-i", "f"]), ["rprof", "report", "--show-nr-samples", "-i", "f"]);
+        assert_eq!(spelled(&["rprof", "report", "f", "-n"]), ["rprof", "report", "f", "--show-nr-samples"]);
+        assert_eq!(spelled(&["rprof", "report", "-n", "5"]), ["rprof", "report", "-n", "5"]);
+        assert_eq!(spelled(&["rprof", "query", "-n", "-i"]), ["rprof", "query", "-n", "-i"]);
     }
 }

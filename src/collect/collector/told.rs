@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use super::Collector;
-use crate::capture::Probe;
+use crate::capture::{Probe, in_first_pid_namespace};
 use crate::collect::counts::Counts;
 use crate::collect::heap;
 use crate::collect::off_cpu::{self, Charge, Open, PartKey};
@@ -14,7 +14,7 @@ use crate::collect::stack::StackId;
 use crate::collect::window::{SampleKey, Tally, ThreadIndex};
 use crate::health::{Count, Health};
 use crate::ids::Timestamp;
-use crate::record::{Allocation, Begin, EventIndex, Finish, KernelTid, Placed, State};
+use crate::record::{Allocation, Begin, EventIndex, Finish, KernelTid, Placed, Sample, State};
 
 impl Collector {
     /// The times away from CPUs that have ended since the last call, oldest first, where samples are handed on. Those that still last
@@ -137,14 +137,20 @@ impl Collector {
         (0..).zip(&self.probes).find(|(_, probe)| **probe == Some(kind)).map(|(event, _)| event)
     }
 
-    pub(super) fn allocate(&mut self, allocation: &Allocation, at: Timestamp, thread: ThreadIndex, stack: StackId) {
+    pub(super) fn allocate(
+        &mut self,
+        allocation: &Allocation,
+        sample: &Sample<'_>,
+        thread: ThreadIndex,
+        stack: StackId,
+    ) {
         let tally = heap::weight(allocation);
         if let Some(event) = self.event_of(Probe::Alloc) {
-            let key = SampleKey { event, thread, stack, time: self.kept(at), state: None, waker: None };
+            let key = SampleKey { event, thread, stack, time: self.kept(sample.time), state: None, waker: None };
             self.counts.add(key, tally);
         }
         if self.event_of(Probe::InUse).is_some() {
-            self.heap.add(allocation, thread, stack, tally);
+            self.heap.add(sample.pid, allocation, thread, stack, tally);
         }
     }
 
@@ -166,7 +172,10 @@ impl Collector {
     pub(super) fn scale_running(&mut self, health: &mut Health) {
         let Some(event) = self.event_of(Probe::Wall) else { return };
         let Counts { samples, threads, .. } = &mut self.counts;
-        // Outside of the kernel's own PID namespace threads have other numbers here, and none is found.
+        // Outside of the kernel's own PID namespace threads have other numbers here, and none is found (docs/containers.md).
+        if !in_first_pid_namespace() {
+            return;
+        }
         let task_of = |key: &SampleKey| Some(KernelTid(threads.get(key.thread.0 as usize)?.tid.0 as u64));
         let runs = |key: &SampleKey| key.event == event && key.state == Some(State::Running);
         let mut sampled: FxHashMap<KernelTid, u64> = FxHashMap::default();
@@ -197,8 +206,11 @@ impl Collector {
     }
 }
 
+/// How the remark begins that tells what part of the departures has stacks.
+pub const OFF_CPU_STACKS: &str = "off-CPU stacks: ";
+
 /// What part of the departures from CPUs the stacks stand for, if it is not all.
 pub(super) fn shares_comment((departures, taken): (u64, u64)) -> Option<String> {
-    let part = || format!("off-CPU stacks: {taken} of {departures} departures, by lot; values stand for all");
+    let part = || format!("{OFF_CPU_STACKS}{taken} of {departures} departures, by lot; values stand for all");
     (departures > taken).then(part)
 }

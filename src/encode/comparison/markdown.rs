@@ -70,7 +70,8 @@ pub(super) fn describe(side: &SideSummary) -> String {
 
 fn row(comparison: &Comparison, of: &Change, out: &mut String) {
     let own = &of.own;
-    let verdict = if of.is_significant() { of.verdict.name().to_owned() } else { format!("({})", of.verdict.name()) };
+    let verdict = of.verdict_of(own).name();
+    let verdict = if own.significant { verdict.to_owned() } else { format!("({verdict})") };
     let _ = writeln!(
         out,
         "| {verdict} | {} | {} … {} | {} | {} | {} | {} | {} |",

@@ -3,14 +3,16 @@
 
 import { bottomUp, focusStacks, Profile, sumKeys, topDown, weigh } from "./model.js";
 import { compareTimes } from "./compare.js";
+import { choicesOf } from "./filters.js";
 import { fromFragment, toFragment, whereOf } from "./state.js";
 
 const INDEX_KEYS = ["comm", "pid", "container", "unit"];
 const SAMPLE_KEYS = [...INDEX_KEYS, "tid", "state"];
 const LOADS_PROFILE = ["kind", "from", "to", "selection", "base", "normalize"];
 const LOADS_SERIES = ["kind", "from", "to", "by", "filters"];
-const LOADS_HEAT = ["kind", "from", "to", "selection", "filters"];
+const LOADS_HEAT = ["kind", "from", "to", "selection", "heat", "filters"];
 const BUILDS = [...LOADS_PROFILE, "filters", "focus", "inverted", "recursion", "libraries", "inlined", "kernel"];
+const MOVES_HEAT = ["from", "to", "selection"];
 const STEPS_OF_HISTORY = ["selection", "base", "view", "sandwich", "focus"];
 const HEAT_MOST = 600;
 const HEAT_LEAST = 120;
@@ -63,10 +65,20 @@ export class App {
     const changed = new Set(Object.keys(patch).filter((name) => JSON.stringify(patch[name]) !== JSON.stringify(this.state[name])));
     if (!changed.size) return Promise.resolve();
     Object.assign(this.state, patch);
+    // Where the heat map was moved to is left with the range, unless that was chosen in the heat map itself.
+    if (from !== "heatmap" && !changed.has("heat") && MOVES_HEAT.some((name) => changed.has(name))) this.state.heat = null;
     const clears = BUILDS.some((name) => changed.has(name)) && !changed.has("zoom");
     if (clears) this.state.zoom = [];
     this.writeLink(STEPS_OF_HISTORY.some((name) => changed.has(name)));
     return this.reload(changed, from === "heatmap");
+  }
+
+  // The link for others: its times stand in it, whatever is recorded meanwhile. The end of the store is rounded up, so that nothing of
+  // the last window is cut off.
+  link() {
+    const [from, to] = this.shown();
+    const times = to > from ? { from, to: this.state.to ?? Math.ceil(to * 1000) / 1000, heat: this.heatWindow } : {};
+    return `${location.href.split("#")[0]}#${toFragment({ ...this.state, ...times })}`;
   }
 
   writeLink(step) {
@@ -94,10 +106,11 @@ export class App {
   async reload(changed, keepHeat) {
     const touches = (names) => names.some((name) => changed.has(name));
     const jobs = [];
-    if (touches(LOADS_PROFILE)) jobs.push(this.loadProfile());
+    const loads = touches(LOADS_PROFILE) || this.where() !== this.narrowedBy;
+    if (loads) jobs.push(this.loadProfile());
     if (touches(LOADS_SERIES)) jobs.push(this.loadSeries());
     if (touches(LOADS_HEAT)) jobs.push(this.loadHeat(keepHeat));
-    if (!touches(LOADS_PROFILE)) {
+    if (!loads) {
       if (touches(BUILDS)) this.build();
       else if (changed.has("search")) this.find();
       this.shows.state(changed);
@@ -115,22 +128,39 @@ export class App {
 
   async loadProfile() {
     this.asked = performance.now();
-    const raw = await this.rawProfile();
+    const where = this.where();
+    this.narrowedBy = where;
+    const raw = await this.rawProfile(where);
     this.shows.waiting(false);
     this.profile = new Profile(raw);
+    if (!where) this.choices = choicesOf(this.profile);
     this.build();
     this.shows.profile();
   }
 
-  async rawProfile() {
+  // What is selected before anything is added up. A comparison judges only what filters leave, and where threads are not
+  // told apart (in long ranges, in comparisons) only the server can choose one. All other filters are applied in the page.
+  where() {
+    const { base, filters } = this.state;
+    if (base) return whereOf(filters, SAMPLE_KEYS);
+    return this.source.hasStore ? whereOf(filters, ["tid"]) : "";
+  }
+
+  // The filters that the page applies itself.
+  filtersHere() {
+    const { tid, ...others } = this.state.filters;
+    return this.source.hasStore ? others : this.state.filters;
+  }
+
+  async rawProfile(where) {
     const { kind, base, normalize, selection } = this.state;
     const [from, to] = this.range();
     if (!this.source.hasStore) {
       const raw = await this.source.profile();
-      return base && this.source.hasTimes ? compareTimes(raw, base, [from, to], normalize) : raw;
+      return base && this.source.hasTimes ? compareTimes(raw, base, [from, to], normalize, this.filter()) : raw;
     }
-    if (base) return this.source.diff({ kind, from, to, base_from: base[0], base_to: base[1], normalize });
-    return this.source.profile({ kind, from, to: selection || this.state.to !== null ? to : to + 1 });
+    if (base) return this.source.diff({ kind, from, to, base_from: base[0], base_to: base[1], normalize, where });
+    return this.source.profile({ kind, from, to: selection || this.state.to !== null ? to : to + 1, where });
   }
 
   // Filters as a predicate over groups, for what is made in the page.
@@ -152,6 +182,8 @@ export class App {
   chooseHeat(keep) {
     const [first, last] = this.shown();
     const [from, to] = this.range();
+    const { heat } = this.state;
+    if (heat) return [heat[0], Math.min(heat[1], heat[0] + HEAT_MOST)];
     const old = this.heatWindow;
     if (keep && old && from >= old[0] - 1 && to <= old[1] + 1) return old;
     if (to - from >= HEAT_LEAST) return [from, Math.min(to, from + HEAT_MOST)];
@@ -160,9 +192,9 @@ export class App {
     return [start, Math.min(last, start + HEAT_LEAST)];
   }
 
-  async loadHeat(keep, window = this.chooseHeat(keep)) {
-    this.heatWindow = window;
-    const [from, to] = window;
+  async loadHeat(keep) {
+    this.heatWindow = this.chooseHeat(keep);
+    const [from, to] = this.heatWindow;
     if (!(to > from)) return;
     const query = this.source.hasStore ? { where: whereOf(this.state.filters, SAMPLE_KEYS) } : { filter: this.filter() };
     const data = await this.source.heatmap({ kind: this.state.kind, from, to, ...query });
@@ -174,7 +206,7 @@ export class App {
     const [from, to] = this.heatWindow;
     const size = to - from;
     const start = Math.max(first, Math.min(last - size, from + direction * size));
-    this.loadHeat(false, [start, start + size]).catch((error) => this.fail(error));
+    this.set({ heat: [start, start + size] });
   }
 
   options() {
@@ -188,7 +220,7 @@ export class App {
     const { profile, state } = this;
     const within = this.timeWithin();
     profile.seconds = (within ? within[1] - within[0] : profile.raw.covered_nanos) / NANOS;
-    this.weights = weigh(profile, state.filters, within);
+    this.weights = weigh(profile, this.filtersHere(), within);
     if (state.focus) this.focusOn(state.focus);
     const down = topDown(profile, this.weights, this.options());
     this.sums = sumKeys(down);

@@ -82,13 +82,35 @@ export function boxColors(tree, scheme) {
   const dark = isDark();
   const known = new Array(tree.n);
   return {
-    of: (node) => (known[node] ??= diffColor(tree.total[node], tree.baseTotal[node], isSignificant(profile, tree.key[node]), dark)),
+    of: (node) => (known[node] ??= nodeColor(tree, node, dark)),
   };
 }
 
-export function isSignificant(profile, key) {
-  const row = profile.changes && key < profile.functions ? profile.changes.row[key] : -1;
-  return row >= 0 && profile.changes.significant[row] === 1;
+function nodeColor({ profile, key, total, baseTotal }, node, dark) {
+  const marked = isMarked(profile, key[node], total[node] - baseTotal[node]);
+  return diffColor(total[node], baseTotal[node], marked, dark);
+}
+
+// Whether functions of a key are tested. A module as one frame is not, nor is anything where a side is empty.
+export function isTested(profile, key) {
+  return Boolean(profile.changes) && key < profile.functions;
+}
+
+// Whether a change of a box is told by a colour: that of a function which changed beyond chance, if the box changed the same way. What
+// went the other way is another thing, of which nothing was shown.
+export function isMarked(profile, key, change) {
+  if (!isTested(profile, key)) return true;
+  return change !== 0 && Math.sign(change) === direction(profile, key);
+}
+
+// Which way a function changed beyond chance: 1 for more, -1 for less, 0 for neither. `part` is "total", "self", or "" for the total
+// and, where only its own part changed, that.
+export function direction(profile, key, part = "") {
+  const row = isTested(profile, key) ? profile.changes.row[key] : -1;
+  if (!(row >= 0)) return 0;
+  const { changes } = profile;
+  const of = (name) => (changes[`significant_${name}`][row] ? Math.sign(changes[`new_${name}`][row] - changes[`base_${name}`][row]) : 0);
+  return part ? of(part) : of("total") || of("self");
 }
 
 // Counts of the heat map: one hue from nothing to the most, light to dark or dark to light.

@@ -4,12 +4,14 @@
 const NANOS = 1e9;
 const Z95 = 1.96;
 const Z_SIGNIFICANT = 3.3;
+const REMARK = "a single profile has no windows that tell how much functions vary: intervals and verdicts are of counting alone";
 
-export function compareTimes(raw, base, now, normalize) {
+// `keep` tells of a group of labels whether filters leave it.
+export function compareTimes(raw, base, now, normalize, keep) {
   const start = raw.from_nanos / NANOS;
   const within = ([from, to], time) => time >= 0 && time / NANOS >= from - start && time / NANOS < to - start;
   const { samples } = raw;
-  const pick = (range, values) => values.map((value, at) => (within(range, samples.time[at]) ? value : 0));
+  const pick = (range, values) => values.map((value, at) => (within(range, samples.time[at]) && keep(samples.group[at]) ? value : 0));
   const made = {
     stack: samples.stack, group: samples.group,
     value: pick(now, samples.value), count: pick(now, samples.count),
@@ -22,7 +24,7 @@ export function compareTimes(raw, base, now, normalize) {
   });
   const diff = {
     ...raw, ...side(now, made.value, made.count), samples: made, normalize,
-    base: side(base, made.base, made.base_count),
+    base: side(base, made.base, made.base_count), remarks: [REMARK],
   };
   diff.changes = changes(diff);
   return diff;
@@ -37,39 +39,54 @@ function unit(raw, side) {
 
 function changes(raw) {
   const sums = functionSums(raw);
-  const [nowUnit, baseUnit] = [unit(raw, raw), unit(raw, raw.base)];
-  const columns = { function: [], base_total: [], new_total: [], base_self: [], new_self: [], low: [], high: [], significant: [], verdict: [] };
+  const columns = {
+    function: [], base_total: [], new_total: [], base_self: [], new_self: [], low: [], high: [],
+    significant: [], significant_total: [], significant_self: [], verdict: [],
+  };
   for (let id = 0; id < raw.functions.name.length; id++) {
-    const [now, base] = [sums.value[id] * nowUnit, sums.base[id] * baseUnit];
-    // The variance of a sum of counts is the sum times what one count is worth.
-    const worth = (value, count, one) => (count ? (value * one) / count : 0);
-    const spread = Math.sqrt(now * worth(sums.value[id], sums.count[id], nowUnit) + base * worth(sums.base[id], sums.base_count[id], baseUnit));
-    const difference = now - base;
-    const significant = spread > 0 && Math.abs(difference) / spread > Z_SIGNIFICANT;
-    columns.function.push(id);
-    columns.new_total.push(now);
-    columns.base_total.push(base);
-    columns.new_self.push(sums.value_self[id] * nowUnit);
-    columns.base_self.push(sums.base_self[id] * baseUnit);
-    columns.low.push(difference - Z95 * spread);
-    columns.high.push(difference + Z95 * spread);
-    columns.significant.push(significant ? 1 : 0);
-    columns.verdict.push(!significant ? "same" : base === 0 ? "new" : now === 0 ? "gone" : difference > 0 ? "up" : "down");
+    const [total, own] = [estimate(raw, sums, id, ""), estimate(raw, sums, id, "_self")];
+    const row = {
+      function: id, base_total: total.base, new_total: total.now, base_self: own.base, new_self: own.now, low: total.low, high: total.high,
+      significant: total.significant || own.significant, significant_total: total.significant, significant_self: own.significant,
+      verdict: verdict(total, own),
+    };
+    for (const [name, value] of Object.entries(row)) columns[name].push(value);
   }
   return columns;
+}
+
+// The difference of a function's totals, or of its own part, with its interval.
+function estimate(raw, sums, id, part) {
+  const [nowUnit, baseUnit] = [unit(raw, raw), unit(raw, raw.base)];
+  const of = (name) => sums[name + part][id];
+  const [now, base] = [of("value") * nowUnit, of("base") * baseUnit];
+  // The variance of a sum of counts is the sum times what one count is worth.
+  const worth = (value, count, one) => (count ? (value * one) / count : 0);
+  const spread = Math.sqrt(now * worth(of("value"), of("count"), nowUnit) + base * worth(of("base"), of("base_count"), baseUnit));
+  const difference = now - base;
+  const significant = spread > 0 && Math.abs(difference) / spread > Z_SIGNIFICANT ? 1 : 0;
+  return { now, base, difference, low: difference - Z95 * spread, high: difference + Z95 * spread, significant };
+}
+
+function verdict(total, own) {
+  const strongest = total.significant ? total : own;
+  if (!strongest.significant) return "same";
+  if (total.base === 0) return "new";
+  if (total.now === 0) return "gone";
+  return strongest.difference > 0 ? "up" : "down";
 }
 
 // Totals and own values of each function; a function that stands twice in a stack counts once.
 function functionSums(raw) {
   const { stacks, frames, samples, functions } = raw;
   const names = ["value", "base", "count", "base_count"];
-  const sums = Object.fromEntries([...names, "value_self", "base_self"].map((name) => [name, new Float64Array(functions.name.length)]));
+  const columns = names.flatMap((name) => [name, `${name}_self`]);
+  const sums = Object.fromEntries(columns.map((name) => [name, new Float64Array(functions.name.length)]));
   const seen = new Int32Array(functions.name.length).fill(-1);
   samples.stack.forEach((stack, at) => {
     if (!samples.value[at] && !samples.base[at]) return;
     const leaf = frames.function[stacks.frame[stack]];
-    sums.value_self[leaf] += samples.value[at];
-    sums.base_self[leaf] += samples.base[at];
+    for (const name of names) sums[`${name}_self`][leaf] += samples[name][at];
     for (let node = stack; node >= 0; node = stacks.parent[node]) {
       const id = frames.function[stacks.frame[node]];
       if (seen[id] === at) continue;

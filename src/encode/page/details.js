@@ -3,8 +3,11 @@
 import { h } from "./dom.js";
 import { fileName, minus, number, percent, plural, quantity } from "./format.js";
 import { ORIGINS, sourceLines } from "./model.js";
-import { isSignificant, packageOf } from "./colors.js";
+import { isMarked, isTested, packageOf } from "./colors.js";
 import { verdictText } from "./table.js";
+
+// As `DETAILED` of src/web/api.rs.
+const DETAILED = 30;
 
 // The sums of a box, or of a key over the whole graph.
 export function sumsOfNode(tree, node) {
@@ -49,7 +52,7 @@ function figures(profile, whole, of) {
 }
 
 function tone(profile, of, difference) {
-  if (of.key >= 0 && !isSignificant(profile, of.key)) return "is-quiet";
+  if (of.key >= 0 && !isMarked(profile, of.key, difference)) return "is-quiet";
   return difference > 0 ? "is-up" : difference < 0 ? "is-down" : "";
 }
 
@@ -69,8 +72,13 @@ function intervalRows(profile, key) {
   return [
     ["In all stacks", `${rate(changes.base_total[row])} → ${rate(changes.new_total[row])}`],
     ["95 % interval", `${rate(changes.low[row])} to ${rate(changes.high[row])}`],
-    ["Verdict", verdictText(changes.verdict[row], changes.significant[row]), changes.significant[row] ? "" : "is-quiet"],
+    ["Verdict", verdictText(changes.verdict[row], changes.significant[row]) + where(changes, row), changes.significant[row] ? "" : "is-quiet"],
   ];
+}
+
+// The interval is of the totals; the verdict may be of the function's own part alone.
+function where(changes, row) {
+  return changes.significant_self[row] && !changes.significant_total[row] ? ", in its own part" : "";
 }
 
 export function rateText(profile, value) {
@@ -98,8 +106,8 @@ function shortPath(path) {
   return parts.length > 4 ? `…/${parts.slice(-3).join("/")}` : path;
 }
 
-// `acts`: sandwich(key), focus(key), search(text).
-export function detailPanel(profile, whole, weights, of, acts) {
+// `acts`: sandwich(key), focus(key), search(text). `limits`: what of the profile is shown, see `notes`.
+export function detailPanel(profile, whole, weights, of, acts, limits) {
   const { key } = of;
   const own = key >= 0 && key < profile.functions;
   const origin = own ? profile.functionOrigin[key] : -1;
@@ -111,6 +119,7 @@ export function detailPanel(profile, whole, weights, of, acts) {
   return [
     h("h2", { class: "detail-name" }, key < 0 ? "All samples" : profile.keyName(key)),
     figureList(figures(profile, whole, of)),
+    ...notes(profile, of, limits).map((text) => h("p", { class: "note quiet" }, text)),
     facts.length > 0 && figureList(facts),
     key >= 0 && h("div", { class: "detail-acts" },
       h("button", { type: "button", id: "act-sandwich", onclick: () => acts.sandwich(key) }, "Callers and callees"),
@@ -118,6 +127,26 @@ export function detailPanel(profile, whole, weights, of, acts) {
       h("button", { type: "button", onclick: () => acts.copy(profile.keyName(key)) }, "Copy name")),
     own && lineList(profile, weights, key, whole),
   ].filter(Boolean);
+}
+
+// What the figures are not of, and what is not there to be shown. `focus` is the function whose stacks alone are shown, `windows` how
+// many a server has.
+function notes(profile, of, { focus, windows }) {
+  const own = of.key >= 0 && of.key < profile.functions;
+  const told = [];
+  if (profile.isDiff && of.key >= 0 && !isTested(profile, of.key)) {
+    told.push(own ? "Nothing is tested: one side has no samples of what is selected."
+      : "A module as one frame is not tested: its colour is the plain difference.");
+  } else if (profile.isDiff && own && focus) {
+    told.push(`Interval and verdict are of all stacks that filters leave, not only of those with ${focus.name}.`);
+  } else if (profile.isDiff && own && of.frame >= 0) {
+    told.push("Interval and verdict are of the function in all stacks that filters leave, not of this box alone.");
+  }
+  if (own && windows && !profile.hasLines && !profile.raw.groups.tid) {
+    if (profile.isDiff) told.push("A comparison keeps no source lines and threads: unpin the base to see them.");
+    else if (windows > DETAILED) told.push(`Source lines and threads are kept of at most ${DETAILED} windows: choose a shorter range to see them.`);
+  }
+  return told;
 }
 
 const LINES = 12;

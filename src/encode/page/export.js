@@ -16,17 +16,19 @@ export function download(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-// Stacks as lines; `;` and line ends separate, so they are replaced in names.
+// Stacks as lines; `;` and line ends separate, so they are replaced in names. Of a comparison a line has two numbers: the base as if it
+// were like the new side, and the new one.
 export function folded(tree) {
   const lines = [];
   const safe = (name) => name.replace(/;/g, ":").replace(/[\u0000-\u001f\u007f]/g, "?").trim() || "[unknown]";
   const names = new Map();
   const nameOf = (key) => names.get(key) ?? (names.set(key, safe(tree.profile.keyName(key))), names.get(key));
   for (let node = 1; node < tree.n; node++) {
-    if (tree.self[node] === 0) continue;
+    const numbers = (tree.profile.isDiff ? [tree.selfBase[node], tree.self[node]] : [tree.self[node]]).map(Math.round);
+    if (numbers.every((value) => value === 0)) continue;
     const stack = [];
     for (let at = node; at > 0; at = tree.parent[at]) stack.push(nameOf(tree.key[at]));
-    lines.push(`${stack.reverse().join(";")} ${Math.round(tree.self[node])}`);
+    lines.push(`${stack.reverse().join(";")} ${numbers.join(" ")}`);
   }
   return `${lines.sort().join("\n")}\n`;
 }
@@ -59,12 +61,18 @@ export function svg(tree, colors, title, icicle, zoomed) {
     const y = icicle ? 30 + down * ROW : height - 4 - (down + 1) * ROW;
     const room = Math.floor((width - 6) / LETTER);
     const text = room < 4 ? "" : name.length > room ? `${name.slice(0, room - 1)}…` : name;
-    const figures = `${quantity(tree.total[node], tree.profile.unit)}, ${percent(tree.total[node] / tree.total[0])}`;
+    const figures = figuresOf(tree, node);
     return `<g><title>${escape(name)} (${figures})</title><rect x="${x.toFixed(2)}" y="${y}" width="${Math.max(0.3, width - 0.5).toFixed(2)}" height="${ROW - 1}" rx="1" fill="${node === 0 ? "#9aa0aa" : rgb(colors.of(node))}"/>`
       + `${text ? `<text x="${(x + 3).toFixed(2)}" y="${y + 12.5}">${escape(text)}</text>` : ""}</g>`;
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="monospace" font-size="11">`
     + `<rect width="100%" height="100%" fill="#ffffff"/><text x="6" y="18" font-size="13">${escape(title)}</text>${shapes.join("")}</svg>\n`;
+}
+
+function figuresOf(tree, node) {
+  const amount = (value, whole) => `${quantity(value, tree.profile.unit)}, ${percent(value / whole)}`;
+  const now = amount(tree.total[node], tree.total[0]);
+  return tree.profile.isDiff ? `${now}; base ${amount(tree.baseTotal[node], tree.baseTotal[0])}` : now;
 }
 
 // A colour as every reader of SVG knows it.

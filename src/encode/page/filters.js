@@ -7,10 +7,36 @@ const WORDS = { comm: "Process or thread by name", pid: "Process", tid: "Thread"
 const SHOWN = 60;
 
 export function filterList(app) {
-  const { profile } = app;
+  const { profile, state: { filters }, narrowedBy } = app;
+  const choices = choicesOf(profile);
+  // What filters left out can still be chosen; and what is ticked can be let go, even where the profile does not tell it apart.
+  for (const [key, values] of Object.entries((narrowedBy && app.choices) || {})) choices[key] = joined(values, choices[key] ?? []);
+  for (const [key, ticked] of Object.entries(filters)) choices[key] = joined(choices[key] ?? [], ticked.map((text) => [text, 0]));
+  const sections = Object.entries(choices).map(([key, values]) => section(app, key, values));
+  const notes = notesOf(app).map((text) => h("p", { class: "quiet" }, text));
+  return sections.length ? [...sections, ...notes] : [h("p", { class: "quiet" }, "The samples of this profile have no labels."), ...notes];
+}
+
+// The values of each label with their sums, the greatest first.
+export function choicesOf(profile) {
   const totals = groupTotals(profile);
-  const sections = profile.groupKeys().map((key) => section(app, key, valuesOf(profile, key, totals)));
-  return sections.length ? sections : [h("p", { class: "quiet" }, "The samples of this profile have no labels.")];
+  return Object.fromEntries(profile.groupKeys().map((key) => [key, valuesOf(profile, key, totals)]));
+}
+
+function joined(values, more) {
+  const known = new Set(values.map(([text]) => text));
+  return [...values, ...more.filter(([text]) => !known.has(text))];
+}
+
+function notesOf({ profile, source, narrowedBy, choices, state }) {
+  const notes = [];
+  if (narrowedBy && !choices) notes.push("Listed is what the filters leave. Remove one to see what else there is.");
+  if (narrowedBy && choices) notes.push("Shares are those from before the filters.");
+  if (source.hasStore && !profile.raw.groups.tid) {
+    notes.push(state.base ? "Threads can be chosen before a base is pinned."
+      : "Threads are told apart in at most 30 windows: choose a shorter range to filter by one.");
+  }
+  return notes;
 }
 
 function groupTotals(profile) {

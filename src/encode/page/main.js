@@ -10,7 +10,7 @@ import { Timeline } from "./timeline.js";
 import { HeatMap } from "./heatmap.js";
 import { Table } from "./table.js";
 import { detailPanel, sumsOfKey, sumsOfNode, tooltip } from "./details.js";
-import { qualityChips, qualityDetails } from "./quality.js";
+import { chipsOf, qualityDetails, remarkList } from "./quality.js";
 import { download, fileStem, folded, SERVER_FORMATS, svg } from "./export.js";
 import { helpList, listen } from "./keyboard.js";
 import { whereOf } from "./state.js";
@@ -158,7 +158,7 @@ function showProfile() {
   byId("title").textContent = title || app.info.host || "";
   byId("title").title = title;
   document.title = `${title || app.info.host || "profile"} – rprof`;
-  fill(byId("quality"), ...qualityChips(profile.raw.quality));
+  fill(byId("quality"), ...chipsOf(profile.raw));
   showState(new Set(["profile"]));
   requestAnimationFrame(() => requestAnimationFrame(() => loads.push(performance.now() - app.asked)));
 }
@@ -239,6 +239,12 @@ function showSandwich(searchOnly) {
   if (key >= 0) selectKey(key);
 }
 
+// Which boxes have the colour of a difference that may be chance.
+function untested() {
+  if (!app.profile.changes) return " Nothing is tested: one side is empty.";
+  return app.state.libraries ? " Modules as one frame are not tested: theirs is the plain difference." : "";
+}
+
 function showLegend() {
   byId("color-legend").hidden = app.state.view === "table";
   const items = (pairs) => pairs.map(([color, text]) => {
@@ -250,9 +256,9 @@ function showLegend() {
   const shown = scheme();
   if (shown === "diff") {
     const by = app.source.hasStore ? "not significant" : "not significant, by counting alone";
-    fill(byId("color-legend"), ...items([
-      [diffColor(4, 1, true, dark), "more than in the base"], [diffColor(1, 4, true, dark), "less, or gone"], [diffColor(1, 1, false, dark), by],
-    ]), h("span", {}, "A box is as wide as the greater side."));
+    const colors = [[diffColor(4, 1, true, dark), "more than in the base"], [diffColor(1, 4, true, dark), "less, or gone"]];
+    if (app.profile.changes) colors.push([diffColor(1, 1, false, dark), by]);
+    fill(byId("color-legend"), ...items(colors), h("span", {}, `A box is as wide as the greater side.${untested()}`));
   } else if (shown === "kind") {
     const kinds = [...new Set(app.profile.functionOrigin)].sort();
     fill(byId("color-legend"), ...items(kinds.map((kind) => [kindTint(kind), ORIGINS[kind]])));
@@ -286,7 +292,7 @@ function restoreSelection() {
 function showDetail() {
   fill(byId("detail"), ...detailPanel(app.profile, app.whole_, app.weights, selected.of, {
     sandwich: openSandwich, focus: focusOn, copy: (text) => copy(text, "The name is copied."),
-  }));
+  }, { focus: app.state.focus, windows: app.source.hasStore ? app.info.windows : 0 }));
 }
 
 function nameOf(key) {
@@ -367,7 +373,7 @@ function showExports() {
   const stem = fileStem(profile.raw.title || "profile");
   const inPage = h("div", { class: "exports" },
     h("button", { type: "button", id: "export-svg", onclick: () => download(`${stem}.svg`, "image/svg+xml", pictureOf()) }, "SVG as on the screen"),
-    h("button", { type: "button", id: "export-folded", onclick: () => download(`${stem}.folded`, "text/plain", folded(app.tree)) }, "Folded stacks as on the screen"));
+    h("button", { type: "button", id: "export-folded", onclick: () => download(`${stem}.folded`, "text/plain", folded(app.tree)) }, profile.isDiff ? "Folded stacks as on the screen: base, new" : "Folded stacks as on the screen"));
   const parts = [h("h3", {}, "What is shown, with filters and collapsed frames"), inPage];
   if (app.source.hasStore) {
     const [from, to] = app.range();
@@ -375,7 +381,7 @@ function showExports() {
       href: app.source.exportAddress({ from, to, kind: state.kind, where: whereOf(state.filters, ["comm", "pid", "tid", "container", "unit", "state"]), format }),
       download: "", "data-format": format,
     }, text));
-    parts.push(h("h3", {}, "The range with its filters, whole"), h("div", { class: "exports" }, ...links));
+    parts.push(h("h3", {}, state.base ? "The range with its filters, whole, without the base" : "The range with its filters, whole"), h("div", { class: "exports" }, ...links));
   }
   openDialog("Export", parts);
 }
@@ -384,7 +390,7 @@ function showQuality() {
   const { raw } = app.profile;
   const isOther = Boolean(raw.base) && raw.base.quality !== raw.quality;
   openDialog("Quality of the profile", [
-    ...qualityDetails(isOther ? "The range" : "", raw.quality), ...(isOther ? qualityDetails("The base", raw.base.quality) : []),
+    ...remarkList(raw.remarks), ...qualityDetails(isOther ? "The range" : "", raw.quality), ...(isOther ? qualityDetails("The base", raw.base.quality) : []),
   ]);
 }
 
@@ -439,7 +445,7 @@ const acts = {
   icicle: () => turn("icicle"), invert: () => turn("inverted"), color: nextColor, recursion: () => turn("recursion"),
   libraries: () => turn("libraries"), inlined: () => turn("inlined"), kernel: () => turn("kernel"), filter: showFilters,
   focus: () => focusOn(selected?.of.key ?? -1), pin, clear: () => app.set({ selection: null }), zoomtime: zoomTime,
-  export: showExports, link: () => copy(location.href, "The link is copied: it shows what you see."), theme: () => nextTheme(retheme, toast),
+  export: showExports, link: () => copy(app.link(), "The link is copied: it shows what you see."), theme: () => nextTheme(retheme, toast),
   help: () => openDialog("Keys", [helpList()]), escape,
 };
 
@@ -472,14 +478,25 @@ function viewOf(name) {
   return name === "flame" ? flame : halves[name];
 }
 
-function verdictOf(name) {
+function verdictOf(key) {
   const { changes } = app.profile;
-  const row = changes ? changes.row[app.profile.findFunction(name, "")] : undefined;
-  return row >= 0 ? { verdict: changes.verdict[row], significant: changes.significant[row] === 1, low: changes.low[row], high: changes.high[row] } : null;
+  const row = changes ? changes.row[key] : undefined;
+  return row >= 0 ? { verdict: changes.verdict[row], significant: changes.significant[row] === 1, self: changes.significant_self[row] === 1, low: changes.low[row], high: changes.high[row] } : null;
+}
+
+// The boxes of the flame graph with both sides and their colours.
+function drawn() {
+  const { tree } = app;
+  const colors = boxColors(tree, scheme());
+  return Array.from({ length: tree.n - 1 }, (_, at) => at + 1).map((node) => ({
+    name: app.profile.keyName(tree.key[node]), now: tree.total[node], base: tree.baseTotal?.[node] ?? 0, color: colors.of(node),
+    verdict: verdictOf(tree.key[node]),
+  }));
 }
 
 function pictureOf() {
-  return svg(app.tree, boxColors(app.tree, scheme()), document.title, app.state.icicle, flame.zoomed);
+  const title = app.profile.isDiff ? `${document.title} · ${baseText()}` : document.title;
+  return svg(app.tree, boxColors(app.tree, scheme()), title, app.state.icicle, flame.zoomed);
 }
 
 // For tests and for programs that read the page: what is shown, without pixels.
@@ -494,7 +511,9 @@ window.rprof = {
   functions: () => app.sums.used.map((key) => ({ name: app.profile.keyName(key), ...sumsOfKey(app.sums, key) })),
   zoomed: () => app.profile.keyName(app.tree.key[flame.zoomed]),
   place: (name, view = "flame") => viewOf(view).place(name),
-  verdict: (name) => verdictOf(name),
+  verdict: (name) => verdictOf(app.profile.findFunction(name, "")),
+  drawn: () => drawn(),
+  link: () => app.link(),
   folded: () => folded(app.tree),
   svg: () => pictureOf(),
   timings: () => ({ build: app.buildTime, paints: [...flame.frames], loads: [...loads] }),

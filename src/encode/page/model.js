@@ -18,6 +18,7 @@ export class Profile {
     this.functionOrigin = Uint8Array.from(raw.functions.origin);
     this.frameFunction = Int32Array.from(raw.frames.function);
     this.frameLine = Int32Array.from(raw.frames.line);
+    this.hasLines = raw.frames.line.some((line) => line > 0);
     this.frameOrigin = raw.frames.origin
       ? Uint8Array.from(raw.frames.origin)
       : Uint8Array.from(raw.frames.function, (id) => raw.functions.origin[id]);

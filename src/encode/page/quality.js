@@ -7,6 +7,26 @@ const POOR_LOST = 0.01;
 const POOR_COMPLETE = 0.95;
 const POOR_UNKNOWN = 0.05;
 
+// What is worse of both sides of a comparison, and the gaps and failures of both.
+export function worse(one, other) {
+  const least = (name) => [one[name], other[name]].filter((value) => value !== null && value !== undefined).sort((a, b) => a - b);
+  const all = (name) => [...(one[name] ?? []), ...(other[name] ?? [])];
+  const most = (name) => least(name).at(-1) ?? null;
+  return {
+    lost: most("lost"), lost_share: most("lost_share"), throttled: most("throttled") ?? 0, complete_share: least("complete_share")[0] ?? null,
+    unknown_share: most("unknown_share"), gaps: all("gaps"), unreadable: all("unreadable"),
+  };
+}
+
+// Of a comparison the chips tell the worse side, and whether there are doubts.
+export function chipsOf({ quality, base, remarks }) {
+  if (!base) return qualityChips(quality);
+  const chips = base.quality === quality ? qualityChips(quality) : qualityChips(worse(quality, base.quality));
+  if (!remarks?.length) return chips;
+  const text = plural(remarks.length, "doubt about the comparison", "doubts about the comparison");
+  return [h("span", { class: "chip is-poor", title: remarks.join("\n") }, text), ...chips];
+}
+
 export function qualityChips(quality) {
   const chips = [];
   const chip = (text, poor, meaning) => chips.push(h("span", { class: `chip${poor ? " is-poor" : ""}`, title: meaning }, text));
@@ -26,6 +46,11 @@ export function qualityChips(quality) {
   if (quality.throttled) chip(`throttled ${number(quality.throttled)}×`, true, "the kernel held events back");
   if (quality.unreadable?.length) chip(`${plural(quality.unreadable.length, "file", "files")} unreadable`, true, "not counted");
   return chips;
+}
+
+export function remarkList(remarks) {
+  if (!remarks?.length) return [];
+  return [h("h3", {}, "The comparison"), h("ul", {}, ...remarks.map((line) => h("li", {}, line)))];
 }
 
 export function qualityDetails(title, quality) {

@@ -88,7 +88,8 @@ class Embedded {
   text(key, group) {
     const value = this.raw.groups[key]?.[group];
     if (value === undefined) return "";
-    return key === "pid" || key === "tid" ? String(value) : this.raw.strings[value];
+    if (key === "pid" || key === "tid") return value < 0 ? "" : String(value);
+    return this.raw.strings[value];
   }
 
   async series({ from, to, by, filter }) {

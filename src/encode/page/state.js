@@ -1,18 +1,18 @@
 // What the page shows, as one object, and its form behind the # of the address: whoever opens the link sees the same.
 
 const DEFAULTS = {
-  kind: "", by: "comm", from: null, to: null, selection: null, base: null, normalize: "cpus",
+  kind: "", by: "comm", from: null, to: null, selection: null, heat: null, base: null, normalize: "cpus",
   view: "flame", icicle: true, inverted: false, recursion: false, libraries: false, inlined: false, kernel: false,
   color: "", search: "", filters: {}, focus: null, sandwich: null, zoom: [], sort: "self", ascending: false,
 };
 
 const SHORT = {
-  kind: "kind", by: "by", from: "from", to: "to", selection: "sel", base: "base", normalize: "norm", view: "view",
+  kind: "kind", by: "by", from: "from", to: "to", selection: "sel", heat: "heat", base: "base", normalize: "norm", view: "view",
   icicle: "icicle", inverted: "invert", recursion: "norec", libraries: "nolib", inlined: "noinl", kernel: "nokernel",
   color: "color", search: "q", filters: "f", focus: "focus", sandwich: "fn", zoom: "zoom", sort: "sort", ascending: "asc",
 };
 
-const LISTS = new Set(["selection", "base", "zoom"]);
+const LISTS = new Set(["selection", "heat", "base", "zoom"]);
 
 export function initialState() {
   return structuredClone(DEFAULTS);
@@ -28,7 +28,7 @@ function encodeField(name, value) {
 function decodeField(name, text) {
   if (name === "filters" || name === "focus" || name === "sandwich") return checked(name, JSON.parse(text));
   if (name === "zoom") return text.split(".").filter((part) => /^[0-9a-z]+$/.test(part));
-  if (name === "selection" || name === "base") return times(text.split("~"));
+  if (name === "selection" || name === "heat" || name === "base") return times(text.split("~"));
   if (name === "from" || name === "to") return times([text, Infinity])?.[0] ?? null;
   if (typeof DEFAULTS[name] === "boolean") return text === "1";
   return text;

@@ -2,6 +2,7 @@
 
 import { eachFrame, h } from "./dom.js";
 import { fileName, minus, number, percent, quantity } from "./format.js";
+import { direction, isTested } from "./colors.js";
 
 const ROW = 26;
 
@@ -23,11 +24,11 @@ const change = (table, key, name) => {
 };
 
 const DIFF_COLUMNS = [
-  { id: "delta", title: "Difference", delta: true, of: ({ sums }, key) => sums.total[key] - sums.baseTotal[key] },
+  { id: "delta", title: "Difference", delta: "total", of: ({ sums }, key) => sums.total[key] - sums.baseTotal[key] },
   { id: "baseTotal", title: "Base total", of: ({ sums }, key) => sums.baseTotal[key] },
   { id: "total", title: "Total", of: ({ sums }, key) => sums.total[key] },
-  { id: "selfDelta", title: "Self difference", delta: true, of: ({ sums }, key) => sums.self[key] - sums.selfBase[key] },
-  { id: "verdict", title: "Verdict", text: true, of: (table, key) => verdictText(change(table, key, "verdict"), change(table, key, "significant")) },
+  { id: "selfDelta", title: "Self difference", delta: "self", of: ({ sums }, key) => sums.self[key] - sums.selfBase[key] },
+  { id: "verdict", title: "Verdict", text: true, of: (table, key) => (isTested(table.profile, key) ? verdictText(change(table, key, "verdict"), change(table, key, "significant")) : "not tested") },
 ];
 
 export function verdictText(verdict, significant) {
@@ -127,7 +128,8 @@ export class Table {
     if (column.text) {
       cell.textContent = value;
       cell.title = column.id === "module" ? this.profile.keyModule(key) : value;
-      if (column.id === "verdict" && change(this, key, "significant")) cell.classList.add(this.sums.total[key] > this.sums.baseTotal[key] ? "is-up" : "is-down");
+      const way = column.id === "verdict" ? direction(this.profile, key) : 0;
+      if (way) cell.classList.add(way > 0 ? "is-up" : "is-down");
     } else if (column.plain) {
       cell.textContent = number(value);
     } else {
@@ -146,8 +148,8 @@ export class Table {
       cell.prepend(bar);
     }
     if (!column.delta) return;
-    const counts = value !== 0 && change(this, key, "significant");
-    cell.classList.add(counts ? (value > 0 ? "is-up" : "is-down") : "is-quiet");
+    const way = direction(this.profile, key, column.delta);
+    cell.classList.add(way && Math.sign(value) === way ? (way > 0 ? "is-up" : "is-down") : "is-quiet");
   }
 
   key(event) {

@@ -159,6 +159,18 @@ impl Change {
         if self.own.rate == self.total.rate { 1.0 } else { 2.0 }
     }
 
+    /// What one of its two estimates alone says of it: its own direction, and nothing where it is no more than chance makes. That a
+    /// function is new or gone, or its cost has moved, is true of both.
+    #[must_use]
+    pub fn verdict_of(&self, estimate: &Estimate) -> Verdict {
+        match self.verdict {
+            Verdict::New | Verdict::Gone | Verdict::Shifted => self.verdict,
+            _ if !estimate.significant => Verdict::Same,
+            _ if estimate.difference > 0.0 => Verdict::Up,
+            _ => Verdict::Down,
+        }
+    }
+
     /// Whether it changed beyond chance, in itself or with what it called.
     #[must_use]
     pub fn is_significant(&self) -> bool {

@@ -1,7 +1,9 @@
-//! Pyroscope's labels: which there are, their values, and which sets of them stand together. All of it is told by the index.
+//! Pyroscope's labels: which there are, their values, and which sets of them stand together. All of it is told by the index; where it
+//! does not tell apart which samples of a window have a label that was given, what any of them may have is told.
 //!
 //! `service_name`, which Pyroscope demands of everything, is the name of the process.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -10,7 +12,8 @@ use super::messages::{
 };
 use super::types::{OWN_LABELS, Type};
 use crate::ids::UnixNanos;
-use crate::store::{Row, Selector, Total};
+use crate::store::series::Part;
+use crate::store::{Row, Selector};
 use crate::web::app::Work;
 use crate::web::error::WebError;
 use crate::web::info::Info;
@@ -20,6 +23,8 @@ use crate::web::params;
 pub(super) const LABELS: [&str; 6] = ["comm", "container", "host", "pid", "service_name", "unit"];
 /// The label of a process's name under which Pyroscope's clients look for services.
 const SERVICE: &str = "service_name";
+/// That label under our name.
+const PROCESS: &str = "process";
 /// Values, and sets of labels, at most.
 const MOST: usize = 20_000;
 /// What is told of if no time is asked for: the last day that there is something of.
@@ -39,7 +44,7 @@ impl Conditions {
     /// Reads a selector, as in PromQL.
     pub(super) fn parse(text: &str) -> Result<Conditions, WebError> {
         let (types, samples) = params::selector(text)?.partition(|name| name.starts_with("__"));
-        Ok(Conditions { types, samples: samples.renamed(SERVICE, "process") })
+        Ok(Conditions { types, samples: samples.renamed(SERVICE, PROCESS) })
     }
 
     /// All of these hold.
@@ -66,24 +71,18 @@ fn asked(info: &Info, start: i64, end: i64) -> Result<Range<UnixNanos>, WebError
     Ok(UnixNanos(last.0.saturating_sub(DAY))..UnixNanos(last.0.saturating_add(1)))
 }
 
-/// The value of a label of a process in a window.
-pub(super) fn value<'a>(row: &'a Row, total: &'a Total, name: &str) -> std::borrow::Cow<'a, str> {
-    match name {
-        "comm" | SERVICE => (&*total.comm).into(),
-        "container" => (&*total.container).into(),
-        "unit" => (&*total.unit).into(),
-        "host" => (&*row.name.host).into(),
-        "pid" if total.pid != 0 => total.pid.to_string().into(),
-        _ => "".into(),
-    }
+/// A label's name as the index has it.
+pub(super) fn ours(name: &str) -> &str {
+    if name == SERVICE { PROCESS } else { name }
 }
 
-/// Calls with each process of each window that is selected, and the window's types.
+/// Calls with the parts of each window that are selected, told apart by some labels, and the window's types.
 fn each(
     work: &Work,
     time: (i64, i64),
     matchers: &[String],
-    mut take: impl FnMut(&Row, &Total, &[Type]),
+    asked_for: &[&str],
+    mut take: impl FnMut(&Row, &[Part<'_>], &[Type]),
 ) -> Result<(), WebError> {
     let conditions = Conditions::parse_all(matchers)?;
     let info = Info::of(work)?;
@@ -91,70 +90,110 @@ fn each(
     work.app.allow(&range)?;
     let holds = |of: &Type| conditions.iter().all(|one| of.matches(&one.types));
     let types: Vec<Type> = Type::all(&info).into_iter().filter(holds).collect();
+    let keys = conditions.iter().flat_map(|one| one.samples.keys());
+    let keys: Vec<&str> = keys.chain(asked_for.iter().map(|name| ours(name))).collect();
     for row in work.windows().all_rows(range)? {
         let of_row: Vec<Type> = types.iter().filter(|of| of.kind == row.name.kind).cloned().collect();
-        if of_row.is_empty() || !conditions.iter().all(|one| one.samples.matches_window(&row)) {
+        if of_row.is_empty() || !conditions.iter().all(|one| one.samples.may_match(&row)) {
             continue;
         }
-        for total in &row.summary.totals {
-            let mut selected = true;
-            for one in &conditions {
-                selected &= one.samples.matches_total(total).map_err(unknown)?;
+        let mut selected = Vec::new();
+        for part in Part::all(&row, &keys) {
+            if may_be_selected(&conditions, &part)? {
+                selected.push(part);
             }
-            if selected {
-                take(&row, total, &of_row);
-            }
+        }
+        if !selected.is_empty() {
+            take(&row, &selected, &of_row);
         }
     }
     Ok(())
 }
 
+fn may_be_selected(conditions: &[Conditions], part: &Part<'_>) -> Result<bool, WebError> {
+    for one in conditions {
+        match one.samples.matches_part(part) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            // Some samples of the window have it.
+            Err(key) if Selector::is_further(key) => {}
+            Err(key) => return Err(unknown(key)),
+        }
+    }
+    Ok(true)
+}
+
+/// Refuses labels that series cannot be told apart by.
+pub(super) fn expect_told(work: &Work, rows: &[Row], name: &str) -> Result<(), WebError> {
+    if LABELS.contains(&name) || (Selector::is_further(name) && work.knows_label(rows, name)?) {
+        return Ok(());
+    }
+    Err(unknown(name))
+}
+
 pub(super) fn unknown(key: &str) -> WebError {
-    WebError::bad(format!("labels and series are told by the index, which knows {}, not {key}", LABELS.join(", ")))
+    let known = LABELS.join(", ");
+    WebError::bad(format!(
+        "labels and series are told by the index, which knows {known}, and other labels that all samples of a window have, not \
+         {key}; ask without it"
+    ))
 }
 
 pub(super) fn names(work: &Work, request: &LabelNamesRequest) -> Result<NamesResponse, WebError> {
-    let mut found: BTreeSet<&str> = BTreeSet::new();
-    each(work, (request.start, request.end), &request.matchers, |row, total, _| {
-        let missing: Vec<&str> = LABELS.into_iter().filter(|name| !found.contains(name)).collect();
-        found.extend(missing.into_iter().filter(|name| !value(row, total, name).is_empty()));
+    let mut found: BTreeSet<String> = BTreeSet::new();
+    each(work, (request.start, request.end), &request.matchers, &LABELS, |row, parts, _| {
+        let has = |name: &&str| parts.iter().any(|part| part.label(ours(name)).is_some_and(|value| !value.is_empty()));
+        let of_parts = LABELS.into_iter().filter(|name| !found.contains(*name)).filter(has);
+        let new: Vec<String> = of_parts.chain(further(row).map(|(key, _)| key)).map(str::to_owned).collect();
+        found.extend(new);
     })?;
     if !found.is_empty() {
-        found.extend(OWN_LABELS);
+        found.extend(OWN_LABELS.map(str::to_owned));
     }
-    Ok(NamesResponse { names: found.into_iter().map(str::to_owned).collect() })
+    Ok(NamesResponse { names: found.into_iter().collect() })
+}
+
+/// The labels of a window that were given, with each of their values.
+fn further(row: &Row) -> impl Iterator<Item = (&str, &str)> {
+    let labels = row.summary.labels.iter().flatten().filter(|label| !label.text.is_empty());
+    labels.map(|label| (&*label.key, &*label.text))
 }
 
 pub(super) fn values(work: &Work, request: &LabelValuesRequest) -> Result<NamesResponse, WebError> {
     if request.name.is_empty() {
         return Err(WebError::bad("the name of a label is missing"));
     }
+    let key = ours(&request.name);
     let mut found: BTreeSet<String> = BTreeSet::new();
-    each(work, (request.start, request.end), &request.matchers, |row, total, types| {
-        let own = types.iter().filter_map(|of| of.label(&request.name)).map(str::to_owned);
-        let of_process = std::iter::once(value(row, total, &request.name).into_owned());
-        let new: Vec<String> = own.chain(of_process).filter(|value| !value.is_empty()).collect();
-        found.extend(new);
+    each(work, (request.start, request.end), &request.matchers, &[key], |row, parts, types| {
+        let own = types.iter().filter_map(|of| of.label(&request.name)).map(Cow::from);
+        let of_parts = parts.iter().filter_map(|part| part.label(key));
+        let is_told = parts.iter().all(|part| part.label(key).is_some());
+        let of_window = further(row).filter(|&(of, _)| !is_told && of == key).map(|(_, value)| value.into());
+        let values = own.chain(of_parts).chain(of_window).filter(|value| !value.is_empty());
+        found.extend(values.map(Cow::into_owned));
     })?;
     Ok(NamesResponse { names: found.into_iter().take(MOST).collect() })
 }
 
 /// Distinct sets of labels. Without names that are asked for, all but PIDs, which are too many to be of use.
 pub(super) fn series(work: &Work, request: &SeriesRequest) -> Result<SeriesResponse, WebError> {
-    let wanted: Vec<&str> = if request.label_names.is_empty() {
+    let all = request.label_names.is_empty();
+    let wanted: Vec<&str> = if all {
         OWN_LABELS.into_iter().chain(LABELS).filter(|name| *name != "pid").collect()
     } else {
         request.label_names.iter().map(String::as_str).collect()
     };
     let mut found: BTreeSet<Vec<LabelPair>> = BTreeSet::new();
-    each(work, (request.start, request.end), &request.matchers, |row, total, types| {
-        for of in types {
+    each(work, (request.start, request.end), &request.matchers, &wanted, |row, parts, types| {
+        let given = further(row).map(|(key, _)| key).filter(|_| all);
+        let names: BTreeSet<&str> = wanted.iter().copied().chain(given).collect();
+        for (part, of) in parts.iter().flat_map(|part| types.iter().map(move |of| (part, of))) {
             let pair = |name: &&str| {
-                let value = of.label(name).map_or_else(|| value(row, total, name), Into::into).into_owned();
+                let value = of.label(name).map(Cow::from).or_else(|| part.label(ours(name)))?.into_owned();
                 (!value.is_empty()).then(|| LabelPair { name: (*name).to_owned(), value })
             };
-            let mut labels: Vec<LabelPair> = wanted.iter().filter_map(pair).collect();
-            labels.sort_unstable();
+            let labels: Vec<LabelPair> = names.iter().filter_map(pair).collect();
             if !labels.is_empty() && found.len() < MOST {
                 found.insert(labels);
             }

@@ -12,7 +12,8 @@ use super::types::Type;
 use crate::encode::ReadOptions;
 use crate::ids::UnixNanos;
 use crate::profile::{Function, FunctionId, KeptLabels, Location, LocationId, MergeOptions, Profile, SourceLine};
-use crate::store::{Query, Series, series};
+use crate::store::series::{SEPARATOR, SeriesError};
+use crate::store::{By, Query, Series, series};
 use crate::web::app::Work;
 use crate::web::error::WebError;
 
@@ -20,8 +21,6 @@ use crate::web::error::WebError;
 const NODES: i64 = 8192;
 /// Nodes at most.
 const MAX_NODES: i64 = 1 << 20;
-/// Separates the values of labels in the name of a series. No name has it.
-const SEPARATOR: char = '\0';
 
 /// What windows are added up, and which stacks of them count.
 #[derive(Clone, Debug)]
@@ -213,6 +212,14 @@ fn number(index: usize) -> u32 {
 
 /// Values over time. A point tells of the step that ends there.
 pub(super) fn select_series(work: &Work, request: &SelectSeriesRequest) -> Result<SelectSeriesResponse, WebError> {
+    series_if_told(work, request)?.map_err(|key| labels::unknown(&key))
+}
+
+/// As [`select_series`]; what is no failure, but no series either, is the key of a label that the index does not tell.
+pub(super) fn series_if_told(
+    work: &Work,
+    request: &SelectSeriesRequest,
+) -> Result<Result<SelectSeriesResponse, String>, WebError> {
     let range = milliseconds(request.start, request.end)?;
     if request
         .stack_trace_selector
@@ -223,23 +230,29 @@ pub(super) fn select_series(work: &Work, request: &SelectSeriesRequest) -> Resul
         return Err(WebError::new(http::StatusCode::NOT_IMPLEMENTED, message));
     }
     let step = step_nanos(request.step, &range)?;
-    if let Some(name) = request.group_by.iter().find(|name| !labels::LABELS.contains(&name.as_str())) {
-        return Err(labels::unknown(name));
-    }
     let conditions = Conditions::parse(&request.label_selector)?;
     let of = Type::by_id(work, &request.profile_type_id)?.filter(|of| of.matches(&conditions.types));
-    let Some(of) = of else { return Ok(SelectSeriesResponse::default()) };
+    let Some(of) = of else { return Ok(Ok(SelectSeriesResponse::default())) };
     let query = Query { range: range.clone(), kind: Some(of.kind.clone()), selector: conditions.samples };
     let plan = query.plan(&work.windows().rows_for_series(&query)?);
-    let series = Series::named(&plan.rows, &range, step, &query.selector, |row, total| {
-        let values = request.group_by.iter().map(|name| labels::value(row, total, name));
-        values.collect::<Vec<_>>().join(&SEPARATOR.to_string())
-    });
-    let series = series.map_err(labels::unknown)?;
+    if plan.rows.is_empty() {
+        return Ok(Ok(SelectSeriesResponse::default()));
+    }
+    for name in &request.group_by {
+        labels::expect_told(work, &plan.rows, name)?;
+    }
+    let by = By::Labels(request.group_by.iter().map(|name| labels::ours(name).to_owned()).collect());
+    let series = match Series::within(&plan.rows, &range, step, &by, &query.selector, &work.limits) {
+        Ok(series) => series,
+        Err(SeriesError::Undecided(key)) => return Ok(Err(key)),
+        Err(error) => return Err(error.into()),
+    };
     let windows =
         (request.aggregation == Some(1)).then(|| windows_a_step(&plan.rows, &range, step, series.covered.len()));
     let limit = request.limit.filter(|&limit| limit > 0).and_then(|limit| usize::try_from(limit).ok());
-    let lines = series.lines.iter().take(limit.unwrap_or(usize::MAX)).map(|line| {
+    let Series { lines, covered, .. } = series;
+    // A line goes when it is told, so that there are never two of all.
+    let lines = lines.into_iter().take(limit.unwrap_or(usize::MAX)).map(|line| {
         let pairs = request.group_by.iter().zip(line.name.split(SEPARATOR));
         let pair = |(name, value): (&String, &str)| LabelPair { name: name.clone(), value: value.to_owned() };
         let values = if of.counts { &line.samples } else { &line.values };
@@ -248,10 +261,10 @@ pub(super) fn select_series(work: &Work, request: &SelectSeriesRequest) -> Resul
             let end = range.start.0.saturating_add(step.saturating_mul(i64::try_from(at + 1).unwrap_or(i64::MAX)));
             Point { value: value / windows, timestamp: end.min(range.end.0) / 1_000_000 }
         };
-        let with_data = values.iter().enumerate().filter(|&(at, _)| series.covered[at] > 0.0);
+        let with_data = values.iter().enumerate().filter(|&(at, _)| covered[at] > 0.0);
         SeriesMessage { labels: pairs.map(pair).collect(), points: with_data.map(point).collect() }
     });
-    Ok(SelectSeriesResponse { series: lines.collect() })
+    Ok(Ok(SelectSeriesResponse { series: lines.collect() }))
 }
 
 /// How many windows lie in each step.

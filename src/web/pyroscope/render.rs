@@ -10,6 +10,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use super::labels::Conditions;
 use super::merge::{self, Question};
 use super::messages::{FlameGraph, Level, SelectSeriesRequest, Series};
 use super::tree::Tree;
@@ -91,8 +92,9 @@ fn json_answer(document: &Value) -> Result<Answer, WebError> {
 /// Reads `TYPE{SELECTOR}` or `{__profile_type__="TYPE",…}`, and the time, of these parameters.
 fn question(params: &Params, [query, from, until]: [&str; 3]) -> Result<Question, WebError> {
     let text = params.get(query).ok_or_else(|| WebError::bad(format!("the parameter {query:?} is missing")))?;
-    let (id, selector) = text.split_once('{').map_or((text, ""), |(id, selector)| (id, selector));
-    let selector = if selector.is_empty() { String::new() } else { format!("{{{selector}") };
+    let (id, selector) = text.split_at(text.find('{').unwrap_or(text.len()));
+    let conditions = Conditions::parse(selector)?;
+    let id = if id.trim().is_empty() { conditions.types.text("__profile_type__").unwrap_or_default() } else { id };
     check_id(id)?;
     let now = UnixNanos::from(SystemTime::now());
     let time = |name: &str| params.get(name).map(|text| time(text, now)).transpose().map_err(WebError::bad);
@@ -107,7 +109,7 @@ fn question(params: &Params, [query, from, until]: [&str; 3]) -> Result<Question
     }
     let nodes = params.get("maxNodes").or(params.get("max-nodes")).unwrap_or("8192");
     let nodes = nodes.parse().map_err(|_| WebError::bad(format!("maxNodes is a number, not {nodes:?}")))?;
-    Ok(Question { type_id: id.to_owned(), selector, range: from..until, nodes, stacks: None })
+    Ok(Question { type_id: id.to_owned(), selector: selector.to_owned(), range: from..until, nodes, stacks: None })
 }
 
 /// A time as we read it, or as Pyroscope does: digits are seconds, milliseconds, microseconds or nanoseconds since 1970, by their number.
@@ -147,6 +149,7 @@ fn single(work: &Work, question: &Question, group: Option<String>, average: bool
     Ok(document)
 }
 
+/// Values over time; none where the index does not tell what the flame graph, which is made of samples, is selected by.
 #[allow(clippy::cast_precision_loss, reason = "whole seconds")]
 fn over_time(
     work: &Work,
@@ -166,7 +169,7 @@ fn over_time(
         aggregation: Some(i32::from(average)),
         ..SelectSeriesRequest::default()
     };
-    Ok(merge::select_series(work, &request)?.series)
+    Ok(merge::series_if_told(work, &request)?.unwrap_or_default().series)
 }
 
 /// Values of each step, 0 without data.
