@@ -327,6 +327,8 @@ fn a_probe_that_the_target_never_meets_is_told() {
         done.said
     };
     assert!(said(&program).contains("no process of the target has mapped"), "{}", said(&program));
+    assert!(said(&program).contains("no call of it was met"), "{}", said(&program));
+    assert!(!said(&copy).contains("no call of it was met"), "{}", said(&copy));
     // As an upgrade does.
     fs::remove_file(&copy).unwrap();
     fs::copy(&program, &copy).unwrap();

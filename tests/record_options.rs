@@ -178,7 +178,7 @@ fn frames_that_the_kernel_follows_can_be_bounded() {
     let has = |recorded: &Recorded, name: &str| recorded.share_of(|stack| stack.user.iter().any(|frame| frame == name));
     let whole = record(&["-F", "1999", "--call-graph", "fp"], &[text(&chain), "0.2"]);
     assert!(has(&whole, "leaf") > 0.5 && has(&whole, "main") > 0.5, "{}", whole.top());
-    for options in [&["--call-graph", "fp,3"][..], &["-e", "cpu-clock/call-graph=fp,max-stack=3/"]] {
+    for options in [&["--call-graph", "fp,2"][..], &["-e", "cpu-clock/call-graph=fp,max-stack=2/"]] {
         let cut = record(&[&["-F", "1999"], options].concat(), &[text(&chain), "0.2"]);
         assert!(has(&cut, "leaf") > 0.5 && has(&cut, "main") < 0.05, "{options:?}: {}", cut.top());
     }

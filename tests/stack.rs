@@ -237,7 +237,10 @@ fn own<'a>(functions: &[&'a str]) -> Vec<&'a str> {
 
 /// A block `N (Thread 0x… (LWP 12) "name"):` and lines `#1  0x… in function (…) at …`.
 fn of_gdb(block: &str) -> (i64, Vec<&str>) {
-    let tid = block.split_once("(LWP ").unwrap().1.split_once(')').unwrap().0.parse().unwrap();
+    // `LWP 12`, or what gdb thinks of it as well: `LWP 12 (Exiting)`.
+    let number = block.split_once("LWP ").unwrap_or_else(|| panic!("no thread: {block}")).1;
+    let number: String = number.chars().take_while(char::is_ascii_digit).collect();
+    let tid = number.parse().unwrap_or_else(|_| panic!("no number: {block}"));
     let frames = block.lines().filter(|line| line.starts_with('#')).map(|line| {
         let call = line.split_once(" (").unwrap().0;
         call.rsplit(' ').next().unwrap()

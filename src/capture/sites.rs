@@ -95,12 +95,14 @@ impl<'a> Code<'a> {
 
     /// Names of code, with its address and whether that is but the resolver of an indirect function.
     fn symbols(&self) -> impl Iterator<Item = (&str, u64, bool)> {
-        let indirect = |flags| matches!(flags, SymbolFlags::Elf { st_info, .. } if st_info.st_type() == STT_GNU_IFUNC);
         let symbols = self.elf.dynamic_symbols().chain(self.elf.symbols());
-        let code =
-            move |symbol: &object::Symbol<'_, '_, _>| symbol.kind() == SymbolKind::Text || indirect(symbol.flags());
-        let code = symbols.filter(move |symbol| symbol.is_definition() && code(symbol));
-        code.filter_map(move |symbol| Some((symbol.name().ok()?, symbol.address(), indirect(symbol.flags()))))
+        let code = symbols.filter_map(|symbol| {
+            let indirect =
+                matches!(symbol.flags(), SymbolFlags::Elf { st_info, .. } if st_info.st_type() == STT_GNU_IFUNC);
+            let direct = symbol.is_definition() && symbol.kind() == SymbolKind::Text;
+            (direct || (indirect && !symbol.is_undefined())).then_some((symbol, indirect))
+        });
+        code.filter_map(|(symbol, indirect)| Some((symbol.name().ok()?, symbol.address(), indirect)))
     }
 
     /// The address of a function.

@@ -142,6 +142,9 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     let window = sampler.seal(end, &scales, ended.into_iter().collect());
     let told = |line: &&String| [ALLOCATIONS, OFF_CPU_STACKS].iter().any(|begins| line.starts_with(begins));
     window.comments.iter().filter(told).for_each(|line| screen.say(line));
+    unmet_probes(&sampler.live).for_each(|name| {
+        screen.say(&format!("{name}: no call of it was met; the target did not come by, or never mapped that file"));
+    });
     let restricted = kernel_names_hidden(&window, &mut symbolizer);
     let mut summary =
         Summary { elapsed: window.duration, cpus: cpus_used(&window, sampler.weight()), ..Summary::default() };
@@ -200,6 +203,12 @@ pub(super) fn window_name(profile: &Profile, source: Source) -> WindowName {
         start: crate::ids::UnixNanos(start),
         end: crate::ids::UnixNanos(start.saturating_add(profile.duration_nanos)),
     }
+}
+
+/// The probes of programs that nobody ran into.
+fn unmet_probes(live: &Live) -> impl Iterator<Item = &str> {
+    let events = live.events().iter().zip(live.taken());
+    events.filter(|(event, taken)| event.uprobe.is_some() && **taken == 0).map(|(event, _)| &*event.name)
 }
 
 /// A recording between its beginning and its end.
