@@ -126,6 +126,10 @@ fn pipes_and_directories_are_read() {
     let by_pipe = rprof().args(["report", "-"]).stdin(fs::File::open(&file).unwrap()).output().unwrap();
     assert!(String::from_utf8_lossy(&by_pipe.stdout).contains("leaf"), "{by_pipe:?}");
 
+    let recorded = Recorded::of_chain(&["-g"]);
+    let redirected = rprof().args(["report", "-"]).stdin(fs::File::open(&recorded.file).unwrap()).output().unwrap();
+    assert!(String::from_utf8_lossy(&redirected.stdout).contains("leaf"), "{redirected:?}");
+
     let directory = Recorded::new(&["--threads", "-a", "-g"], &[chain().to_str().unwrap(), "0.2"]);
     assert!(directory.file.is_dir());
     let theirs = counts_of_perf(&directory.file);

@@ -132,7 +132,10 @@ impl PerfData {
         let name = path.display().to_string();
         let failed = |source| PerfDataError::Io { path: name.clone(), source };
         if path == Path::new("-") {
-            return PerfData::from_pipe(Box::new(io::stdin()), &name);
+            return match redirected() {
+                Some(file) => PerfData::from_file(file, &name),
+                None => PerfData::from_pipe(Box::new(io::stdin()), &name),
+            };
         }
         let directory = path.is_dir();
         let main = if directory { path.join("data") } else { path.to_path_buf() };
@@ -341,6 +344,11 @@ impl PerfData {
             self.decoder.add_of_file(&attr.ids, EventIndex(at), attr.layout);
         }
     }
+}
+
+/// The standard input, if it is a file: what was read of it to see what it is lies before us else.
+fn redirected() -> Option<File> {
+    File::open("/dev/stdin").ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()))
 }
 
 /// The stream with the oldest record, which may be one without a time; `None` at the end of all.
