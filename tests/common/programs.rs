@@ -153,7 +153,8 @@ fn build(compiler: &str, first: &[&str], sources_: &[&str], flags: &[&str], last
         return program;
     }
     fs::create_dir_all(&folder).expect("make the folder of the program");
-    // Tests build at the same time: each writes a file of its own, and the rename is atomic.
+    // Tests build at the same time: each writes a file of its own, and the first one's is kept. Another may run it already: to put a
+    // new one in its place would take its file away, by which gdb finds its functions.
     static BUILDS: AtomicU32 = AtomicU32::new(0);
     let unfinished = folder.join(format!("{name}.{}.{}", id(), BUILDS.fetch_add(1, Ordering::Relaxed)));
     let mut command = Command::new(compiler);
@@ -166,7 +167,12 @@ fn build(compiler: &str, first: &[&str], sources_: &[&str], flags: &[&str], last
     }
     let output = command.output().unwrap_or_else(|error| panic!("{compiler}: {error}; see scripts/install-test-tools"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    fs::rename(&unfinished, &program).expect("put the program into its place");
+    match fs::hard_link(&unfinished, &program) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            panic!("put {} into its place: {error}", program.display())
+        }
+        _ => fs::remove_file(&unfinished).expect("remove the other name"),
+    }
     program
 }
 
