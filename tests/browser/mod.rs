@@ -6,8 +6,15 @@
 //! browser.press("/").await;
 //! ```
 
-// Every crate that uses this uses only a part of it.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "every crate that uses this uses a part, and fails by panicking"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;

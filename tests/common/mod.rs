@@ -1,7 +1,6 @@
 //! What the integration tests share.
 
-// Every test file is a crate of its own and uses only a part of this.
-#![allow(dead_code, unreachable_pub, clippy::expect_used)]
+#![allow(dead_code, unreachable_pub, clippy::expect_used, reason = "each test file is a crate, and uses a part")]
 
 pub mod perf;
 pub mod perfparser;

@@ -1,6 +1,12 @@
 //! Real stacks for tests and benchmarks: runs a command under `perf record --call-graph dwarf` and reads what it wrote.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests and benchmarks use a part each, and fail by panicking"
+)]
 
 use std::collections::HashMap;
 use std::fs::{self, File};

@@ -1,6 +1,6 @@
 //! framehop, an independent unwinder, over the same images and stacks.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, reason = "tests and benchmarks use a part each")]
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;

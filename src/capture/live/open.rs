@@ -164,7 +164,10 @@ impl Live {
             });
         }
         let cpus: Vec<u32> = self.anchors.iter().map(|anchor| anchor.cpu).collect();
-        for tid in came.into_iter().filter(|tid| !gone.contains(tid)) {
+        // Events that were opened anew meanwhile took them along.
+        let probes = self.samplers.iter().filter(|sampler| self.uprobe_of(sampler).is_some());
+        let known: FxHashSet<Tid> = probes.filter_map(|sampler| sampler.task).collect();
+        for tid in came.into_iter().filter(|tid| !gone.contains(tid) && !known.contains(tid)) {
             if let Err(error) = cpus.iter().try_for_each(|&cpu| self.probe_task(tid, cpu)) {
                 let note = format!("a thread that started meanwhile cannot be probed: {error}");
                 if !self.notes.contains(&note) {
