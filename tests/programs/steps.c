@@ -1,6 +1,9 @@
 // A program with some functions of known parts, for comparisons. SLOW makes one of them dearer: -DSLOW=2 by the double. RENAMED moves the
 // work of one function to another of a new name below the same caller.
 //
+// Each step's length varies from round to round, as that of real requests does. Rounds of one length fall into step with the clock that
+// samples them, at another phase in each run.
+//
 //     steps SECONDS     works for so many seconds of CPU time, however busy the machine is, and prints how many rounds it made
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +14,8 @@
 #endif
 #define STEP(name, amount) \
     __attribute__((noinline)) static void name(void) { \
-        for (long i = 0; i < (amount); i++) \
+        long times = (amount) / 2 + (long)((sink >> 33) % (amount)); \
+        for (long i = 0; i < times; i++) \
             sink = sink * 6364136223846793005UL + (unsigned long)i; \
     }
 

@@ -278,6 +278,10 @@ pub struct CommonRatio {
     pub ratio: f64,
     /// Functions that tell it.
     pub witnesses: usize,
+    /// The standard error of its logarithm, by how far those functions lie from it.
+    pub error: f64,
+    /// How much further they lie from it than their own errors tell, 1 at least: what varies from run to run.
+    pub apart: f64,
 }
 
 impl Comparison {

@@ -4,11 +4,14 @@
 //! A saturated program fools a simple sum: its threads are busy all the time, so that whatever one function takes more, all others have
 //! less. Those lose alike. So only what fell beyond the ratio that most functions have is taken for the other end of a move; where too few
 //! functions tell that ratio, only what is gone altogether is.
+//!
+//! Functions vary from run to run beyond what one run tells, and a rise that is called a move goes unnoticed. So the ratio counts with the
+//! bound at which least is compensated, and a fall has to stand out of how far the others lie from that ratio.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::statistics::quantile;
-use super::{CommonRatio, Comparison, Verdict};
+use super::{CommonRatio, Comparison, Estimate, Verdict};
 
 /// Functions that are looked at, those that changed most.
 const MOST_LOOKED_AT: usize = 64;
@@ -17,7 +20,7 @@ const MOST_CALLERS: usize = 6;
 /// A caller is tried if so much of the change lies below it.
 const BELOW: f64 = 0.8;
 /// Cost moved if so much of the change was compensated.
-const COMPENSATED: f64 = 0.5;
+const COMPENSATED: f64 = 2.0 / 3.0;
 /// The probability that any of all the others is taken by chance to have fallen.
 const CHANCE: f64 = 0.001;
 /// Functions that tell the common ratio: at least so many, each with this share of the whole.
@@ -25,6 +28,12 @@ const WITNESSES: usize = 3;
 const WITNESS_SHARE: f64 = 0.005;
 /// And so many samples on each side.
 const WITNESS_SAMPLES: f64 = 20.0;
+/// The common ratio is taken to be off by so many of its standard errors.
+const SURE: f64 = 2.0;
+/// The median of absolute deviations times this is the standard deviation of a normal variable.
+const NORMAL_BY_MEDIAN: f64 = 1.4826;
+/// The standard error of the median, by that of the mean (of a normal variable).
+const MEDIAN_BY_MEAN: f64 = 1.2533;
 
 /// Where cost moved.
 pub(super) struct Moved {
@@ -54,16 +63,17 @@ impl Comparison {
     /// The ratio that most functions have between the sides; `None` if too few tell it.
     #[must_use]
     pub fn common_ratio(&self) -> Option<CommonRatio> {
-        let tells = |own: &super::Estimate| {
+        self.common_ratio_without(|_| false)
+    }
+
+    fn common_ratio_without(&self, left_out: impl Fn(usize) -> bool) -> Option<CommonRatio> {
+        let tells = |own: &Estimate| {
             let shares = (0..2).all(|side| own.rate[side] >= WITNESS_SHARE * self.whole.rate[side]);
             shares && own.samples.iter().all(|&samples| samples >= WITNESS_SAMPLES)
         };
-        let mut ratios: Vec<f64> =
-            self.functions.iter().map(|change| &change.own).filter(|own| tells(own)).map(|own| own.ratio).collect();
-        ratios.sort_by(f64::total_cmp);
-        let witnesses = ratios.len();
-        let median = *ratios.get(witnesses / 2)?;
-        (witnesses >= WITNESSES).then_some(CommonRatio { ratio: median, witnesses })
+        let functions = self.functions.iter().enumerate().filter(|(at, _)| !left_out(*at));
+        let witnesses: Vec<&Estimate> = functions.map(|(_, change)| &change.own).filter(|own| tells(own)).collect();
+        (witnesses.len() >= WITNESSES).then(|| CommonRatio::of(&witnesses))
     }
 
     /// Marks the functions whose cost moved.
@@ -96,8 +106,10 @@ impl Comparison {
     /// The nearest caller (or the function itself) below which a function's rise is compensated: that of its own value, or of all below
     /// it.
     pub(super) fn moved_within(&self, at: usize, by_own: bool) -> Option<Moved> {
-        let common = self.common_ratio();
         let part = self.below(at, by_own);
+        let rising: FxHashSet<usize> =
+            (0..part.len()).filter(|&node| part[node]).map(|node| self.tree[node].function as usize).collect();
+        let common = self.common_ratio_without(|function| rising.contains(&function));
         let callers = self.callers_of_change(at, &part, by_own);
         callers.into_iter().find_map(|within| {
             let from = self.compensation(within, &part, common)?;
@@ -147,7 +159,8 @@ impl Comparison {
 
     /// The functions below a caller that lost what another gained there; `None` if they did not.
     fn compensation(&self, caller: u32, part: &[bool], common: Option<CommonRatio>) -> Option<Vec<u32>> {
-        let ratio = common.map_or(1.0, |common| common.ratio);
+        let ratio = common.map_or(1.0, |common| common.ratio * (-SURE * common.error).exp());
+        let apart = common.map_or(1.0, |common| common.apart);
         let under = self.below(caller as usize, false);
         let (mut whole, mut gained) = (Part::default(), Part::default());
         let mut others: FxHashMap<u32, Part> = FxHashMap::default();
@@ -167,7 +180,7 @@ impl Comparison {
         let fell = others
             .iter()
             .filter(|(_, of)| common.is_some() || of.rate[1] <= 0.0)
-            .filter(|(_, of)| -excess(of) > beyond_chance * self.deviation(of, ratio));
+            .filter(|(_, of)| -excess(of) > beyond_chance * apart * self.deviation(of, ratio));
         let (mut lost, mut from) = (0.0, Vec::new());
         for (&function, of) in fell {
             lost -= excess(of);
@@ -186,4 +199,28 @@ impl Comparison {
         };
         (variance(1) + ratio * ratio * variance(0)).sqrt()
     }
+}
+
+impl CommonRatio {
+    fn of(witnesses: &[&Estimate]) -> CommonRatio {
+        let logs: Vec<f64> = witnesses.iter().map(|own| own.ratio.ln()).collect();
+        let log = median(logs.clone());
+        let deviation = NORMAL_BY_MEDIAN * median(logs.iter().map(|of| (of - log).abs()).collect());
+        let standardized = witnesses.iter().zip(&logs).map(|(own, of)| (of - log).abs() / own.error);
+        #[allow(clippy::cast_precision_loss, reason = "a number of functions")]
+        let number = witnesses.len() as f64;
+        CommonRatio {
+            ratio: log.exp(),
+            witnesses: witnesses.len(),
+            error: MEDIAN_BY_MEAN * deviation / number.sqrt(),
+            apart: (NORMAL_BY_MEDIAN * median(standardized.collect())).max(1.0),
+        }
+    }
+}
+
+/// The median of some values.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    if values.len() % 2 == 1 { values[half] } else { f64::midpoint(values[half - 1], values[half]) }
 }
