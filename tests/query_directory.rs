@@ -160,6 +160,76 @@ fn a_series_has_a_value_for_each_step_and_none_for_a_gap() {
 }
 
 #[test]
+fn a_series_is_by_a_label_that_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(folder.path(), Source::Recorder).unwrap();
+    for (minute, version) in [(0, Some("v1")), (1, Some("v2")), (2, Some("v2")), (3, None)] {
+        let mut profile = window(minute, 1);
+        version.into_iter().for_each(|version| profile.add_labels(&[("version".to_owned(), version.to_owned())]));
+        writer.write(&name(minute, Source::Recorder, "cpu"), &profile, Format::by_name("pprof").unwrap()).unwrap();
+    }
+    let time = ["--from", "2026-11-22", "--width", "4m", "--series", "--step", "1m"];
+    let document = json(folder.path(), &[&time[..], &["--by", "version"]].concat());
+    let lines = document["series"].as_array().unwrap();
+    let line = |line: &Value| (line["name"].as_str().unwrap().to_owned(), line["values"].clone());
+    let whole = 100_000_000.0;
+    let expected = [
+        ("v2".to_owned(), serde_json::json!([0.0, whole, whole, 0.0])),
+        (String::new(), serde_json::json!([0.0, 0.0, 0.0, whole])),
+        ("v1".to_owned(), serde_json::json!([whole, 0.0, 0.0, 0.0])),
+    ];
+    assert_eq!(lines.iter().map(line).collect::<Vec<_>>(), expected);
+    let table = asked(folder.path(), &[&time[..], &["--by", "version"]].concat());
+    assert!(table.lines().any(|line| line.ends_with(" [none]")), "{table}");
+    let sources = json(folder.path(), &[&time[..], &["--by", "source"]].concat());
+    assert_eq!(sources["series"][0]["name"], "recorder");
+    let wrong = query(folder.path(), &[&time[..], &["--by", "mood"]].concat());
+    let said = "a series is by comm, pid, container, unit, host, or a label that record --label gave, not by \"mood\"";
+    assert!(wrong.status == Some(129) && wrong.said.contains(said), "{:?} {}", wrong.status, wrong.said);
+}
+
+#[test]
+fn a_series_has_a_bounded_number_of_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(folder.path(), Source::Recorder).unwrap();
+    let mut profile = window(0, 1);
+    let pid = profile.strings.intern("pid");
+    let sample = profile.samples[0].clone();
+    profile.samples = (1..=50)
+        .map(|number| {
+            let labels = vec![Label { key: pid, value: LabelValue::Number(number, StringId::EMPTY) }];
+            rprof::profile::Sample { labels, ..sample.clone() }
+        })
+        .collect();
+    writer.write(&name(0, Source::Recorder, "cpu"), &profile, Format::by_name("pprof").unwrap()).unwrap();
+    let ask = |width: &str, step: &str, by: &str| {
+        query(
+            folder.path(),
+            &["--from", "2026-11-22", "--width", width, "--series", "--csv", "--step", step, "--by", by],
+        )
+    };
+    // 50 lines of 99,000 steps.
+    for (width, step, by, said) in [
+        (
+            "99000s",
+            "1s",
+            "pid",
+            Some("more than 4000000 values (lines times steps); ask for a larger step, for less time"),
+        ),
+        ("24h", "1ms", "comm", Some("a step of 1ms gives more than 100000 values; make it longer")),
+        ("24h", "0s", "comm", Some("make it longer")),
+        ("24h", "soon", "comm", Some("\"soon\"")),
+        ("99000s", "1m", "pid", None),
+        ("90s", "1ms", "host", None),
+    ] {
+        let output = ask(width, step, by);
+        let status = if said.is_some() { 129 } else { 0 };
+        assert_eq!(output.status, Some(status), "{width} {step} {by}: {}", output.said);
+        assert!(output.said.contains(said.unwrap_or_default()), "{width} {step} {by}: {}", output.said);
+    }
+}
+
+#[test]
 fn snapshots_of_recorded_time_do_not_count_twice() {
     let folder = directory();
     let mut writer = Writer::open(folder.path(), Source::Snapshot).unwrap();

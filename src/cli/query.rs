@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::show::{self, Counts, Granularity, PartArgs, ShowArgs, amount, percent, printable};
@@ -60,9 +60,9 @@ pub struct QueryArgs {
     /// The series as comma-separated values
     #[arg(long, requires = "series", conflicts_with = "json")]
     pub csv: bool,
-    /// What there is a series for each of
-    #[arg(long, value_enum, requires = "series")]
-    pub by: Option<Grouping>,
+    /// What there is a series for each of: comm, pid, container, unit, host, or a label that `record --label` gave
+    #[arg(long, value_name = "LABEL", default_value = "", hide_default_value = true, requires = "series")]
+    pub by: By,
     /// The time between two values of a series
     #[arg(long, value_name = "DURATION", requires = "series")]
     pub step: Option<String>,
@@ -92,34 +92,6 @@ pub struct AskArgs {
     /// Which samples, by labels: 'comm="nginx",container=~"web.*",pid!=12'; also host, kind, source
     #[arg(long = "where", value_name = "SELECTOR", default_value = "")]
     pub selector: String,
-}
-
-/// What there is a series for each of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Grouping {
-    /// Names of processes
-    Comm,
-    /// Processes
-    Pid,
-    /// Containers
-    Container,
-    /// systemd units
-    Unit,
-    /// Hosts
-    Host,
-}
-
-impl Grouping {
-    fn by(grouping: Option<Grouping>) -> By {
-        match grouping {
-            None => By::All,
-            Some(Grouping::Comm) => By::Comm,
-            Some(Grouping::Pid) => By::Pid,
-            Some(Grouping::Container) => By::Container,
-            Some(Grouping::Unit) => By::Unit,
-            Some(Grouping::Host) => By::Host,
-        }
-    }
 }
 
 /// Answers a query.

@@ -219,6 +219,9 @@ fn files(
     let mut gathering = Gathering::new(options, parts);
     for (run, path) in (0..).zip(paths) {
         let mut profile = read(path).map_err(|source| CompareSidesError::File { side, source })?;
+        if selector.lacks_version(&profile) {
+            continue;
+        }
         selector.apply(&mut profile);
         gathering.add(&mut profile, run).map_err(|error| match error {
             AddError::Compare(source) => CompareSidesError::Differs { side, path: path.clone(), source },
@@ -285,8 +288,8 @@ fn stretch<'a>(
     for row in rows {
         let stacks = gathering.merger.as_ref().map_or(0, Merger::len);
         options.limits.check(rows.len(), stacks).map_err(|source| CompareSidesError::Query { side, source })?;
-        if !query.selector.may_match(row) {
-            // Nothing of it was asked for, but the time passed.
+        if !query.selector.may_match(row) && gathering.evidence.has_profiles() {
+            // Nothing of it was asked for, but the time passed. The first is read all the same: it tells what was counted, and how.
             gathering.evidence.add_nothing(&stretch_of(query, row));
             continue;
         }
@@ -298,10 +301,10 @@ fn stretch<'a>(
         };
         match reader.read(&store.path(row), read) {
             Ok(profile) => {
-                gathering.cut += usize::from(query.narrow(row, profile).is_some());
-                if profile.samples.is_empty() && query.selector.asks_for_version() {
+                if query.selector.lacks_version(profile) {
                     continue;
                 }
+                gathering.cut += usize::from(query.narrow(row, profile).is_some());
                 gathering.add(profile, 0).map_err(|error| error.of_side(side))?;
             }
             Err(error) => gathering.unreadable.push(error.to_string()),

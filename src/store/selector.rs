@@ -89,9 +89,11 @@ impl Selector {
         self.matchers[..self.present].iter().all(|matcher| may_have(row, matcher))
     }
 
-    /// Whether a window without samples is none of the version that is asked for.
-    pub(super) fn asks_for_version(&self) -> bool {
-        self.present > 0
+    /// Whether no sample of a profile is of the version that is asked for.
+    pub(super) fn lacks_version(&self, profile: &Profile) -> bool {
+        let version = Selector { matchers: self.matchers[..self.present].to_vec(), present: self.present };
+        let chooses = version.of_profile(profile);
+        self.present > 0 && !profile.samples.iter().any(|sample| chooses(profile, sample))
     }
 
     /// Whether a condition is about this key.
@@ -184,15 +186,21 @@ impl Selector {
 
     /// Keeps the samples for whose labels the conditions hold.
     pub fn apply(&self, profile: &mut Profile) {
+        if self.reads_labels() {
+            let chooses = self.of_profile(profile);
+            profile.retain_samples(chooses);
+        }
+    }
+
+    /// Whether the conditions hold for a sample of this profile.
+    fn of_profile(&self, profile: &Profile) -> impl Fn(&Profile, &Sample) -> bool + use<'_> {
         let of_samples: Vec<&Matcher> = self.of_samples().collect();
         let processes = if self.names(PROCESS) { process_names(profile) } else { FxHashMap::default() };
-        if !of_samples.is_empty() {
-            profile.retain_samples(|profile, sample| {
-                of_samples.iter().all(|matcher| match process_of(profile, sample, &processes) {
-                    Some(name) if matcher.key == PROCESS => matcher.matches(name),
-                    _ => label_matches(profile, sample, matcher),
-                })
-            });
+        move |profile, sample| {
+            of_samples.iter().all(|matcher| match process_of(profile, sample, &processes) {
+                Some(name) if matcher.key == PROCESS => matcher.matches(name),
+                _ => label_matches(profile, sample, matcher),
+            })
         }
     }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::selector::{is_of_process, of_total};
 use super::{LabelTotal, Limits, Plan, Query, QueryError, Row, Selector, Total};
 use crate::ids::UnixNanos;
+use crate::when;
 
 /// Steps that are chosen from, in seconds.
 const STEPS: [i64; 14] = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800];
@@ -30,6 +31,20 @@ pub fn step(range: &Range<UnixNanos>, most: i64) -> i64 {
     let fits = |step: &&i64| asked / (**step * SECOND) <= most.max(1);
     let usual = STEPS.iter().find(fits).map(|step| step * SECOND);
     usual.unwrap_or_else(|| (asked / most.max(1)).max(STEPS[STEPS.len() - 1] * SECOND))
+}
+
+/// The step that was asked for, in nanoseconds; without, a usual one that gives no more values than `most`.
+///
+/// # Errors
+/// [`SeriesError`] if it is no duration, or gives more than [`MAX_STEPS`] values.
+pub fn asked_step(text: Option<&str>, range: &Range<UnixNanos>, most: i64) -> Result<i64, SeriesError> {
+    let Some(text) = text else { return Ok(step(range, most)) };
+    let step = when::duration(text).map_err(SeriesError::Duration)?;
+    let step = i64::try_from(step.as_nanos()).unwrap_or(i64::MAX);
+    if step == 0 || range.end.0.saturating_sub(range.start.0) / step > MAX_STEPS {
+        return Err(SeriesError::Short(text.to_owned()));
+    }
+    Ok(step)
 }
 
 /// A time that begins with a whole step of the clock, so that the same minute is the same step in every question.
@@ -57,6 +72,21 @@ pub enum By {
     Label(String),
     /// Sets of values of these labels, told apart by [`SEPARATOR`].
     Labels(Vec<String>),
+}
+
+impl From<&str> for By {
+    /// What a name asks for: without one, everything.
+    fn from(name: &str) -> By {
+        match name {
+            "" => By::All,
+            "comm" => By::Comm,
+            "pid" => By::Pid,
+            "container" => By::Container,
+            "unit" => By::Unit,
+            "host" => By::Host,
+            label => By::Label(label.to_owned()),
+        }
+    }
 }
 
 impl By {
@@ -140,6 +170,8 @@ impl<'a> Part<'a> {
     pub(super) fn told(&self, key: &str) -> Option<Cow<'a, str>> {
         match self.of {
             _ if key == "host" => Some((&*self.row.name.host).into()),
+            _ if key == "kind" => Some((&*self.row.name.kind).into()),
+            _ if key == "source" => Some(self.row.name.source.name().into()),
             Of::Process(total) if is_of_process(key) => of_total(total, key),
             Of::Label(known, text) if known == key => Some(text.into()),
             _ if Selector::is_further(key) => common(self.row, key).map(Cow::from),
@@ -193,6 +225,15 @@ pub enum SeriesError {
          all samples of a window have, not {0}; ask without it"
     )]
     Undecided(String),
+    /// No window has the label that there was to be a line for each value of.
+    #[error("a series is by comm, pid, container, unit, host, or a label that record --label gave, not by {0:?}")]
+    NotBy(String),
+    /// The step is no duration, and why.
+    #[error("{0}")]
+    Duration(String),
+    /// The step gives more values than anybody reads.
+    #[error("a step of {0} gives more than {MAX_STEPS} values; make it longer")]
+    Short(String),
     /// It would have had more values than it may.
     #[error(
         "the series has more than {MAX_VALUES} values (lines times steps); ask for a larger step, for less time, or for fewer lines"
@@ -243,25 +284,26 @@ impl Line {
 }
 
 impl Series {
-    /// Sums rows by steps of time. Parts of windows outside of `range` are not counted.
+    /// As [`Series::within`], for those who type: a condition on a label that no window has is a slip of the pen, and refused.
     ///
     /// # Errors
-    /// The key of a condition that the index cannot decide.
-    pub fn of<'a>(
+    /// As [`Series::within`].
+    pub fn asked(
         rows: &[Row],
         range: &Range<UnixNanos>,
         step: i64,
-        by: &'a By,
-        selector: &'a Selector,
-    ) -> Result<Series, &'a str> {
-        if let Some(key) = selector.keys().find(|key| !rows.is_empty() && !tells(rows, key)) {
-            return Err(key);
+        by: &By,
+        selector: &Selector,
+        limits: &Limits,
+    ) -> Result<Series, SeriesError> {
+        match selector.keys().find(|key| !tells(rows, key)) {
+            Some(key) => Err(key.into()),
+            None => Series::within(rows, range, step, by, selector, limits),
         }
-        Series::made(rows, range, step, by, selector, |_| Ok(()))
     }
 
-    /// As [`Series::of`], of no more than [`MAX_VALUES`] values, while the limits are kept. A label that no window has is empty, and
-    /// not refused.
+    /// Sums rows by steps of time, of no more than [`MAX_VALUES`] values, while the limits are kept. Parts of windows outside of
+    /// `range` are not counted. A label that no window has is empty, and not refused.
     ///
     /// # Errors
     /// [`SeriesError`] if the index cannot decide a condition, or a limit was reached.
@@ -273,23 +315,13 @@ impl Series {
         selector: &Selector,
         limits: &Limits,
     ) -> Result<Series, SeriesError> {
-        Series::made(rows, range, step, by, selector, |values| {
+        // Asked before each window and each new line, with the number of values that there are then.
+        let check = |values: usize| {
             if values > MAX_VALUES {
                 return Err(SeriesError::Large);
             }
             Ok(limits.check(rows.len(), 0)?)
-        })
-    }
-
-    /// `check` is asked before each window and each new line, with the number of values that there are then.
-    fn made<'a, E: From<&'a str>>(
-        rows: &[Row],
-        range: &Range<UnixNanos>,
-        step: i64,
-        by: &'a By,
-        selector: &'a Selector,
-        check: impl Fn(usize) -> Result<(), E>,
-    ) -> Result<Series, E> {
+        };
         let step = step.max(1);
         let steps = usize::try_from(
             range.end.0.saturating_sub(range.start.0).max(0).unsigned_abs().div_ceil(step.unsigned_abs()),

@@ -19,7 +19,6 @@ use crate::encode::{EncodeError, ReadOptions};
 use crate::profile::{KeptLabels, MergeOptions};
 use crate::store::series::SeriesError;
 use crate::store::{By, Query, Series, Sum, TIMESTAMP, series};
-use crate::when;
 
 /// Beyond so many windows a profile is one of functions, without lines and threads, unless it is asked for.
 const DETAILED: usize = 30;
@@ -42,8 +41,8 @@ async fn info(State(app): State<Arc<App>>, headers: HeaderMap, params: Params) -
 async fn series(State(app): State<Arc<App>>, headers: HeaderMap, params: Params) -> Result<Response, WebError> {
     params.expect(&["by", "step"])?;
     let query = params.query(&app.windows)?;
-    let by = grouping(params.get("by").unwrap_or_default());
-    let step = step(&params, &query)?;
+    let by = By::from(params.get("by").unwrap_or_default());
+    let step = series::asked_step(params.get("step"), &query.range, VALUES)?;
     let asked = format!("series {by:?} {step} {query:?}");
     app.answer(&headers, asked, vec![query.range.clone()], move |work| {
         let plan = work.plan_of_series(&query)?;
@@ -51,14 +50,9 @@ async fn series(State(app): State<Arc<App>>, headers: HeaderMap, params: Params)
         if let By::Label(key) = &by
             && !work.knows_label(&plan.rows, key)?
         {
-            let known = "comm, pid, container, unit, host, or a label that record --label gave";
-            return Err(WebError::bad(format!("a series is by {known}, not by {key:?}")));
+            return Err(SeriesError::NotBy(key.clone()).into());
         }
-        // A slip of the pen is told.
-        if let Some(key) = query.selector.keys().find(|key| !series::tells(&plan.rows, key)) {
-            return Err(SeriesError::from(key).into());
-        }
-        let series = Series::within(&plan.rows, &range, step, &by, &query.selector, &work.limits)?;
+        let series = Series::asked(&plan.rows, &range, step, &by, &query.selector, &work.limits)?;
         json(&series.to_json(&query, &plan))
     })
     .await
@@ -126,29 +120,6 @@ impl App {
     ) -> Result<Response, WebError> {
         self.answer_unbounded(headers, asked.to_owned(), vec![EVER], work).await
     }
-}
-
-fn grouping(name: &str) -> By {
-    match name {
-        "" => By::All,
-        "comm" => By::Comm,
-        "pid" => By::Pid,
-        "container" => By::Container,
-        "unit" => By::Unit,
-        "host" => By::Host,
-        label => By::Label(label.to_owned()),
-    }
-}
-
-fn step(params: &Params, query: &Query) -> Result<i64, WebError> {
-    let Some(text) = params.get("step") else { return Ok(series::step(&query.range, VALUES)) };
-    let step = when::duration(text).map_err(WebError::bad)?;
-    let step = i64::try_from(step.as_nanos()).unwrap_or(i64::MAX);
-    if step == 0 || query.range.end.0.saturating_sub(query.range.start.0) / step > series::MAX_STEPS {
-        let most = series::MAX_STEPS;
-        return Err(WebError::bad(format!("a step of {text} gives more than {most} values; make it longer")));
-    }
-    Ok(step)
 }
 
 /// Whether lines and threads are kept; by default, if there are few windows.

@@ -64,7 +64,7 @@ impl From<SeriesError> for WebError {
         match error {
             SeriesError::Cost(error) => error.into(),
             SeriesError::Large => WebError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
-            SeriesError::Undecided(_) => WebError::bad(error.to_string()),
+            _ => WebError::bad(error.to_string()),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use super::super::show::{self, cpus, fit, printable};
-use super::super::{UsageError, when};
-use super::{Grouping, QueryArgs, coverage};
-use crate::store::{Line, Plan, Query, Series, series};
+use super::super::{usage, when};
+use super::{QueryArgs, coverage};
+use crate::store::series::SeriesError;
+use crate::store::{By, Limits, Line, Plan, Query, Series, series};
 
 /// Characters of a graph at most.
 const MAX_COLUMNS: i64 = 60;
@@ -19,13 +20,7 @@ const NANOS: i64 = 1_000_000_000;
 
 /// Prints the series.
 pub(super) fn run(args: &QueryArgs, query: &Query, plan: &Plan) -> anyhow::Result<()> {
-    let step = step(args, query)?;
-    let range = series::whole_steps(&query.range, step);
-    let series = Series::of(&plan.rows, &range, step, &Grouping::by(args.by), &query.selector).map_err(|key| {
-        UsageError(format!(
-            "the index knows host, kind, source, pid, comm, container and unit, not {key}; ask without --series"
-        ))
-    })?;
+    let series = series_of(args, query, plan).map_err(usage)?;
     let is_time = plan.is_time();
     let text = if args.json {
         json(&series, query, plan)?
@@ -37,15 +32,15 @@ pub(super) fn run(args: &QueryArgs, query: &Query, plan: &Plan) -> anyhow::Resul
     show::print(&text)
 }
 
-fn step(args: &QueryArgs, query: &Query) -> anyhow::Result<i64> {
-    let Some(text) = &args.step else { return Ok(series::step(&query.range, MAX_COLUMNS)) };
-    let step = when::duration(text).map_err(UsageError)?;
-    let step = i64::try_from(step.as_nanos()).unwrap_or(i64::MAX);
-    if step == 0 || (query.range.end.0 - query.range.start.0) / step > series::MAX_STEPS {
-        let most = series::MAX_STEPS;
-        return Err(UsageError(format!("a step of {text} gives more than {most} values; make it longer")).into());
+fn series_of(args: &QueryArgs, query: &Query, plan: &Plan) -> Result<Series, SeriesError> {
+    let step = series::asked_step(args.step.as_deref(), &query.range, MAX_COLUMNS)?;
+    let range = series::whole_steps(&query.range, step);
+    if let By::Label(key) = &args.by
+        && !series::tells(&plan.rows, key)
+    {
+        return Err(SeriesError::NotBy(key.clone()));
     }
-    Ok(step)
+    Series::asked(&plan.rows, &range, step, &args.by, &query.selector, &Limits::default())
 }
 
 fn table(args: &QueryArgs, series: &Series, query: &Query, plan: &Plan, is_time: bool) -> String {
@@ -74,7 +69,7 @@ fn table(args: &QueryArgs, series: &Series, query: &Query, plan: &Plan, is_time:
         let mean = if covered > 0.0 { line.total() / covered * scale } else { 0.0 };
         let share = if sum == 0.0 { 0.0 } else { line.total() / sum * 100.0 };
         let graph: String = series.rates(line, is_time).map(|rate| bar(rate, top)).collect();
-        let name = fit(&shown_name(&line.name, args.by), room);
+        let name = fit(&shown_name(&line.name, &args.by), room);
         let _ = writeln!(out, "{:>9}  {:>9}  {share:>6.2} %  {graph}  {name}", rate(mean), rate(highest(line)));
     }
     if series.lines.len() > limit {
@@ -83,10 +78,10 @@ fn table(args: &QueryArgs, series: &Series, query: &Query, plan: &Plan, is_time:
     out
 }
 
-fn shown_name(name: &str, by: Option<Grouping>) -> String {
+fn shown_name(name: &str, by: &By) -> String {
     match (name, by) {
-        ("", None) => "all".into(),
-        ("", Some(_)) => "[none]".into(),
+        ("", By::All) => "all".into(),
+        ("", _) => "[none]".into(),
         _ => printable(name),
     }
 }
