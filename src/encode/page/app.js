@@ -3,6 +3,7 @@
 
 import { bottomUp, focusStacks, Profile, sumKeys, topDown, weigh } from "./model.js";
 import { compareTimes } from "./compare.js";
+import { whenIdle } from "./dom.js";
 import { choicesOf } from "./filters.js";
 import { fromFragment, toFragment, whereOf } from "./state.js";
 
@@ -136,6 +137,12 @@ export class App {
     if (!where) this.choices = choicesOf(this.profile);
     this.build();
     this.shows.profile();
+    this.prepareSearch(this.profile);
+  }
+
+  // The first letter of a search is to be as quick as the others.
+  prepareSearch(profile) {
+    whenIdle((hasTime) => this.profile !== profile || profile.prepareSearch(hasTime));
   }
 
   // What is selected before anything is added up. A comparison judges only what filters leave, and where threads are not

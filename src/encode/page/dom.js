@@ -43,6 +43,26 @@ export function eachFrame(draw) {
   };
 }
 
+// Does something bit by bit while the browser has nothing else to do. `work` is told a test for whether there is time left, and answers
+// whether it is done.
+export function whenIdle(work) {
+  askIdle((deadline) => {
+    if (!work(() => deadline.timeRemaining() > 1)) whenIdle(work);
+  });
+}
+
+// Safari does not tell when it is idle.
+function askIdle(act) {
+  if (window.requestIdleCallback) {
+    requestIdleCallback(act);
+    return;
+  }
+  setTimeout(() => {
+    const end = performance.now() + 5;
+    act({ timeRemaining: () => end - performance.now() });
+  }, 50);
+}
+
 // A canvas as sharp as the screen. Answers its size in CSS pixels.
 export function fitCanvas(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;

@@ -6,6 +6,8 @@ const ROW = 20;
 const GAP = 1;
 const PAD = 5;
 const MIN_TEXT = 26;
+// Boxes narrower than this are drawn together.
+const THIN = 1.2;
 const ZOOM_TIME = 160;
 
 export class FlameView {
@@ -21,6 +23,8 @@ export class FlameView {
     this.hovered = -1;
     this.marked = null;
     this.view = [0, 1];
+    // A motion from one part of the graph to another, while it lasts.
+    this.motion = null;
     this.colors = null;
     this.frames = [];
     this.draw = eachFrame(() => this.paint());
@@ -70,6 +74,7 @@ export class FlameView {
     this.cursor = -1;
     this.hovered = -1;
     this.marked = null;
+    this.motion = null;
     this.view = this.viewOf(zoomed);
     this.resize();
     this.reveal(zoomed);
@@ -131,21 +136,21 @@ export class FlameView {
 
   // Moves to a part of the graph, in steps for the eye unless somebody asked for less motion.
   glide(target) {
-    cancelAnimationFrame(this.gliding ?? 0);
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
-      this.view = target;
-      this.draw();
-      return;
-    }
-    const [from, begun] = [this.view, performance.now()];
-    const step = () => {
-      const share = Math.min(1, (performance.now() - begun) / ZOOM_TIME);
-      const eased = 1 - (1 - share) ** 3;
-      this.view = share === 1 ? target : from.map((value, at) => value + (target[at] - value) * eased);
-      this.paint();
-      if (share < 1) this.gliding = requestAnimationFrame(step);
-    };
-    this.gliding = requestAnimationFrame(step);
+    const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.motion = isStill ? null : { from: this.view, target, begun: performance.now() };
+    if (isStill) this.view = target;
+    this.draw();
+  }
+
+  // The part of the graph that a motion has come to.
+  move() {
+    if (!this.motion) return;
+    const { from, target, begun } = this.motion;
+    const share = Math.min(1, (performance.now() - begun) / ZOOM_TIME);
+    const eased = 1 - (1 - share) ** 3;
+    this.view = share === 1 ? target : from.map((value, at) => value + (target[at] - value) * eased);
+    if (share === 1) this.motion = null;
+    else this.draw();
   }
 
   wheel(event) {
@@ -159,6 +164,7 @@ export class FlameView {
     const next = Math.min(whole, Math.max(whole * 1e-7, size * factor));
     const shift = event.shiftKey ? (event.deltaY || event.deltaX) / this.width * size : 0;
     const start = Math.min(whole - next, Math.max(0, at - (at - from) * (next / size) + shift));
+    this.motion = null;
     this.view = [start, start + next];
     this.draw();
   }
@@ -166,23 +172,12 @@ export class FlameView {
   hit(event) {
     if (!this.tree) return -1;
     const y = event.offsetY + this.container.scrollTop;
-    const row = this.tree.rows[this.depthAt(y)];
+    const depth = this.depthAt(y);
+    const row = this.tree.rows[depth];
     if (!row) return -1;
     const x = this.view[0] + (event.offsetX / this.width) * (this.view[1] - this.view[0]);
-    const node = row[this.firstBehind(row, x)];
+    const node = row[firstAbove(this.tree.ends[depth], x)];
     return node !== undefined && this.tree.start[node] <= x ? node : -1;
-  }
-
-  // The first box of a row that ends behind x.
-  firstBehind(row, x) {
-    const { start, width } = this.tree;
-    let [low, high] = [0, row.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (start[row[middle]] + width[row[middle]] > x) high = middle;
-      else low = middle + 1;
-    }
-    return low;
   }
 
   hover(node, event) {
@@ -243,9 +238,8 @@ export class FlameView {
 
   // The next box that search has marked, in the order of rows.
   nextMarked(step) {
-    const { rows, key } = this.tree;
     if (!this.marked) return -1;
-    const order = rows.flatMap((row) => [...row].filter((node) => node > 0 && this.marked[key[node]]));
+    const order = this.tree.rows.flatMap((row) => [...row].filter((node) => this.isMarked(node)));
     if (!order.length) return -1;
     const at = order.indexOf(this.cursor);
     const next = order[(at + step + order.length) % order.length];
@@ -273,6 +267,7 @@ export class FlameView {
   paint() {
     if (!this.tree || !this.width || !this.height) return;
     const begun = performance.now();
+    this.move();
     const context = fitCanvas(this.canvas, this.width, this.height);
     context.clearRect(0, 0, this.width, this.height);
     this.look ??= readLook();
@@ -291,51 +286,57 @@ export class FlameView {
   }
 
   paintRow(context, depth, y) {
-    const { tree, view, width: pixels } = this;
-    const row = tree.rows[depth];
-    const scale = pixels / (view[1] - view[0]);
-    const zoomDepth = tree.depth[this.zoomed];
-    const crowd = { from: 0, to: -1, found: false };
-    for (let at = this.firstBehind(row, view[0]); at < row.length; at++) {
-      const node = row[at];
-      const from = (tree.start[node] - view[0]) * scale;
-      if (from >= pixels) break;
-      const to = from + tree.width[node] * scale;
-      const found = this.marked !== null && node > 0 && this.marked[tree.key[node]] === 1;
-      if (to - from < 1.2) {
-        this.crowd(context, crowd, from, to, found, y);
+    const { tree, view } = this;
+    const [row, ends] = [tree.rows[depth], tree.ends[depth]];
+    const scale = this.width / (view[1] - view[0]);
+    const crowds = { all: new Strips(), found: new Strips() };
+    let at = firstAbove(ends, view[0]);
+    while (at < row.length) {
+      const start = tree.start[row[at]];
+      const from = (start - view[0]) * scale;
+      if (from >= this.width) break;
+      // Of a hundred thousand boxes most are thin: those that end within one width are not looked at one by one.
+      const next = firstAbove(ends, start + THIN / scale, at);
+      if (next === at) {
+        this.paintBox(context, row[at], from, (ends[at] - view[0]) * scale, y);
+        at++;
         continue;
       }
-      const [left, right] = [Math.max(0, from), Math.min(pixels, to)];
-      context.fillStyle = this.fillOf(node, found);
-      context.globalAlpha = depth < zoomDepth ? 0.55 : 1;
-      context.fillRect(left, y + GAP, Math.max(0.6, right - left - (to > pixels ? 0 : GAP)), ROW - GAP);
-      if (right - left > MIN_TEXT) this.label(context, node, left, right, y, found);
-      context.globalAlpha = 1;
+      const to = (ends[next - 1] - view[0]) * scale;
+      crowds.all.add(from, to);
+      if (this.isFound(row, at, next)) crowds.found.add(from, Math.max(from + 1, to));
+      at = next;
     }
-    this.flush(context, crowd, y);
+    crowds.all.paint(context, this.marked ? this.look.faint : this.look.crowd, y);
+    crowds.found.paint(context, this.look.found, y);
+  }
+
+  paintBox(context, node, from, to, y) {
+    const [left, right] = [Math.max(0, from), Math.min(this.width, to)];
+    const found = this.isMarked(node);
+    context.fillStyle = this.fillOf(node, found);
+    context.globalAlpha = this.tree.depth[node] < this.tree.depth[this.zoomed] ? 0.55 : 1;
+    context.fillRect(left, y + GAP, Math.max(0.6, right - left - (to > this.width ? 0 : GAP)), ROW - GAP);
+    if (right - left > MIN_TEXT) this.label(context, node, left, right, y, found);
+    context.globalAlpha = 1;
+  }
+
+  isMarked(node) {
+    return this.marked !== null && this.marked[this.tree.key[node]] === 1;
+  }
+
+  // Whether search has marked one of some boxes of a row.
+  isFound(row, from, to) {
+    const { marked, tree: { key } } = this;
+    if (marked === null) return false;
+    for (let at = from; at < to; at++) if (marked[key[row[at]]] === 1) return true;
+    return false;
   }
 
   fillOf(node, found) {
     if (node === 0) return this.look.root;
     if (this.marked === null) return this.colors.of(node);
     return found ? this.look.found : this.look.faint;
-  }
-
-  // Boxes too narrow for one of their own share one.
-  crowd(context, crowd, from, to, found, y) {
-    if (crowd.to >= 0 && (from > crowd.to + 0.8 || found !== crowd.found)) this.flush(context, crowd, y);
-    if (crowd.to < 0) Object.assign(crowd, { from, found });
-    crowd.to = to;
-  }
-
-  flush(context, crowd, y) {
-    if (crowd.to < 0) return;
-    if (crowd.to - crowd.from > 0.12 || crowd.found) {
-      context.fillStyle = crowd.found ? this.look.found : this.marked ? this.look.faint : this.look.crowd;
-      context.fillRect(crowd.from, y + GAP, Math.max(crowd.found ? 1 : 0.4, crowd.to - crowd.from), ROW - GAP);
-    }
-    crowd.to = -1;
   }
 
   label(context, node, left, right, y, found) {
@@ -376,6 +377,43 @@ export class FlameView {
     const y = this.rowTop(this.tree.depth[node]) - top;
     context.strokeRect(from + size / 2, y + GAP + size / 2 - 0.5, Math.max(1, to - from - size - GAP / 2), ROW - size);
   }
+}
+
+// Boxes of a row that are too narrow for one of their own, as few and broad ones as there can be.
+class Strips {
+  constructor() {
+    this.edges = [];
+  }
+
+  add(from, to) {
+    const { edges } = this;
+    if (edges.length && from <= edges.at(-1) + 0.8) edges[edges.length - 1] = to;
+    else edges.push(from, to);
+  }
+
+  paint(context, color, y) {
+    context.fillStyle = color;
+    for (let at = 0; at < this.edges.length; at += 2) {
+      const size = this.edges[at + 1] - this.edges[at];
+      if (size > 0.12) context.fillRect(this.edges[at], y + GAP, Math.max(0.4, size), ROW - GAP);
+    }
+  }
+}
+
+// The place of the first value above a limit, of values that rise, from a place on. What is sought is often near.
+function firstAbove(values, limit, from = 0) {
+  let [low, step] = [from, 1];
+  while (low + step <= values.length && values[low + step - 1] <= limit) {
+    low += step;
+    step *= 2;
+  }
+  let high = Math.min(values.length, low + step - 1);
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (values[middle] > limit) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 // What the style sheet says of boxes.

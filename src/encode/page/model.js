@@ -52,6 +52,7 @@ export class Profile {
     });
     this.moduleIsLibrary = this.modules.map(isLibrary);
     this.keys = this.functions + this.modules.length;
+    this.small = [];
   }
 
   // What is drawn of a key: a function, or a module as a whole.
@@ -61,10 +62,20 @@ export class Profile {
     return fileName(this.modules[key - this.functions]) || "[no module]";
   }
 
-  // Names in small letters, by key; made once, when they are first looked for.
+  // Names in small letters, by key, for the search.
   smallNames() {
-    this.small ??= Array.from({ length: this.keys }, (_, key) => this.keyName(key).toLowerCase());
+    this.prepareSearch(() => true);
     return this.small;
+  }
+
+  // Makes them while there is time, and answers whether all are there. In between it goes on where it was.
+  prepareSearch(hasTime) {
+    const { small, keys } = this;
+    while (small.length < keys && hasTime()) {
+      const end = Math.min(keys, small.length + 1000);
+      while (small.length < end) small.push(this.keyName(small.length).toLowerCase());
+    }
+    return small.length === keys;
   }
 
   keyModule(key) {
@@ -295,19 +306,20 @@ class Tree {
     this.children = children;
     this.start = new Float64Array(n);
     this.depth = new Int32Array(n);
+    // The boxes of each depth in the order of the screen, and where each ends, side by side: these are searched for each frame.
     this.rows = [Int32Array.of(0)];
+    this.ends = [Float64Array.of(this.width[0])];
     const byWidth = (a, b) => this.width[b] - this.width[a] || a - b;
-    for (let row = this.rows[0]; row.length;) {
-      row = this.placeChildren(row, byWidth);
-      if (row.length) this.rows.push(row);
-    }
+    while (this.placeChildren(this.rows.at(-1), byWidth));
   }
 
+  // Places the row below another; answers whether there is one.
   placeChildren(row, byWidth) {
     const { firstChild, children } = this;
     let size = 0;
     for (const node of row) size += firstChild[node + 1] - firstChild[node];
-    const below = new Int32Array(size);
+    if (!size) return false;
+    const [below, ends] = [new Int32Array(size), new Float64Array(size)];
     let at = 0;
     for (const node of row) {
       const own = children.subarray(firstChild[node], firstChild[node + 1]);
@@ -317,10 +329,13 @@ class Tree {
         this.start[child] = x;
         this.depth[child] = this.depth[node] + 1;
         x += this.width[child];
-        below[at++] = child;
+        below[at] = child;
+        ends[at++] = x;
       }
     }
-    return below;
+    this.rows.push(below);
+    this.ends.push(ends);
+    return true;
   }
 
   childrenOf(node) {
