@@ -215,12 +215,17 @@ fn folded_stacks_and_pictures_hold_what_is_gone() {
     let svg = folder.path().join("diff.svg");
     diff(&[text(&base), text(&new), "--svg", text(&svg)]);
     let picture = std::fs::read_to_string(&svg).unwrap();
-    let title = |name: &str| {
-        let from = picture.find(&format!("<title>{name} (")).unwrap_or_else(|| panic!("no {name} in the picture"));
-        picture[from..].split("</title>").next().unwrap().to_owned()
+    let colour = |name: &str| {
+        let from = picture.find(&format!("<title>{name} (")).unwrap_or_else(|| panic!("no {name} in {picture}"));
+        let colour = picture[from..].split("fill=\"rgb(").nth(1).unwrap().split(')').next().unwrap();
+        colour.split(',').map(|part| part.parse().unwrap()).collect::<Vec<u8>>()
     };
-    assert!(title("gone_one (gone)").contains("; -"), "{}", title("gone_one (gone)"));
-    assert!(title("fresh (new)").contains("; +") && title("hash").contains("; +"));
+    let is_red = |colour: &[u8]| colour[0] > colour[1] && colour[1] == colour[2];
+    let is_blue = |colour: &[u8]| colour[2] > colour[1] && colour[1] == colour[0];
+    assert!(is_blue(&colour("gone_one (gone)")), "{:?}", colour("gone_one (gone)"));
+    assert!(is_red(&colour("fresh (new)")) && is_red(&colour("hash (+110 %)")));
+    // What changed no more than chance makes.
+    assert_eq!([colour("parse"), colour("main")], [[220; 3], [220; 3]]);
 }
 
 #[test]

@@ -3,20 +3,26 @@
 
 mod common;
 mod simulation;
+#[path = "store_support/mod.rs"]
+mod store_support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::programs;
 use common::recording::rprof;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand_distr::{Distribution, LogNormal, Poisson};
 use rprof::encode::{Format, write_file};
-use rprof::profile::compare::gate::{Policy, Status, Subject};
+use rprof::profile::compare::gate::{Outcome, Policy, Status, Subject};
 use rprof::profile::compare::{CompareOptions, Comparison, Evidence, EvidenceOptions, Normalize};
 use rprof::profile::{
     Function, FunctionId, Label, LabelValue, Location, LocationId, Profile, Sample, SourceLine, TIME_LABEL,
     cpus_comment,
 };
 use simulation::{Case, run};
+use store_support::{START, name, open, pprof};
 
 /// Deploys of a kind: with so many, one false failure more than a hundredth would show as three.
 const TRIALS: usize = 200;
@@ -267,6 +273,52 @@ fn a_new_function_fails_and_one_that_is_ignored_does_not() {
     assert_eq!(told(&compare(stacks(100), stacks(0), None), &Policy::default()), []);
 }
 
+/// What functions waited in 24 minutes, each wait a sample of its own weight: one in a hundred lasts thirty times as long as most. `first`
+/// is what the first one's waits are multiplied by.
+fn waits(first: f64, random: &mut SmallRng) -> Evidence {
+    let mut evidence = Evidence::new(EvidenceOptions::default());
+    let names = ["accept", "read", "write", "lock", "poll", "fsync", "sleep", "join"];
+    let (number, length) = (Poisson::new(60.0).unwrap(), LogNormal::new(15.0, 1.5).unwrap());
+    for window in 0..24 {
+        let mut profile = empty(window);
+        profile.sample_types[1] = profile.value_type("off_cpu", "nanoseconds");
+        for name in names {
+            for _ in 0..number.sample(random) as i64 {
+                add(&mut profile, &["main", name], 1, &[]);
+                let longer = if name == names[0] { first } else { 1.0 };
+                profile.samples.last_mut().unwrap().values[1] = (length.sample(random) * longer) as i64;
+            }
+        }
+        evidence.add(&profile, 0, None).unwrap();
+    }
+    evidence
+}
+
+#[test]
+fn waits_of_very_different_length_are_judged_by_their_means() {
+    for (longer, least) in [(1.0, 0), (2.0, 38)] {
+        let (mut found, mut inconclusive) = (0, 0);
+        for seed in 0..40 {
+            let mut random = SmallRng::seed_from_u64(seed);
+            let comparison = compare(waits(1.0, &mut random), waits(longer, &mut random), None);
+            // A doubled wait of one function of eight is at its least a rise by a tenth or so of all.
+            let report = comparison.gate(&Policy { detect: 0.1, ..Policy::default() });
+            inconclusive += usize::from(report.outcome == Outcome::Inconclusive);
+            let told = told(&comparison, &Policy::default());
+            for (name, _) in told.iter().filter(|(_, status)| *status == Status::Fails) {
+                // All waits together are an eighth longer then, of which it need not be sure that one function explains it.
+                assert!(
+                    longer > 1.0 && ["accept", "everything"].contains(&&**name),
+                    "{longer} times, seed {seed}: {told:?}"
+                );
+                found += usize::from(name == "accept");
+            }
+        }
+        assert_eq!(inconclusive, 0, "{longer} times");
+        assert!(found >= least, "{longer} times: found {found} of 40");
+    }
+}
+
 /// A timed file of so many seconds: `hash` has `share` of a hundred samples a second.
 fn timed_file(path: &Path, seconds: i64, hash: i64, change: impl Fn(&mut Profile)) -> PathBuf {
     let mut profile = empty(0);
@@ -339,6 +391,160 @@ fn the_exit_status_tells() {
         assert_eq!(code, Some(status), "{arguments:?}: {output}");
         assert!(output.contains(says), "{arguments:?}: {output}");
     }
+}
+
+#[test]
+fn what_is_unlike_is_refused_and_compared_by_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, change: &dyn Fn(&mut Profile)| {
+        timed_file(&folder.path().join(name), 20, 20, change).to_str().unwrap().to_owned()
+    };
+    let comments = |lines: &'static [&'static str]| {
+        move |profile: &mut Profile| lines.iter().for_each(|line| profile.comment(line))
+    };
+    let event = |frequency: u32, lost: u32| {
+        move |profile: &mut Profile| {
+            profile.comment("samples.taken=18000");
+            profile.comment(&format!(
+                "event cpu-clock: value=cpu unit=nanoseconds frequency={frequency} period=0 lost={lost} throttled=0"
+            ));
+        }
+    };
+    let nameless = |profile: &mut Profile| {
+        let name = profile.strings.intern("[unknown]");
+        let parse = profile.functions.iter().position(|function| profile.text(function.name) == "parse").unwrap();
+        profile.functions[parse].name = name;
+    };
+    let plain = file("plain.pb.gz", &|_| {});
+    let sampled = file("sampled.pb.gz", &event(999, 0));
+    let whole = file("whole.pb.gz", &comments(&["stacks.root=95", "stacks.truncated=5"]));
+    for (base, new, says) in [
+        (
+            &sampled,
+            file("frequency.pb.gz", &event(499, 0)),
+            "different events or frequencies: cpu-clock at 999 and cpu-clock at 499",
+        ),
+        (&plain, file("cpus.pb.gz", &comments(&["cpus=8"])), "different numbers of CPUs were watched: 2 and 8"),
+        (
+            &plain,
+            file("nameless.pb.gz", &nameless),
+            "the shares without a name or a root differ: 0.0 % of the base, 43.8 % of the new side",
+        ),
+        (
+            &sampled,
+            file("lost.pb.gz", &event(999, 2000)),
+            "the shares of lost samples differ: 0.0 % of the base, 9.4 % of the new side",
+        ),
+        (
+            &whole,
+            file("cut.pb.gz", &comments(&["stacks.root=80", "stacks.truncated=20"])),
+            "the shares of whole stacks differ: 95.0 % of the base, 80.0 % of the new side",
+        ),
+    ] {
+        let (code, output) = gate(&[base, &new]);
+        assert!(code == Some(2) && output.contains(says) && output.contains("--force"), "{code:?} {says}: {output}");
+        // What is unlike differs in nothing else, but for a function's name.
+        let (code, output) = gate(&[base, &new, "--force", "--ignore", "parse|unknown", "--normalize", "share"]);
+        assert!(code == Some(0), "{code:?} {says}: {output}");
+        let (_, output) = gate(&[base, &new, "--force", "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&output).unwrap();
+        assert!(document["warnings"][0].as_str().unwrap().contains(says), "{}", document["warnings"]);
+    }
+    // Of what filters leave, no more was lost than of all.
+    let few = timed_file(&folder.path().join("few.pb.gz"), 20, 5, event(999, 1000)).to_str().unwrap().to_owned();
+    let many = timed_file(&folder.path().join("many.pb.gz"), 20, 20, event(999, 1000)).to_str().unwrap().to_owned();
+    let (code, output) = gate(&[&few, &many, "--focus", "hash"]);
+    assert!(code == Some(1) && output.contains("FAILS hash"), "{code:?}: {output}");
+}
+
+/// The ways to compare a side of which filters left nothing: of files that filters by name left, shares are of all samples.
+const NORMALIZATIONS: [&[&str]; 4] =
+    [&["--normalize", "cpus"], &["--normalize", "samples"], &["--work", "100", "100"], &["--normalize", "share"]];
+
+fn verdict(arguments: &[&str], function: &str) -> (serde_json::Value, serde_json::Value) {
+    let output = rprof().arg("diff").args(arguments).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = document["functions"].as_array().unwrap().iter().find(|of| of["function"] == function).cloned();
+    (of.unwrap_or_else(|| panic!("no {function}: {document}"))["verdict"].take(), document["variance"].clone())
+}
+
+#[test]
+fn a_side_of_which_filters_leave_nothing_has_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let labelled = |comm: &str| {
+        let label = ("comm".to_owned(), comm.to_owned());
+        move |profile: &mut Profile| profile.add_labels(std::slice::from_ref(&label))
+    };
+    let old = timed_file(&folder.path().join("old.pb.gz"), 20, 20, labelled("old"));
+    let new = timed_file(&folder.path().join("new.pb.gz"), 20, 20, |profile| {
+        let name = profile.strings.intern("hash_all");
+        let hash = profile.functions.iter().position(|function| profile.text(function.name) == "hash").unwrap();
+        profile.functions[hash].name = name;
+        labelled("new")(profile);
+    });
+    let [old, new] = [old.to_str().unwrap(), new.to_str().unwrap()];
+    for normalization in NORMALIZATIONS {
+        let with = |more: &[&'static str]| [&[old, new], normalization, more].concat();
+        assert_eq!(verdict(&with(&["--focus", "hash_all"]), "hash_all"), ("new".into(), "measured".into()));
+        assert_eq!(verdict(&with(&["--focus", "hash$"]), "hash"), ("gone".into(), "measured".into()));
+        let (code, output) = gate(&with(&["--focus", "hash_all"]));
+        assert!(code == Some(1) && output.contains("FAILS hash_all"), "{normalization:?} {code:?}: {output}");
+        // That it is gone may be good, or a name that nobody looked for.
+        let (code, output) = gate(&with(&["--focus", "hash$"]));
+        assert_eq!(code, Some(3), "{normalization:?}: {output}");
+        assert!(output.contains("the new side has no samples of what is compared"), "{normalization:?}: {output}");
+    }
+    for (selector, function, expected, status) in
+        [("comm=\"new\"", "hash_all", "new", 1), ("comm=\"old\"", "hash", "gone", 3)]
+    {
+        let with = |normalization: &[&'static str]| [&[old, new], normalization, &["--where", selector]].concat();
+        for normalization in &NORMALIZATIONS[..3] {
+            assert_eq!(verdict(&with(normalization), function), (expected.into(), "measured".into()));
+            assert_eq!(gate(&with(normalization)).0, Some(status), "{normalization:?} {selector}");
+        }
+        // A selector says what all is, and of nothing there are no shares.
+        let (code, output) = gate(&with(NORMALIZATIONS[3]));
+        assert!(code == Some(2) && output.contains("compare with --normalize samples"), "{code:?}: {output}");
+    }
+    // A version of which there is nothing is no side.
+    let (code, output) = gate(&[old, new, "--label", "comm", "old", "newest"]);
+    assert!(code == Some(2) && output.contains("the new side has no profile"), "{code:?}: {output}");
+}
+
+#[test]
+fn windows_of_which_nothing_was_asked_for_have_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = open(folder.path());
+    for minute in 0..30_i64 {
+        let mut window = empty(0);
+        window.time_nanos = (START + 60 * minute) * 1_000_000_000;
+        let [pid, container, web, job] = ["pid", "container", "web", "job"].map(|text| window.strings.intern(text));
+        let of = |number, container_name| {
+            let number = LabelValue::Number(number, rprof::profile::StringId::EMPTY);
+            [Label { key: pid, value: number }, Label { key: container, value: LabelValue::Text(container_name) }]
+        };
+        add(&mut window, &["main", "serve"], 500 + minute % 7, &of(7, web));
+        if minute >= 15 {
+            add(&mut window, &["main", "audit"], 300 + minute % 5, &of(8, job));
+        }
+        writer.write(&name(60 * minute, 60 * (minute + 1)), &window, pprof()).unwrap();
+    }
+    let times = |from: i64, to: i64| {
+        format!("{}@@{}..@{}", folder.path().to_str().unwrap(), START + from * 60, START + to * 60)
+    };
+    let (before, after) = (times(0, 15), times(15, 30));
+    for normalization in &NORMALIZATIONS[..3] {
+        for (sides, expected, status) in [([&before, &after], "new", 1), ([&after, &before], "gone", 3)] {
+            let asked = [&[&**sides[0], sides[1], "--where", "container=\"job\""], *normalization].concat();
+            assert_eq!(verdict(&asked, "audit"), (expected.into(), "measured".into()));
+            let (code, output) = gate(&asked);
+            assert_eq!(code, Some(status), "{asked:?}: {output}");
+        }
+    }
+    let asked = [&*before, &after, "--where", "container=\"job\"", "--normalize", "share"];
+    let (code, output) = gate(&asked);
+    assert!(code == Some(2) && output.contains("nothing is a share of none"), "{code:?}: {output}");
 }
 
 #[test]

@@ -19,6 +19,9 @@ use crate::profile::{FrameView, Origin, Profile, Quality};
 /// Sums up to here are exact in the arithmetic of whoever draws.
 const EXACT: i128 = 1 << 53;
 
+/// What is not the matter.
+const GREY: Color = Color { r: 220, g: 220, b: 220 };
+
 /// Draws the profile's own value, unless another is asked for.
 pub(super) fn write(profile: &Profile, options: &WriteOptions, out: &mut dyn Write) -> Result<(), EncodeError> {
     let column = profile.column(options.value.as_deref())?;
@@ -40,23 +43,25 @@ pub(super) fn write(profile: &Profile, options: &WriteOptions, out: &mut dyn Wri
     Ok(())
 }
 
-/// Draws what changed: red frames have more than the base, blue ones less, the more the deeper. What has less is as wide as it was, so that
-/// what is gone shows too.
+/// Draws what changed: red frames have more than the base, blue ones less, the more the deeper; grey ones are of functions that changed no more
+/// than chance makes. What has less is as wide as it was, so that what is gone shows too.
 ///
 /// # Errors
 /// [`EncodeError`] if there is nothing to draw, or the bytes cannot be written.
 pub fn differential(comparison: &Comparison, out: &mut dyn Write) -> Result<(), EncodeError> {
-    let mark = |name: String, change: &Change| match change {
-        change if change.total.is_new() => format!("{name} (new)"),
-        change if change.total.is_gone() => format!("{name} (gone)"),
-        _ => name,
-    };
-    let stacks = comparison::stacks(comparison, true, mark);
-    // A stack is drawn as wide as the second number, and coloured by how much that is more than the first.
+    let ratios = ratios(comparison);
+    let mut colours = PaletteMap::default();
+    colours.insert("", GREY);
+    let stacks =
+        comparison::stacks(comparison, true, |name, node| marked(name, comparison.change_at(node), ratios[node]));
+    for (node, ratio) in ratios.iter().enumerate() {
+        let change = comparison.change_at(node);
+        let name = marked(folded::safe(&change.function.name).into_owned(), change, *ratio);
+        colours.insert(name, change_colour(change, *ratio));
+    }
     let lines = stacks.iter().rev().filter_map(|(stack, [base, new])| {
-        let (base, new) = (comparison::whole(*base), comparison::whole(*new));
-        let width = base.max(new);
-        (width > 0).then(|| format!("{} {} {width}", folded::line(stack), width + base - new))
+        let width = comparison::whole(base.max(*new));
+        (width > 0).then(|| format!("{} {width}", folded::line(stack)))
     });
     let lines: Vec<String> = lines.collect();
     if lines.is_empty() {
@@ -66,14 +71,50 @@ pub fn differential(comparison: &Comparison, out: &mut dyn Write) -> Result<(), 
     drawing.title = "Differential flame graph".into();
     let percent = |side: usize| comparison::rate(comparison, comparison.whole.rate[side]);
     let sums = format!(
-        "red: more than the base, blue: less · all: {} → {}{}",
+        "red: more than the base, blue: less, grey: no more than chance makes · all: {} → {}{}",
         percent(0),
         percent(1),
         comparison::of_what(comparison)
     );
     drawing.subtitle = Some(xml_safe(&sums));
+    drawing.palette_map = Some(&mut colours);
     flamegraph::from_lines(&mut drawing, lines.iter().map(String::as_str), out)?;
     Ok(())
+}
+
+/// The new side of each node, with all that it called, by the base's as if it were like the new one.
+fn ratios(comparison: &Comparison) -> Vec<f64> {
+    let factor = comparison.base_factor();
+    let mut sums: Vec<[f64; 2]> = comparison.tree.iter().map(|node| [node.value[0] * factor, node.value[1]]).collect();
+    for (at, node) in comparison.tree.iter().enumerate().rev() {
+        let [base, new] = sums[at];
+        if let Some(above) = node.parent.map(|parent| &mut sums[parent as usize]) {
+            *above = [above[0] + base, above[1] + new];
+        }
+    }
+    sums.into_iter().map(|[base, new]| if base == new { 1.0 } else { new / base }).collect()
+}
+
+/// The name of a node with how it changed, which also is what its colour is known by.
+fn marked(name: String, change: &Change, ratio: f64) -> String {
+    match change {
+        _ if change.total.is_new() => format!("{name} (new)"),
+        _ if change.total.is_gone() => format!("{name} (gone)"),
+        _ if !change.is_significant() => name,
+        _ if ratio.is_finite() => format!("{name} ({:+.0} %)", (ratio - 1.0) * 100.0),
+        _ => format!("{name} (new here)"),
+    }
+}
+
+/// Red for more, blue for less, by the change in doublings; grey where it may be chance.
+fn change_colour(change: &Change, ratio: f64) -> Color {
+    if !change.is_significant() || ratio == 1.0 {
+        return GREY;
+    }
+    let strength = (0.25 + ratio.log2().abs() / 1.5).min(1.0);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 80 and 230")]
+    let pale = (230.0 - 150.0 * strength) as u8;
+    if ratio > 1.0 { Color { r: 250, g: pale, b: pale } } else { Color { r: pale, g: pale, b: 250 } }
 }
 
 fn drawing<'a>(profile: &Profile, column: usize, divisor: i128) -> Options<'a> {
@@ -120,7 +161,7 @@ fn annotated(frame: &FrameView<'_>) -> String {
 fn colours<'a>(names: impl Iterator<Item = &'a String>) -> PaletteMap {
     let mut colours = PaletteMap::default();
     // The bar below all stacks has no name.
-    colours.insert("", Color { r: 220, g: 220, b: 220 });
+    colours.insert("", GREY);
     for name in names {
         if colours.get(name).is_none() {
             colours.insert(name, colour(name));

@@ -21,15 +21,16 @@ pub fn folded(comparison: &Comparison, by_value: bool, out: &mut dyn Write) -> i
     Ok(())
 }
 
-/// The stacks root first, each once, with their sums. `show` may mark a name.
+/// The stacks root first, each once, with their sums. `show` may mark the name of a node.
 pub(in crate::encode) fn stacks(
     comparison: &Comparison,
     by_value: bool,
-    show: impl Fn(String, &crate::profile::compare::Change) -> String,
+    show: impl Fn(String, usize) -> String,
 ) -> BTreeMap<Vec<String>, [f64; 2]> {
     let mut stacks: BTreeMap<Vec<String>, [f64; 2]> = BTreeMap::new();
     for (stack, [base, new]) in comparison.stacks(by_value) {
-        let names = stack.into_iter().map(|change| show(safe(&change.function.name).into_owned(), change));
+        let name = |node: usize| safe(&comparison.change_at(node).function.name).into_owned();
+        let names = stack.into_iter().map(|node| show(name(node), node));
         let sum = stacks.entry(names.collect()).or_default();
         (sum[0], sum[1]) = (sum[0] + base, sum[1] + new);
     }

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::{CompareError, MAX_WINDOWS};
 use crate::collect::{PrefixTree, StackId};
+use crate::health::Count;
 use crate::profile::names::{comparable, comparable_module};
 use crate::profile::{LabelValue, LocationId, Origin, Profile, Quality, Sample, TIME_LABEL};
 
@@ -104,6 +105,8 @@ pub struct About {
     pub timed: usize,
     /// Samples that were lost.
     pub lost: u64,
+    /// Samples that were taken, also those that filters left out; 0 where files do not tell.
+    pub taken: u64,
     /// Stacks that reached their root, and all user stacks; none where files do not tell.
     pub complete: (f64, f64),
 }
@@ -191,6 +194,12 @@ impl Evidence {
     #[must_use]
     pub fn new(options: EvidenceOptions) -> Evidence {
         Evidence { options, ..Evidence::default() }
+    }
+
+    /// Whether a profile was added, and not only time in which nothing was counted.
+    #[must_use]
+    pub fn has_profiles(&self) -> bool {
+        self.about.profiles > 0
     }
 
     /// Adds a profile, the next in time. `run` tells recordings apart: what one knows of another minute of itself, two recordings do not
@@ -338,11 +347,12 @@ impl Evidence {
         .collect()
     }
 
-    /// Where a profile is cut: nowhere, if a sample tells no time.
+    /// Where a profile is cut: nowhere, if a sample tells no time. One of which filters left nothing is cut as it would have been with
+    /// its samples: the name of the label is there still.
     fn cut(&mut self, profile: &Profile) -> Cut {
         let whole = Cut { key: None, start: profile.time_nanos, length: profile.duration_nanos, parts: 1 };
         let Some(key) = profile.strings.find(TIME_LABEL) else { return whole };
-        let timed = !profile.samples.is_empty() && profile.samples.iter().all(|sample| time(sample, key).is_some());
+        let timed = profile.samples.iter().all(|sample| time(sample, key).is_some());
         let (start, length) = (
             profile.time_nanos.saturating_add(self.options.warm_up),
             profile.duration_nanos.saturating_sub(self.options.warm_up),
@@ -420,6 +430,7 @@ impl About {
         self.without_duration += usize::from(profile.duration_nanos <= 0);
         if let Some(quality) = Quality::of(profile) {
             self.lost = self.lost.saturating_add(quality.lost);
+            self.taken = self.taken.saturating_add(quality.health.get(Count::Samples));
             let (complete, all) = quality.stacks();
             self.complete.0 += float(complete.into());
             self.complete.1 += float(all.into());
@@ -437,6 +448,7 @@ impl About {
         self.without_duration += other.without_duration;
         self.timed += other.timed;
         self.lost = self.lost.saturating_add(other.lost);
+        self.taken = self.taken.saturating_add(other.taken);
         self.complete = (self.complete.0 + other.complete.0, self.complete.1 + other.complete.1);
         Ok(())
     }

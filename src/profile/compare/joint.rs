@@ -139,7 +139,8 @@ impl Comparison {
     /// Compares two sides.
     ///
     /// # Errors
-    /// [`CompareError`] if they count different things, a side is empty, or does not tell what it is to be normalized by.
+    /// [`CompareError`] if they count different things, a side has no profile, or does not tell what it is to be normalized by. A side
+    /// that has profiles, none of whose samples were asked for, has nothing: what the other one has is new, or gone.
     pub fn of(base: Evidence, new: Evidence, options: &CompareOptions) -> Result<Comparison, CompareError> {
         for (side, evidence) in SIDES.iter().zip([&base, &new]) {
             if evidence.about.profiles == 0 {
@@ -156,9 +157,13 @@ impl Comparison {
         let normalize = normalization(options.normalize, &about, &mut remarks)?;
         let exposure =
             [0, 1].map(|side: usize| Exposure::new(&joint.windows[side], normalize, side, &unit, is_state(&value)));
+        let of_shares = normalize == Normalize::Share;
+        if let Some(side) = (0..2).find(|&side| exposure[side].total <= 0.0) {
+            let error = if of_shares { CompareError::Share } else { CompareError::Duration };
+            return Err(error(SIDES[side]));
+        }
         let by_means = HEAVY.contains(&&*value) || is_uneven([joint.sum(0), joint.sum(1)]);
         let sums = joint.sums();
-        let of_shares = normalize == Normalize::Share;
         let judged = Judged::of(&mut joint, (exposure, by_means, of_shares), &sums, options);
         let sides = summaries(&joint, about);
         let mut comparison = Comparison {

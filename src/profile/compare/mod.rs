@@ -94,6 +94,11 @@ pub enum CompareError {
         "the {0} side does not tell how long it was recorded, so that nothing can be said by time; compare with --normalize share, or --work"
     )]
     Duration(&'static str),
+    /// A side has nothing, of which there are no shares.
+    #[error(
+        "the {0} side has no samples that were asked for, and nothing is a share of none; compare with --normalize samples, cpus, or --work"
+    )]
+    Share(&'static str),
 }
 
 impl CompareError {
@@ -231,7 +236,9 @@ impl SideSummary {
     #[allow(clippy::cast_precision_loss, reason = "a share")]
     pub fn lost_share(&self) -> f64 {
         let lost = self.about.lost as f64;
-        if lost > 0.0 { lost / (lost + self.samples) } else { 0.0 }
+        // Filters leave a part of the samples, but all that were lost.
+        let taken = self.samples.max(self.about.taken as f64);
+        if lost > 0.0 { lost / (lost + taken) } else { 0.0 }
     }
 
     /// The share (0 to 1) of user stacks that reached their root, if files tell.
@@ -320,17 +327,24 @@ impl Comparison {
         if base.scale > 0.0 && new.scale > 0.0 { base.scale / new.scale } else { 1.0 }
     }
 
-    /// The functions from the root to a node, and what was counted there: samples, or values, of the base as if it were like the new side.
-    pub fn stacks(&self, by_value: bool) -> impl Iterator<Item = (Vec<&Change>, [f64; 2])> + '_ {
+    /// The nodes from the root to one in which something was counted, and what: samples, or values, of the base as if it were like the new
+    /// side.
+    pub fn stacks(&self, by_value: bool) -> impl Iterator<Item = (Vec<usize>, [f64; 2])> + '_ {
         let factor = self.base_factor();
-        self.tree.iter().filter_map(move |node| {
+        self.tree.iter().enumerate().filter_map(move |(at, node)| {
             let [base, new] = if by_value { node.value } else { node.count };
             (base != 0.0 || new != 0.0).then(|| {
-                let up = std::iter::successors(Some(node), |node| node.parent.map(|at| &self.tree[at as usize]));
-                let mut stack: Vec<&Change> = up.map(|node| &self.functions[node.function as usize]).collect();
+                let mut stack: Vec<usize> =
+                    std::iter::successors(Some(at), |&at| self.tree[at].parent.map(|parent| parent as usize)).collect();
                 stack.reverse();
                 (stack, [base * factor, new])
             })
         })
+    }
+
+    /// The function of a node.
+    #[must_use]
+    pub fn change_at(&self, node: usize) -> &Change {
+        &self.functions[self.tree[node].function as usize]
     }
 }

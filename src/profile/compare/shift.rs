@@ -159,7 +159,7 @@ impl Comparison {
 
     /// The functions below a caller that lost what another gained there; `None` if they did not.
     fn compensation(&self, caller: u32, part: &[bool], common: Option<CommonRatio>) -> Option<Vec<u32>> {
-        let ratio = common.map_or(1.0, |common| common.ratio * (-SURE * common.error).exp());
+        let ratio = common.map_or(1.0, |common| common.low());
         let apart = common.map_or(1.0, |common| common.apart);
         let under = self.below(caller as usize, false);
         let (mut whole, mut gained) = (Part::default(), Part::default());
@@ -202,6 +202,11 @@ impl Comparison {
 }
 
 impl CommonRatio {
+    /// The least that it may be.
+    pub(super) fn low(&self) -> f64 {
+        self.ratio * (-SURE * self.error).exp()
+    }
+
     fn of(witnesses: &[&Estimate]) -> CommonRatio {
         let logs: Vec<f64> = witnesses.iter().map(|own| own.ratio.ln()).collect();
         let log = median(logs.clone());

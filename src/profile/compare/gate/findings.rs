@@ -4,7 +4,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::super::noise::Series;
 use super::super::statistics::false_discovery_rates;
-use super::super::{Change, Comparison, Estimate, Sums, TESTED_FROM};
+use super::super::{Change, CommonRatio, Comparison, Estimate, Sums, TESTED_FROM};
 use super::{Allowed, Finding, Policy, Status, Subject};
 
 /// A function or a module is explained by findings below it if they make up so much of its rise.
@@ -152,8 +152,8 @@ impl Comparison {
         if !rose {
             return;
         }
-        let common =
-            self.common_ratio().map(|common| common.ratio).filter(|ratio| *ratio > 1.0 + allowed.max_regression / 2.0);
+        let rises = |common: &CommonRatio| common.low() > 1.0 + allowed.max_regression / 2.0;
+        let common = self.common_ratio().filter(rises).map(|common| common.ratio);
         if let Some(common) = common {
             found.retain(|candidate| candidate.estimate.ratio_low > common * (1.0 + allowed.max_regression));
         }

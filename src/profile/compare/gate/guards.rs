@@ -1,6 +1,6 @@
 //! What must be alike on both sides for a comparison to mean anything.
 
-use super::super::{Comparison, Normalize, SIDES, SideSummary};
+use super::super::{Comparison, SideSummary};
 
 /// Shares that differ by more than this between the sides make them unlike.
 const UNKNOWN: f64 = 0.05;
@@ -33,14 +33,12 @@ impl Comparison {
                 unlike.push(format!("{what} differ: {} of the base, {} of the new side", percent[0], percent[1]));
             }
         };
-        shares("the shares without a name or a root", [base.unknown_share, new.unknown_share], UNKNOWN);
+        if base.total > 0.0 && new.total > 0.0 {
+            shares("the shares without a name or a root", [base.unknown_share, new.unknown_share], UNKNOWN);
+        }
         shares("the shares of lost samples", [base.lost_share(), new.lost_share()], LOST);
         if let (Some(old), Some(now)) = (base.complete_share(), new.complete_share()) {
             shares("the shares of whole stacks", [old, now], COMPLETE);
-        }
-        if self.normalize == Normalize::Cpus {
-            let timeless = [base, new].iter().position(|side| side.seconds <= 0.0);
-            unlike.extend(timeless.map(|side| format!("the {} side tells no time", SIDES[side])));
         }
         unlike.into_iter().map(Unlike).collect()
     }

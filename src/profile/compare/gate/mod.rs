@@ -204,7 +204,7 @@ impl Comparison {
         let mut doubts = Vec::new();
         for (side, name) in self.sides.iter().zip(SIDES) {
             if side.samples == 0.0 {
-                doubts.push(format!("the {name} side has no samples"));
+                doubts.push(format!("the {name} side has no samples of what is compared"));
             } else if side.windows < ENOUGH_WINDOWS {
                 let how = if side.about.timed == side.about.profiles {
                     format!("record longer, or more often: the {name} side lasts {:.1} s", side.seconds)
