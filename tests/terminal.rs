@@ -438,11 +438,13 @@ fn recordings_are_read() {
     view(&file, &[]).wait("its functions", |text| text.contains("four") && text.contains("lost 0"));
     // By the standard input; keys come from the terminal all the same.
     let (_folder, stacks) = folded(STACKS);
-    let line = format!("{} view - <{}", env!("CARGO_BIN_EXE_rprof"), text(&stacks));
-    let mut terminal = Terminal::run((100, 30), &[], "sh", &["-c", &line]);
-    terminal.wait_for("parse");
-    terminal.press("q");
-    assert_eq!(terminal.status(), 0);
+    for (input, function) in [(&stacks, "parse"), (&file, "four")] {
+        let line = format!("{} view - <{}", env!("CARGO_BIN_EXE_rprof"), text(input));
+        let mut terminal = Terminal::run((100, 30), &[], "sh", &["-c", &line]);
+        terminal.wait_for(function);
+        terminal.press("q");
+        assert_eq!(terminal.status(), 0);
+    }
 }
 
 #[test]

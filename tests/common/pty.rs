@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
 use vt100::MouseProtocolMode;
 
 /// Columns and lines, where a test does not choose them.
@@ -16,6 +16,8 @@ pub const SIZE: (u16, u16) = (110, 30);
 /// A terminal in which a program runs.
 pub struct Terminal {
     master: Box<dyn MasterPty + Send>,
+    /// Held open: where nobody has it any more the kernel hangs up, and what was written last may be lost.
+    _slave: Box<dyn SlavePty + Send>,
     child: Box<dyn Child + Send + Sync>,
     keys: Box<dyn Write + Send>,
     shown: Arc<Mutex<Shown>>,
@@ -25,7 +27,6 @@ struct Shown {
     parser: vt100::Parser,
     /// All that was written.
     bytes: Vec<u8>,
-    ended: bool,
 }
 
 impl Terminal {
@@ -55,26 +56,24 @@ impl Terminal {
         environment.iter().for_each(|(name, value)| command.env(name, value));
         command.cwd(std::env::current_dir().expect("a folder"));
         let child = pair.slave.spawn_command(command).expect("run the program");
-        drop(pair.slave);
         let parser = vt100::Parser::new(number(rows), number(columns), 0);
-        let shown = Arc::new(Mutex::new(Shown { parser, bytes: Vec::new(), ended: false }));
+        let shown = Arc::new(Mutex::new(Shown { parser, bytes: Vec::new() }));
         let mut reader = pair.master.try_clone_reader().expect("read the terminal");
         let to = shown.clone();
         thread::spawn(move || {
             let mut buffer = [0; 1 << 16];
             loop {
                 let read = reader.read(&mut buffer).unwrap_or(0);
-                let mut shown = to.lock().unwrap_or_else(PoisonError::into_inner);
-                shown.ended |= read == 0;
-                if shown.ended {
+                if read == 0 {
                     return;
                 }
+                let mut shown = to.lock().unwrap_or_else(PoisonError::into_inner);
                 shown.parser.process(&buffer[..read]);
                 shown.bytes.extend_from_slice(&buffer[..read]);
             }
         });
         let keys = pair.master.take_writer().expect("write to the terminal");
-        Terminal { master: pair.master, child, keys, shown }
+        Terminal { master: pair.master, _slave: pair.slave, child, keys, shown }
     }
 
     /// The process.
