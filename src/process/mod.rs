@@ -1,8 +1,10 @@
 //! Who runs what: processes, their address spaces, and the images in them.
 
+mod entry;
 mod image;
 mod images;
 mod labels;
+mod maps;
 mod open;
 mod present;
 mod space;
@@ -11,12 +13,13 @@ mod table;
 use std::fs::File;
 use std::sync::Arc;
 
+pub use entry::{Process, ProcessKey};
 pub use image::{Image, ImageError, Segment};
 pub use images::{ImageInfo, Images};
 pub use open::{Archive, OpenRequest};
 pub use present::{Extent, Present, describe};
 pub use space::{AddressSpace, Content, Epochs, Mapping};
-pub use table::{Process, ProcessKey, Processes};
+pub use table::Processes;
 
 use crate::ids::Pid;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::table::{comm_of, is_executable, map_name, map_record, maps};
+use super::maps::{comm_of, is_executable, map_name, map_record, maps};
 use crate::capture;
 use crate::ids::{Pid, Tid};
 use crate::record::{MapRecord, TaskRecord};

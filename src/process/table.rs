@@ -2,129 +2,28 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use procfs::process::{MMPermissions, MMapPath, MemoryMap};
+use procfs::process::MemoryMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::ProcessInfo;
+use super::entry::{Process, ProcessKey, Shared};
 use super::image::Image;
 use super::images::{Images, State};
-use super::labels::Labels;
-use super::open::{self, Archive, OpenRequest, Roots};
+use super::maps::{comm_of, executable_maps, map_name, map_record};
+use super::open::{self, Archive, OpenRequest};
 use super::space::{AddressSpace, Content, Epochs, Mapping};
 use crate::capture;
 use crate::ids::{Address, ImageId, Pid, Tid};
 use crate::record::{Identity, MapRecord, Record, TaskRecord};
-
-/// Tells a process from a later one with the same PID, and a program from the one that it executes: a number of its own for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProcessKey(pub u64);
 
 /// How often processes are looked at whose end may have gone unheard.
 const ROUND: Duration = Duration::from_secs(60);
 /// How long a process's mappings are believed after records were lost, so that a host that loses them without end is not
 /// occupied with reading /proc.
 const REREAD: Duration = Duration::from_secs(1);
-/// How long to wait before a perf map is looked for again, where there was none and where one is held open: a compiler may
-/// have made a new file.
-const SEEK_PERF_MAP: Duration = Duration::from_secs(1);
-const SEEK_NEW_PERF_MAP: Duration = Duration::from_secs(30);
-
-/// A process.
-pub struct Process {
-    info: ProcessInfo,
-    /// Whether `info` has been completed from /proc, or inherited and found still true.
-    looked_up: bool,
-    /// What tells it from another process or program, as far as /proc told when it was looked up.
-    identity: Option<ProcessIdentity>,
-    space: AddressSpace,
-    threads: FxHashMap<Tid, Arc<str>>,
-    /// Images of the space that are still being opened.
-    pending: FxHashSet<ImageId>,
-    /// Its first thread has ended, which may be before the others.
-    leader_ended: bool,
-    /// Its last thread has ended.
-    ended: bool,
-    /// It was not there in the last round.
-    missing: bool,
-    /// The round and the loss of records that it was last compared with /proc for, and when.
-    round: u32,
-    losses: u32,
-    read: Instant,
-    perf_map_sought: Option<Instant>,
-    /// It was recorded: /proc knows nothing of it.
-    recorded: bool,
-}
-
-/// A process and its program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ProcessIdentity {
-    /// When it began, in clock ticks since boot.
-    start: u64,
-    /// Device and inode of its executable; `None` where we may not ask.
-    executable: Option<(u64, u64)>,
-}
-
-impl Process {
-    /// Its key.
-    #[must_use]
-    pub fn key(&self) -> ProcessKey {
-        self.info.key
-    }
-
-    /// What a profile needs of it.
-    #[must_use]
-    pub fn info(&self) -> &ProcessInfo {
-        &self.info
-    }
-
-    /// Its executable mappings.
-    #[must_use]
-    pub fn space(&self) -> &AddressSpace {
-        &self.space
-    }
-
-    /// Whether all of its images are open, or given up.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.pending.is_empty()
-    }
-
-    /// Waits for its images no longer; those that are opened later still get their true addresses.
-    pub fn give_up_waiting(&mut self) {
-        self.pending.clear();
-    }
-
-    /// What is needed to look for its perf map, if it is time to; the answer comes by [`Processes::found_perf_map`].
-    pub fn seek_perf_map(&mut self) -> Option<ProcessInfo> {
-        let pause = if self.info.perf_map.is_some() { SEEK_NEW_PERF_MAP } else { SEEK_PERF_MAP };
-        if self.perf_map_sought.is_some_and(|sought| sought.elapsed() < pause) {
-            return None;
-        }
-        self.perf_map_sought = Some(Instant::now());
-        Some(self.info.clone())
-    }
-
-    /// A thread's name.
-    pub fn thread_name(&mut self, tid: Tid) -> Arc<str> {
-        let pid = self.info.pid;
-        let process = &self.info.comm;
-        let read = || match process.is_empty() {
-            _ if !self.recorded => {
-                comm_of(&format!("/proc/{}/task/{}/comm", pid.0, tid.0)).unwrap_or_else(|| process.clone())
-            }
-            // As perf names them: the idle task of each CPU, and threads of which the recording tells nothing.
-            true if tid.0 == 0 => "swapper".into(),
-            true => format!(":{}", tid.0).into(),
-            false => process.clone(),
-        };
-        self.threads.entry(tid).or_insert_with(read).clone()
-    }
-}
 
 /// All processes that were seen, and their images.
 #[derive(Default)]
@@ -143,15 +42,6 @@ pub struct Processes {
     present: Option<Vec<Pid>>,
     /// Of processes that were recorded earlier or elsewhere, of which /proc knows nothing: where their files are.
     archive: Option<Arc<Archive>>,
-}
-
-/// What many processes have in common, held once.
-#[derive(Default)]
-struct Shared {
-    roots: Roots,
-    labels: Labels,
-    /// Processes that we may not look into.
-    hidden: u64,
 }
 
 impl Processes {
@@ -506,111 +396,6 @@ impl Processes {
     }
 }
 
-impl Process {
-    fn new(info: ProcessInfo, space: AddressSpace) -> Process {
-        Process {
-            info,
-            looked_up: false,
-            identity: None,
-            space,
-            threads: FxHashMap::default(),
-            pending: FxHashSet::default(),
-            leader_ended: false,
-            ended: false,
-            missing: false,
-            round: 0,
-            losses: 0,
-            read: Instant::now(),
-            perf_map_sought: None,
-            recorded: false,
-        }
-    }
-
-    /// A process of which nothing is to be looked up. What it made at run time has names in a perf map here, if it ran here, as our own
-    /// user.
-    fn recorded(self) -> Process {
-        let info = ProcessInfo { uid: nix::unistd::geteuid().as_raw(), ..self.info };
-        Process { info, looked_up: true, recorded: true, ..self }
-    }
-
-    /// Completes what /proc knows, once: while the process lives. What it inherited from its parent stays where it is gone.
-    fn look_up(&mut self, shared: &mut Shared) {
-        if std::mem::replace(&mut self.looked_up, true) {
-            return;
-        }
-        let pid = self.info.pid;
-        let Ok(process) = procfs::process::Process::new(pid.0) else { return };
-        self.identity = process.stat().ok().map(|stat| ProcessIdentity::new(pid, stat.starttime));
-        if let Ok(status) = process.status() {
-            self.info.uid = status.euid;
-            self.info.namespace_pid = status.nspid.and_then(|pids| pids.last().copied()).map_or(pid, Pid);
-            if self.info.comm.is_empty() {
-                self.info.comm = status.name.into();
-            }
-        }
-        match shared.roots.open(pid) {
-            Ok(root) => self.info.root = Some(root),
-            Err(error) => shared.hidden += u64::from(error.kind() == io::ErrorKind::PermissionDenied),
-        }
-        if let Some(labels) = shared.labels.of(pid) {
-            (self.info.container, self.info.unit) = (labels.container, labels.unit);
-        }
-    }
-
-    /// Whether /proc shows the same process and program as when it was looked up; `None` where nothing can be compared. Forgets
-    /// names of threads whose end was not heard of.
-    fn compare(&mut self) -> Option<bool> {
-        let pid = self.info.pid;
-        let stat = procfs::process::Process::new(pid.0).and_then(|process| process.stat()).ok()?;
-        let living = usize::try_from(stat.num_threads).unwrap_or(0);
-        // Some have just ended, and their last samples are still to come.
-        if self.threads.len() > 2 * living + 64 {
-            let threads: FxHashSet<Tid> = capture::threads(pid).into_iter().collect();
-            self.threads.retain(|tid, _| threads.contains(tid));
-        }
-        let before = self.identity?;
-        let now = ProcessIdentity::new(pid, stat.starttime);
-        let both = before.executable.zip(now.executable);
-        Some(before.start == now.start && both.is_none_or(|(before, now)| before == now))
-    }
-}
-
-impl ProcessIdentity {
-    fn new(pid: Pid, start: u64) -> ProcessIdentity {
-        let executable = fs::metadata(format!("/proc/{}/exe", pid.0)).ok();
-        ProcessIdentity { start, executable: executable.map(|file| (file.dev(), file.ino())) }
-    }
-}
-
-/// A mapping of /proc as the record of it would be.
-pub(super) fn map_record<'a>(pid: Pid, map: &MemoryMap, name: &'a str) -> MapRecord<'a> {
-    MapRecord {
-        pid,
-        start: Address(map.address.0),
-        size: map.address.1 - map.address.0,
-        offset: map.offset,
-        identity: map_identity(map),
-        name: OsStr::new(name),
-    }
-}
-
-/// What a process has mapped to execute; nothing if it has ended or may not be looked into.
-fn executable_maps(pid: Pid) -> Vec<MemoryMap> {
-    let mut maps = maps(pid);
-    maps.retain(is_executable);
-    maps
-}
-
-/// What a process has mapped; nothing if it has ended or may not be looked into.
-pub(super) fn maps(pid: Pid) -> Vec<MemoryMap> {
-    let maps = procfs::process::Process::new(pid.0).and_then(|process| process.maps());
-    maps.map_or_else(|_| Vec::new(), |maps| maps.into_iter().collect())
-}
-
-pub(super) fn is_executable(map: &MemoryMap) -> bool {
-    map.perms.contains(MMPermissions::EXECUTE)
-}
-
 fn next_key(keys: &mut u64) -> ProcessKey {
     *keys += 1;
     ProcessKey(*keys)
@@ -630,25 +415,6 @@ fn is_file(name: &str) -> bool {
         && !name.starts_with("/SYSV")
         && !name.starts_with("/anon_hugepage");
     real || name == open::VDSO
-}
-
-pub(super) fn map_name(path: &MMapPath) -> String {
-    match path {
-        MMapPath::Path(path) => path.to_string_lossy().into_owned(),
-        MMapPath::Vdso => open::VDSO.into(),
-        _ => "//anon".into(),
-    }
-}
-
-fn map_identity(map: &MemoryMap) -> Identity {
-    if map.inode == 0 {
-        return Identity::Unknown;
-    }
-    Identity::Inode { major: map.dev.0 as u32, minor: map.dev.1 as u32, inode: map.inode }
-}
-
-pub(super) fn comm_of(path: &str) -> Option<Arc<str>> {
-    fs::read_to_string(path).ok().map(|comm| comm.trim_end().into())
 }
 
 #[cfg(test)]
