@@ -13,7 +13,7 @@ use rprof::session::Screen;
 use rprof::session::replay::{Replay, ReplayOptions};
 use rprof::symbol::KernelSymbols;
 
-/// Nothing is looked for in files of code: it is perf.data that is tried here, thousands of times a minute.
+/// Nothing is looked for in files of code: it is the reader of perf.data that is tried here, and names take longer than it.
 fn nameless() -> ReplayOptions {
     ReplayOptions {
         symfs: Some("/nowhere".into()),

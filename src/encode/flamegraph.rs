@@ -19,7 +19,7 @@ use crate::profile::{FrameView, Origin, Profile, Quality};
 /// Sums up to here are exact in the arithmetic of whoever draws.
 const EXACT: i128 = 1 << 53;
 
-/// What is not the matter.
+/// The bar below all stacks, and what changed no more than chance makes.
 const GREY: Color = Color { r: 220, g: 220, b: 220 };
 
 /// Draws the profile's own value, unless another is asked for.
@@ -49,16 +49,16 @@ pub(super) fn write(profile: &Profile, options: &WriteOptions, out: &mut dyn Wri
 /// # Errors
 /// [`EncodeError`] if there is nothing to draw, or the bytes cannot be written.
 pub fn differential(comparison: &Comparison, out: &mut dyn Write) -> Result<(), EncodeError> {
-    let ratios = ratios(comparison);
     let mut colours = PaletteMap::default();
     colours.insert("", GREY);
-    let stacks =
-        comparison::stacks(comparison, true, |name, node| marked(name, comparison.change_at(node), ratios[node]));
-    for (node, ratio) in ratios.iter().enumerate() {
+    let mut names = Vec::with_capacity(comparison.tree.len());
+    for (node, ratio) in ratios(comparison).into_iter().enumerate() {
         let change = comparison.change_at(node);
-        let name = marked(folded::safe(&change.function.name).into_owned(), change, *ratio);
-        colours.insert(name, change_colour(change, *ratio));
+        let name = marked(comparison::name(comparison, node), change, ratio);
+        colours.insert(name.clone(), change_colour(change, ratio));
+        names.push(name);
     }
+    let stacks = comparison::stacks(comparison, true, |node| names[node].clone());
     let lines = stacks.iter().rev().filter_map(|(stack, [base, new])| {
         let width = comparison::whole(base.max(*new));
         (width > 0).then(|| format!("{} {width}", folded::line(stack)))

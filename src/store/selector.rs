@@ -91,9 +91,12 @@ impl Selector {
 
     /// Whether no sample of a profile is of the version that is asked for.
     pub(super) fn lacks_version(&self, profile: &Profile) -> bool {
+        if self.present == 0 {
+            return false;
+        }
         let version = Selector { matchers: self.matchers[..self.present].to_vec(), present: self.present };
         let chooses = version.of_profile(profile);
-        self.present > 0 && !profile.samples.iter().any(|sample| chooses(profile, sample))
+        !profile.samples.iter().any(|sample| chooses(profile, sample))
     }
 
     /// Whether a condition is about this key.

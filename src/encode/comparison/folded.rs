@@ -12,7 +12,7 @@ use crate::profile::compare::Comparison;
 /// # Errors
 /// If the bytes cannot be written.
 pub fn folded(comparison: &Comparison, by_value: bool, out: &mut dyn Write) -> io::Result<()> {
-    for (stack, [base, new]) in stacks(comparison, by_value, |name, _| name) {
+    for (stack, [base, new]) in stacks(comparison, by_value, |node| name(comparison, node)) {
         let (base, new) = (whole(base), whole(new));
         if base != 0 || new != 0 {
             writeln!(out, "{} {base} {new}", line(&stack))?;
@@ -21,20 +21,23 @@ pub fn folded(comparison: &Comparison, by_value: bool, out: &mut dyn Write) -> i
     Ok(())
 }
 
-/// The stacks root first, each once, with their sums. `show` may mark the name of a node.
+/// The stacks root first, each once, with their sums; `name` is that of a node.
 pub(in crate::encode) fn stacks(
     comparison: &Comparison,
     by_value: bool,
-    show: impl Fn(String, usize) -> String,
+    name: impl Fn(usize) -> String,
 ) -> BTreeMap<Vec<String>, [f64; 2]> {
     let mut stacks: BTreeMap<Vec<String>, [f64; 2]> = BTreeMap::new();
     for (stack, [base, new]) in comparison.stacks(by_value) {
-        let name = |node: usize| safe(&comparison.change_at(node).function.name).into_owned();
-        let names = stack.into_iter().map(|node| show(name(node), node));
-        let sum = stacks.entry(names.collect()).or_default();
+        let sum = stacks.entry(stack.into_iter().map(&name).collect()).or_default();
         (sum[0], sum[1]) = (sum[0] + base, sum[1] + new);
     }
     stacks
+}
+
+/// The name of a node's function, as it can stand in a stack.
+pub(in crate::encode) fn name(comparison: &Comparison, node: usize) -> String {
+    safe(&comparison.change_at(node).function.name).into_owned()
 }
 
 /// What readers of the format take: whole numbers, none below zero.

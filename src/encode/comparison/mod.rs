@@ -11,4 +11,4 @@ pub use gate::{gate_json, gate_markdown, junit};
 pub use json::json;
 pub use markdown::{markdown, of_what, percent_of, rate, signed};
 
-pub(in crate::encode) use folded::{stacks, whole};
+pub(in crate::encode) use folded::{name, stacks, whole};

@@ -118,7 +118,7 @@ impl Comparison {
     }
 
     /// The nodes that a function's change is of: those of the function itself, or all below it.
-    fn below(&self, function: usize, own: bool) -> Vec<bool> {
+    pub(super) fn below(&self, function: usize, own: bool) -> Vec<bool> {
         let mut below = Vec::with_capacity(self.tree.len());
         for node in &self.tree {
             let under = !own && node.parent.is_some_and(|parent| below[parent as usize]);

@@ -49,7 +49,7 @@ impl Comparison {
         let mut risen: Vec<usize> = Vec::new();
         for candidate in total {
             let Subject::Total(function) = candidate.subject else { continue };
-            let below = self.subtree(function);
+            let below = self.below(function, false);
             if found.iter().any(|of| of.subject == Subject::Own(function)) || self.is_explained(&below, &explained) {
                 risen.push(function);
                 continue;
@@ -178,23 +178,8 @@ impl Comparison {
         by_findings >= EXPLAINED * rise
     }
 
-    /// The nodes at and below a function.
-    fn subtree(&self, function: usize) -> Vec<bool> {
-        let mut below = Vec::with_capacity(self.tree.len());
-        for node in &self.tree {
-            let under = node.parent.is_some_and(|parent| below[parent as usize]);
-            below.push(under || node.function as usize == function);
-        }
-        below
-    }
-
     fn mark(&self, function: usize, own: bool, explained: &mut [bool]) {
-        if own {
-            let nodes = self.tree.iter().zip(explained);
-            nodes.filter(|(node, _)| node.function as usize == function).for_each(|(_, mark)| *mark = true);
-        } else {
-            self.subtree(function).iter().zip(explained).for_each(|(below, mark)| *mark |= *below);
-        }
+        self.below(function, own).iter().zip(explained).for_each(|(below, mark)| *mark |= *below);
     }
 
     /// Candidates as findings, with what became of them and who called them.
@@ -259,7 +244,7 @@ impl Comparison {
         let below = if matches!(subject, Subject::Own(_)) {
             self.tree.iter().map(|node| node.function as usize == function).collect()
         } else {
-            self.subtree(function)
+            self.below(function, false)
         };
         let (mut callers, mut above, mut rise): (FxHashMap<usize, f64>, FxHashSet<usize>, f64) = Default::default();
         for node in (0..self.tree.len()).filter(|&node| below[node]) {
