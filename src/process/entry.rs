@@ -90,7 +90,7 @@ impl Process {
         self.pending.clear();
     }
 
-    /// What is needed to look for its perf map, if it is time to; the answer comes by [`Processes::found_perf_map`].
+    /// What is needed to look for its perf map, if it is time to; the answer comes by [`super::Processes::found_perf_map`].
     pub fn seek_perf_map(&mut self) -> Option<ProcessInfo> {
         let pause = if self.info.perf_map.is_some() { SEEK_NEW_PERF_MAP } else { SEEK_PERF_MAP };
         if self.perf_map_sought.is_some_and(|sought| sought.elapsed() < pause) {
