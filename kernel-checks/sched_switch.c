@@ -1,6 +1,7 @@
 // Fact: the raw data of the tracepoint sched:sched_switch (PERF_SAMPLE_RAW: u32 size, then the record) holds prev_state, by which a
 // sleep is told from a preemption: S (1) and D (2) are sleeps, 0x100 (R+, TASK_REPORT_MAX) is preempted, 0 is runnable. The places
-// of the fields are read from the event's "format" file. The sample comes in the context of the task that leaves.
+// of the fields are read from the event's "format" file. The sample comes in the context of the task that leaves; one that has ended for good
+// has no id any more, and leaves as -1 (perf_event_tid).
 // Source: include/trace/events/sched.h, __trace_sched_switch_state; /sys/kernel/tracing/events/sched/sched_switch/format.
 #include "check.h"
 
@@ -48,7 +49,7 @@ int main(void) {
         uint64_t state;
         memcpy(&state, raw + state_at, sizeof state);
         all++;
-        foreign += prev != tid;
+        foreign += prev != tid && tid != UINT32_MAX;
         if (prev != (uint32_t)getpid()) continue;
         slept += state == 1;
         preempted += state == 0x100 || state == 0;
