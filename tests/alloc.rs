@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::programs::{self, c};
-use common::recording::{Attempt, attempt, record, rprof, text, wait_for};
+use common::recording::{Attempt, ON_ANY_DISK, attempt, record, rprof, text, wait_for};
 use nix::sys::signal::Signal;
 use rprof::encode;
 use rprof::profile::Profile;
@@ -157,7 +157,7 @@ fn each_window_tells_what_is_in_use_at_its_end() {
     let running = programs::run(&program, &[]);
     let options = ["-p", &running.pid().to_string(), "--alloc", "--alloc-period", "16K", "--continuous"];
     let rest = ["--window", "1s", "--duration", "4.3", "-o", text(folder.path())];
-    let done = attempt(&[&options[..], &rest].concat(), &[] as &[&str]);
+    let done = attempt(&[&options[..], &rest, &ON_ANY_DISK].concat(), &[] as &[&str]);
     assert_eq!(done.status, Some(0), "{}", done.said);
     let windows = |kind: &str| {
         let pattern = format!("{}/*/*/*{kind}*.pb.gz", folder.path().display());
@@ -272,6 +272,7 @@ fn a_program_that_is_written_to_is_probed_anew() {
     for whom in [&["--comm", "victim"][..], &["-a"]] {
         let mut recorder = rprof()
             .args(["record", "-q", "--alloc", "--continuous", "--window", "1s", "-o", text(&store)])
+            .args(ON_ANY_DISK)
             .args(whom)
             .spawn()
             .unwrap();

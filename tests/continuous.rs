@@ -13,7 +13,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use common::programs::{self, Running, c};
-use common::recording::{attempt, cpu_ms, rprof, text, wait_for};
+use common::recording::{ON_ANY_DISK, attempt, cpu_ms, rprof, text, wait_for};
+use common::tmpfs::Tmpfs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rprof::ids::UnixNanos;
@@ -52,7 +53,8 @@ impl Recorder {
 
     fn begin(folder: TempDir, share: &str, options: &[&str]) -> Recorder {
         let mut command = rprof();
-        command.args(["record", "--continuous", "--max-overhead", share, "-o", text(folder.path())]).args(options);
+        command.args(["record", "--continuous", "--max-overhead", share, "-o", text(folder.path())]);
+        command.args(ON_ANY_DISK).args(options);
         // As a daemon: of no terminal.
         detach(&mut command);
         let child = command.stderr(Stdio::from(fs::File::create(folder.path().join("said")).unwrap())).spawn().unwrap();
@@ -218,15 +220,9 @@ fn a_killed_recorder_loses_one_window_and_leaves_nothing_behind() {
 #[test]
 fn a_full_disk_costs_windows_until_there_is_room() {
     let program = running();
-    let small = tempfile::tempdir().unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs", text(small.path())]).status();
-    assert!(mounted.unwrap().success());
+    let small = Tmpfs::new("512k");
     let fill = small.path().join("fill");
-    let said = tempfile::NamedTempFile::new().unwrap();
-    let options =
-        ["record", "--continuous", "--window", "1s", "--min-free", "0", "-p", &program.pid().to_string(), "-o"];
-    let log = Stdio::from(said.reopen().unwrap());
-    let mut child = rprof().args(options).arg(small.path()).stderr(log).spawn().unwrap();
+    let (mut child, said) = record_into(&small, &program, "0");
     wait_for("two windows", || rows(small.path()).len() >= 2);
     let _ = fs::write(&fill, vec![0; 1 << 20]);
     wait_for("a complaint", || fs::read_to_string(said.path()).unwrap().contains("windows are dropped"));
@@ -241,7 +237,36 @@ fn a_full_disk_costs_windows_until_there_is_room() {
     assert!(comments(&first).contains("could not be written and are lost"), "{}", comments(&first));
     let listing = Store::open(small.path()).unwrap().list(ALWAYS).unwrap();
     assert!(listing.damaged.is_empty());
-    assert!(Command::new("umount").arg(small.path()).status().unwrap().success());
+}
+
+#[test]
+fn a_disk_that_others_fill_is_told_and_gets_no_window() {
+    let program = running();
+    let small = Tmpfs::new("1m");
+    let fill = small.path().join("fill");
+    fs::write(&fill, vec![0; 600 << 10]).unwrap();
+    let (mut child, said) = record_into(&small, &program, "512K");
+    let said = || fs::read_to_string(said.path()).unwrap();
+    let removed = || {
+        let status = status::read(&small.path().join(status::STATUS)).unwrap_or_default();
+        status.get("rprof_windows_removed_total").copied().unwrap_or_default()
+    };
+    wait_for("windows to be removed", || removed() >= 1.0);
+    assert_eq!(said().matches("windows go as soon as they are written").count(), 1, "{}", said());
+    fs::remove_file(&fill).unwrap();
+    wait_for("windows", || rows(small.path()).len() >= 2);
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    child.wait().unwrap();
+    assert!(rows(small.path()).len() >= 2 && said().lines().count() <= 3, "{}", said());
+}
+
+/// A recorder into a small disk of which so much is to be left free, and the file of what it says.
+fn record_into(disk: &Tmpfs, program: &Running, left_free: &str) -> (Child, tempfile::NamedTempFile) {
+    let said = tempfile::NamedTempFile::new().unwrap();
+    let pid = program.pid().to_string();
+    let options = ["record", "--continuous", "--window", "1s", "--min-free", left_free, "-p", &pid, "-o"];
+    let log = Stdio::from(said.reopen().unwrap());
+    (rprof().args(options).arg(disk.path()).stderr(log).spawn().unwrap(), said)
 }
 
 #[test]
@@ -355,7 +380,7 @@ fn three_kinds(folder: &Path) -> Truth {
     );
     let kinds = ["--cpu", "--off-cpu", "--page-faults", "-F", "199"];
     let windows = ["--continuous", "--window", "2s", "--max-overhead", "100%", "-o", text(folder)];
-    let done = attempt(&[&kinds[..], &windows].concat(), &["sh", "-c", &script]);
+    let done = attempt(&[&kinds[..], &windows, &ON_ANY_DISK].concat(), &["sh", "-c", &script]);
     assert_eq!(done.status, Some(0), "{}", done.said);
     let number = |name: &str| programs::sum(&done.printed, name);
     Truth {
@@ -512,7 +537,7 @@ fn options_that_contradict_are_refused() {
     }
     let folder = tempfile::tempdir().unwrap();
     let options = ["--continuous", "--switch-output=1s", "--switch-max-files", "2", "-o", text(folder.path())];
-    let switched = attempt(&options, &["sleep", "3.5"]);
+    let switched = attempt(&[&options[..], &ON_ANY_DISK].concat(), &["sleep", "3.5"]);
     assert_eq!(switched.status, Some(0), "{}", switched.said);
     assert!(rows(folder.path()).len() <= 3 && !rows(folder.path()).is_empty());
 }

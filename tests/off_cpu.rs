@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use common::programs::{self, c};
-use common::recording::{Attempt, Recorded, Stack, attempt, record, start, wait_for};
+use common::recording::{Attempt, ON_ANY_DISK, Recorded, Stack, attempt, record, start, wait_for};
 use nix::sys::signal::Signal;
 use rprof::encode;
 use rprof::profile::Profile;
@@ -110,7 +110,7 @@ fn who_is_blocked_from_before_to_after_the_recording_is_told() {
     let pid = running.pid();
     let directory = folder.path().to_str().unwrap();
     let options = ["-p", &pid.to_string(), "-e", "off-cpu", "--continuous", "--window", "1s", "--duration", "5.2"];
-    let done = attempt(&[&options[..], &["-o", directory]].concat(), &[] as &[&str]);
+    let done = attempt(&[&options[..], &ON_ANY_DISK, &["-o", directory]].concat(), &[] as &[&str]);
     assert_eq!(done.status, Some(0), "{}", done.said);
     let windows = windows(folder.path());
     let lengths: Vec<i64> = windows.iter().map(|profile| profile.duration_nanos).collect();
@@ -169,7 +169,7 @@ fn wall_clock_of_each_window_is_its_length() {
     // Where all tests run at once, a small budget would be spent on the ends of short windows.
     let kind = ["--wall", "-F", "199", "--max-overhead", "100%", "-p", &pids];
     let lengths = ["--continuous", "--window", "2s", "--duration", "7s", "-o", folder.path().to_str().unwrap()];
-    let done = attempt(&[kind, lengths].concat(), &[] as &[&str]);
+    let done = attempt(&[&kind[..], &lengths, &ON_ANY_DISK].concat(), &[] as &[&str]);
     assert_eq!(done.status, Some(0), "{}", done.said);
     let windows = windows(folder.path());
     assert!(windows.len() > 2, "{} windows: {}", windows.len(), done.said);

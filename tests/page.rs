@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use browser::{Browser, DOWN, ENTER, ESCAPE, LEFT, RIGHT, Shade};
 use common::programs::{self, c};
-use common::recording::{rprof, text};
+use common::recording::{ON_ANY_DISK, rprof, text};
 use rprof::encode;
 use rprof::profile::{LabelValue, Profile, Sample, TIME_LABEL};
 use serde_json::Value;
@@ -136,6 +136,7 @@ impl Served {
                 "--max-overhead",
                 "100%",
             ]);
+            record.args(ON_ANY_DISK);
             succeed(record.args(["-o", text(folder.path()), "-p", &running.pid().to_string()]));
             folder
         });

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers that cannot do their part fail their test
 
+mod common;
 mod store_support;
 
 use std::fs;
@@ -10,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use common::tmpfs::Tmpfs;
 use rprof::encode;
 use rprof::store::{Policy, Store, Writer};
 use store_support::*;
@@ -89,29 +91,6 @@ fn check(directory: &Path, done: i64) {
     }
     assert!(covered[..usize::try_from(done).unwrap()].iter().all(|&times| times >= 1), "a window is lost: {covered:?}");
     assert!(seconds / 60 >= done && seconds / 60 <= done + 21, "{seconds} s of {done} windows");
-}
-
-/// A small file system of its own; unmounted when it is dropped.
-struct Tmpfs(tempfile::TempDir);
-
-impl Tmpfs {
-    fn new(size: &str) -> Tmpfs {
-        let folder = tempfile::tempdir().unwrap();
-        let options = format!("size={size}");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()).status();
-        assert!(mount.expect("run mount").success(), "mounting a tmpfs takes root");
-        Tmpfs(folder)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.path()).status();
-    }
 }
 
 #[test]

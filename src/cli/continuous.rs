@@ -33,7 +33,7 @@ pub struct ContinuousArgs {
     /// Keep no window longer than this: 30d
     #[arg(long, value_name = "TIME")]
     max_age: Option<Span>,
-    /// Leave at least so much of the disk free, by removing the oldest windows; 0 for nothing [default: 5%]
+    /// Leave at least so much of the disk free, by removing the oldest windows; 0 for nothing [default: 5%, at most 4G]
     #[arg(long, value_name = "SIZE|SHARE")]
     min_free: Option<Amount>,
     /// Merge windows into five-minute ones once they are so old; 0 for never [default: 2d]
@@ -56,6 +56,8 @@ pub struct ContinuousArgs {
 
 const DAY: Duration = Duration::from_secs(86_400);
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
+/// Bytes that are left free unless more is asked for: on a large disk, a share is more than others need to go on.
+const MOST_LEFT_FREE: u64 = 4 << 30;
 
 impl ContinuousArgs {
     /// How long a window is, if windows are to be recorded: the inner `None` is for windows that only a signal ends.
@@ -146,7 +148,10 @@ impl ContinuousArgs {
             max_bytes: Some(self.max_size.map_or(1 << 30, |size| size.0)).filter(|&bytes| bytes > 0),
             max_age: self.max_age.map(|span| span.0),
             max_files: self.switch_max_files.and_then(|files| usize::try_from(files).ok()),
-            min_free: free_floor(&directory, self.min_free.unwrap_or(Amount::Share(0.05)))?,
+            min_free: match self.min_free {
+                Some(amount) => free_floor(&directory, amount)?,
+                None => free_floor(&directory, Amount::Share(0.05))?.min(MOST_LEFT_FREE),
+            },
             five_minutes_after: nothing_for_zero(self.merge_after, 2 * DAY),
             hours_after: nothing_for_zero(self.merge_hours_after, 14 * DAY),
         };

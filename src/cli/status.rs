@@ -95,9 +95,10 @@ fn show(metrics: &BTreeMap<String, f64>, runs: bool, age: Duration) -> anyhow::R
         (
             "windows",
             format!(
-                "{} written, {} dropped",
+                "{} written, {} dropped, {} removed",
                 count("rprof_windows_written_total"),
-                count("rprof_windows_dropped_total")
+                count("rprof_windows_dropped_total"),
+                count("rprof_windows_removed_total")
             ),
         ),
         ("disk", format!("{} in {} files", bytes("rprof_disk_bytes"), count("rprof_files"))),

@@ -23,6 +23,7 @@ pub(super) struct Archive {
     verbose: bool,
     written: u64,
     dropped: u64,
+    removed: u64,
     /// Windows dropped since the last one that could be written.
     failing: Option<u64>,
     /// What could not be tended the last time.
@@ -38,8 +39,9 @@ impl Archive {
         screen: Screen,
         verbose: bool,
     ) -> Archive {
-        let (written, dropped, failing, tending) = (0, 0, None, Vec::new());
-        Archive { writer, policy, format, metrics, screen, verbose, written, dropped, failing, tending }
+        let (written, dropped, removed) = (0, 0, 0);
+        let (failing, tending) = (None, Vec::new());
+        Archive { writer, policy, format, metrics, screen, verbose, written, dropped, removed, failing, tending }
     }
 
     /// A recorder goes on whatever happens to its disk.
@@ -54,6 +56,11 @@ impl Archive {
 }
 
 impl Shelf for Archive {
+    /// What cannot be kept is told before the first window is lost.
+    fn begin(&mut self) {
+        self.end_window();
+    }
+
     fn remark(&mut self) -> Option<String> {
         self.failing.map(|number| format!("{number} windows before this one could not be written and are lost"))
     }
@@ -76,7 +83,10 @@ impl Shelf for Archive {
     fn end_window(&mut self) {
         let tended = self.writer.tend(UnixNanos::from(SystemTime::now()), &self.policy);
         let problems = match tended {
-            Ok(tended) => tended.problems,
+            Ok(tended) => {
+                self.removed += tended.removed as u64;
+                tended.problems
+            }
             Err(error) => vec![error],
         };
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -88,6 +98,7 @@ impl Shelf for Archive {
     fn tell(&mut self, mut status: Status) {
         let usage = self.writer.usage();
         (status.windows_written, status.windows_dropped) = (self.written, self.dropped);
+        status.windows_removed = self.removed;
         (status.files, status.disk_bytes) = (usage.windows as u64, usage.bytes);
         for path in &self.metrics {
             // A status that cannot be written now is written the next time; a full disk is told by the windows.

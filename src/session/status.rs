@@ -47,6 +47,8 @@ pub struct Status {
     pub windows_written: u64,
     /// Windows that could not be written.
     pub windows_dropped: u64,
+    /// Windows that this recorder removed because of the limits.
+    pub windows_removed: u64,
     /// Windows in the directory.
     pub files: u64,
     /// Bytes of them.
@@ -120,6 +122,12 @@ impl Status {
             "counter",
             "Windows that could not be written.",
             self.windows_dropped as f64,
+        );
+        plain(
+            "rprof_windows_removed_total",
+            "counter",
+            "Windows removed because of the limits.",
+            self.windows_removed as f64,
         );
         plain("rprof_files", "gauge", "Windows in the directory.", self.files as f64);
         plain("rprof_disk_bytes", "gauge", "Bytes of the windows in the directory.", self.disk_bytes as f64);

@@ -56,6 +56,18 @@ pub enum StoreError {
         /// What is wrong.
         problem: String,
     },
+    /// The file system has too little room, whatever is removed of the directory.
+    #[error(
+        "less than {} MB are free where {} is, though nothing more can be removed: windows go as soon as they are written; make \
+         room, or leave less of it free with --min-free",
+        .floor >> 20, .directory.display()
+    )]
+    BelowFloor {
+        /// The directory.
+        directory: PathBuf,
+        /// Bytes that are to be left free.
+        floor: u64,
+    },
     /// There is no window of this name.
     #[error("{} is no window of {}; rprof ls -l lists them", .path.display(), .directory.display())]
     NoWindow {

@@ -69,6 +69,10 @@ pub(super) fn step(
         }
         let Some(file) = oldest.next(writer)? else {
             tended.over = excess.is_broken();
+            if excess.missing > 0 {
+                let (directory, floor) = (writer.directory.clone(), policy.min_free);
+                tended.problems.push(StoreError::BelowFloor { directory, floor });
+            }
             break;
         };
         if !excess.is_broken() && file.name.last() >= excess.before {

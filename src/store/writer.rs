@@ -66,9 +66,10 @@ pub struct Tended {
     pub compacted: usize,
     /// The window that they were merged into.
     pub merged: Option<PathBuf>,
-    /// Why windows could not be merged or removed. They stay as they are, and are not tried again by this writer.
+    /// Why windows could not be merged or removed, which stay as they are and are not tried again by this writer; and that the floor of
+    /// free space cannot be kept.
     pub problems: Vec<StoreError>,
-    /// Whether the policy is broken still, because all that is left is pinned.
+    /// Whether the policy is broken still, because all that is left is pinned or because others fill the disk.
     pub over: bool,
     /// Whether the next step has something to do already.
     pub more: bool,

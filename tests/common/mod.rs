@@ -7,4 +7,5 @@ pub mod perfparser;
 pub mod programs;
 pub mod pty;
 pub mod recording;
+pub mod tmpfs;
 pub mod written;

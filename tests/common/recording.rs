@@ -315,6 +315,9 @@ fn stack(profile: &Profile, sample: &Sample) -> Stack {
     stack
 }
 
+/// Of a recorder: windows are kept however full the disk of this machine is.
+pub const ON_ANY_DISK: [&str; 2] = ["--min-free", "0"];
+
 /// Waits until something is so; a test that waits for ever is ended by whoever runs it, but this says for what.
 pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..30_000 {
