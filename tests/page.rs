@@ -145,6 +145,14 @@ impl Served {
         copy
     }
 
+    /// A browser that shows the page with its time line.
+    async fn browse(&self) -> Browser {
+        let browser = Browser::start(Shade::Light).await;
+        browser.open(&self.server.url).await;
+        browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
+        browser
+    }
+
     /// What `rprof query` tells of a range.
     fn query(&self, range: &[&str]) -> Value {
         let output =
@@ -156,6 +164,14 @@ impl Served {
     fn query_total(&self, from: f64, to: f64) -> f64 {
         self.query(&["--from", &format!("@{from:.6}"), "--to", &format!("@{to:.6}")])["total"].as_f64().unwrap()
     }
+}
+
+/// The files of windows, by their time.
+fn windows_of(store: &Path) -> Vec<PathBuf> {
+    let output = Command::new("find").arg(store).args(["-name", "*.pb.gz"]).output().unwrap();
+    let mut files: Vec<PathBuf> = String::from_utf8(output.stdout).unwrap().lines().map(PathBuf::from).collect();
+    files.sort_unstable();
+    files
 }
 
 fn succeed(command: &mut Command) {
@@ -191,6 +207,12 @@ async fn selection(browser: &Browser) -> [f64; 2] {
 /// Brushes the time line between two shares of its width.
 async fn brush_time(browser: &Browser, from: f64, to: f64) {
     browser.brush("#timeline .u-over", (from, 0.5), (to, 0.5)).await;
+}
+
+/// Of two ranges that are compared, the one before.
+async fn choose_first_range(browser: &Browser) {
+    brush_time(browser, 0.05, 0.42).await;
+    browser.until("the first range", "return rprof.state().selection !== null && rprof.isReady()").await;
 }
 
 /// Ticks a value in the list of filters; answers it. Without one the first of the label is taken.
@@ -543,9 +565,7 @@ async fn light_and_dark() {
 #[tokio::test]
 async fn a_served_store_is_brushed() {
     let served = Served::start();
-    let browser = Browser::start(Shade::Light).await;
-    browser.open(&served.server.url).await;
-    browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
+    let browser = served.browse().await;
     browser.until("the heat map", "return Boolean(rprof.heat()) && rprof.heat().sum > 0").await;
     let all = served.query(&["--from", "-1h"])["total"].as_f64().unwrap();
     close(whole(&browser).await, all, 0.0);
@@ -585,13 +605,32 @@ async fn a_served_store_is_brushed() {
 }
 
 #[tokio::test]
+async fn only_what_lacks_between_windows_is_a_gap() {
+    let store = Served::record();
+    let quality = "return document.getElementById('quality').innerText";
+    for is_whole in [true, false] {
+        if !is_whole {
+            std::fs::remove_file(&windows_of(store.path())[4]).unwrap();
+        }
+        let server = Server::start(store.path());
+        let browser = Browser::start(Shade::Light).await;
+        browser.open(&server.url).await;
+        browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
+        let of_all = browser.text(quality).await;
+        // The time line begins with a whole second before the first window, and ends with one behind the last.
+        brush_time(&browser, 0.0005, 0.9995).await;
+        browser.until("the range", "return rprof.state().selection !== null && rprof.isReady()").await;
+        for told in [of_all, browser.text(quality).await] {
+            assert_eq!((told.contains("gap"), told.contains("1 gap")), (!is_whole, !is_whole), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn served_ranges_are_compared() {
     let served = Served::start();
-    let browser = Browser::start(Shade::Light).await;
-    browser.open(&served.server.url).await;
-    browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
-    brush_time(&browser, 0.05, 0.42).await;
-    browser.until("the first range", "return rprof.state().selection !== null && rprof.isReady()").await;
+    let browser = served.browse().await;
+    choose_first_range(&browser).await;
     let total = whole(&browser).await;
     browser.press("p").await;
     brush_time(&browser, 0.58, 0.95).await;
@@ -620,11 +659,8 @@ async fn served_ranges_are_compared() {
 #[tokio::test]
 async fn served_ranges_are_compared_after_filters() {
     let served = Served::start();
-    let browser = Browser::start(Shade::Light).await;
-    browser.open(&served.server.url).await;
-    browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
-    brush_time(&browser, 0.05, 0.42).await;
-    browser.until("the first range", "return rprof.state().selection !== null && rprof.isReady()").await;
+    let browser = served.browse().await;
+    choose_first_range(&browser).await;
     // A comparison does not tell threads apart, but is of the one that was chosen.
     let all = whole(&browser).await;
     let thread = tick(&browser, "tid", "").await;

@@ -5,6 +5,7 @@ import { bottomUp, focusStacks, Profile, sumKeys, topDown, weigh } from "./model
 import { compareTimes } from "./compare.js";
 import { whenIdle } from "./dom.js";
 import { choicesOf } from "./filters.js";
+import { dropOuterGaps } from "./quality.js";
 import { fromFragment, toFragment, whereOf } from "./state.js";
 
 const INDEX_KEYS = ["comm", "pid", "container", "unit"];
@@ -132,6 +133,7 @@ export class App {
     const where = this.where();
     this.narrowedBy = where;
     const raw = await this.rawProfile(where);
+    dropOuterGaps(raw, this.info);
     this.shows.waiting(false);
     this.profile = new Profile(raw);
     if (!where) this.choices = choicesOf(this.profile);

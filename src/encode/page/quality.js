@@ -7,6 +7,13 @@ const POOR_LOST = 0.01;
 const POOR_COMPLETE = 0.95;
 const POOR_UNKNOWN = 0.05;
 
+// A range may begin before all windows, and end behind them, as the whole does by a second: only what lies between is missing.
+export function dropOuterGaps({ quality, base }, { from_nanos: first, to_nanos: last }) {
+  for (const side of [quality, base?.quality]) {
+    if (side?.gaps) side.gaps = side.gaps.filter(([from, to]) => from < last && to > first);
+  }
+}
+
 // What is worse of both sides of a comparison, and the gaps and failures of both.
 export function worse(one, other) {
   const least = (name) => [one[name], other[name]].filter((value) => value !== null && value !== undefined).sort((a, b) => a - b);

@@ -59,7 +59,7 @@ export class Timeline {
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false, dist: 3 }, bind: { dblclick: () => null } },
       scales: { x: { time: true, range: () => [this.start, last] }, y: { range: (_, __, max) => [0, max > 0 ? max * 1.08 : 1] } },
       axes: [
-        { ...axis, size: 22, gap: 2, space: 90, values: (_, splits) => splits.map((time) => this.tick(time)) },
+        { ...axis, size: 22, gap: 2, space: 90, values: (_, splits) => splits.map((time) => (this.hasRoom(time, last) ? this.tick(time) : "")) },
         { ...axis, size: 56, gap: 4, space: 30, values: (_, splits) => splits.map((value) => this.amount(value)) },
       ],
       series: [{}, ...this.layers.map((layer) => ({
@@ -72,6 +72,11 @@ export class Timeline {
         draw: [(plot) => this.paintMarks(plot)],
       },
     };
+  }
+
+  // A text at the right edge would be cut.
+  hasRoom(time, last) {
+    return (last - time) / (last - this.start) * this.container.clientWidth > 30;
   }
 
   tick(time) {
