@@ -268,8 +268,7 @@ export class App {
     const modules = profile.modules.map((module) => matches(anyCase ? module.toLowerCase() : module));
     let count = 0;
     for (const key of this.sums.used) {
-      const module = key < profile.functions ? profile.moduleOf[key] : key - profile.functions;
-      if (!modules[module] && !matches(names ? names[key] : profile.keyName(key))) continue;
+      if (!modules[profile.moduleOf[key]] && !matches(names ? names[key] : profile.keyName(key))) continue;
       marked[key] = 1;
       count++;
     }

@@ -43,7 +43,7 @@ export class Profile {
   readModules() {
     const known = new Map();
     this.modules = [];
-    this.moduleOf = Int32Array.from(this.functionModule, (text) => {
+    const moduleOf = Int32Array.from(this.functionModule, (text) => {
       if (!known.has(text)) {
         known.set(text, this.modules.length);
         this.modules.push(this.strings[text]);
@@ -52,6 +52,9 @@ export class Profile {
     });
     this.moduleIsLibrary = this.modules.map(isLibrary);
     this.keys = this.functions + this.modules.length;
+    this.moduleOf = new Int32Array(this.keys);
+    this.moduleOf.set(moduleOf);
+    this.modules.forEach((_, module) => { this.moduleOf[this.functions + module] = module; });
     this.small = [];
   }
 
@@ -473,14 +476,15 @@ export function sumKeys(tree) {
     if (node > 0) stack.push(~node);
     for (const child of tree.childrenOf(node)) stack.push(child);
   }
-  sums.used = [];
-  for (let at = 1, seen = new Uint8Array(profile.keys); at < n; at++) {
-    if (!seen[key[at]] && parent[at] >= 0) {
-      seen[key[at]] = 1;
-      sums.used.push(key[at]);
-    }
-  }
+  sums.used = usedKeys(tree);
   return sums;
+}
+
+// The keys that the tree has boxes of.
+function usedKeys({ profile, n, parent, key }) {
+  const seen = new Uint8Array(profile.keys);
+  for (let at = 1; at < n; at++) if (parent[at] >= 0) seen[key[at]] = 1;
+  return seen.reduce((used, is, at) => { if (is) used.push(at); return used; }, []);
 }
 
 function addNode(tree, node, sums, outermost) {
