@@ -367,3 +367,51 @@ fn labels_that_were_recorded_tell_sides_apart() {
         assert!(!output.status.success() && error.contains(says), "{options:?}: {error}");
     }
 }
+
+/// A recording of 20 s at 100 Hz that spends its first 5 s in another function.
+fn starts_slowly(function: &str) -> Profile {
+    let mut profile = profile("cpu", &[(&["main", "prepare"], 1), (&["main", function], 1)]);
+    profile.duration_nanos = 20_000_000_000;
+    let (time, unit) = (profile.strings.intern("timestamp_ns"), profile.strings.intern("nanoseconds"));
+    let stacks: Vec<Sample> = std::mem::take(&mut profile.samples);
+    for tick in 0..2000_i64 {
+        let value = LabelValue::Number(profile.time_nanos + tick * 10_000_000, unit);
+        let stack = stacks[usize::from(tick >= 500)].clone();
+        profile.samples.push(Sample { labels: vec![Label { key: time, value }], ..stack });
+    }
+    profile
+}
+
+#[test]
+fn the_start_of_recordings_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let recordings = [("base.pb.gz", "serve"), ("new.pb.gz", "answer")];
+    let [base, new] = recordings.map(|(name, function)| written(folder.path(), name, &starts_slowly(function)));
+    let sides = [text(&base), text(&new)];
+    let told = json(&[&sides[..], &["--normalize", "cpus", "--warm-up", "5s"]].concat());
+    assert!(told["functions"].as_array().unwrap().iter().all(|of| of["function"] != "prepare"), "{told}");
+    let all = json(&[&sides[..], &["--normalize", "cpus"]].concat());
+    // By time: a fourth of it is gone, with all of the samples in it.
+    let serve = |document: &serde_json::Value| function(document, "serve")["total"]["base"].as_f64().unwrap();
+    assert!((serve(&told) / serve(&all) - 20.0 / 15.0).abs() < 1e-6, "{told}");
+    // Neither what is added up of both sides nor a filter brings it back.
+    let picture = folder.path().join("diff.svg");
+    diff(&[&sides[..], &["--warm-up", "5s", "--svg", text(&picture)]].concat());
+    assert!(!std::fs::read_to_string(&picture).unwrap().contains("prepare"));
+    let share = json(&[&sides[..], &["--normalize", "share", "--warm-up", "5s", "--focus", "serve|answer"]].concat());
+    assert!((serve(&share) - 1.0).abs() < 1e-6, "{share}");
+
+    for (options, why) in [
+        (&[sides[0], sides[1], "--warm-up", "20s"][..], "no longer than that"),
+        (&[sides[0], text(&written(folder.path(), "untimed.pb.gz", &self::new())), "--warm-up", "1s"], "--timestamps"),
+    ] {
+        let (status, said) = fails(options);
+        assert!(status != Some(0) && said.contains(why) && said.contains("--warm-up"), "{options:?}: {said}");
+    }
+    let store = folder.path().join("store");
+    let mut writer = open(&store);
+    writer.write(&name(0, 60), &old(), pprof()).unwrap();
+    drop(writer);
+    let (status, said) = fails(&[text(&store), text(&store), "--warm-up", "1s"]);
+    assert!(status == Some(129) && said.contains("DIR@FROM..TO"), "{status:?} {said}");
+}

@@ -56,7 +56,7 @@ pub struct SidesArgs {
     /// The confidence of intervals: 95%, 0.99
     #[arg(long, value_name = "SHARE", default_value = "95%", value_parser = share)]
     pub confidence: f64,
-    /// Leave out so much from the start of each recording whose samples tell their times
+    /// Leave out so much from the start of each file; its samples have to tell their times (record --timestamps)
     #[arg(long, value_name = "TIME")]
     pub(super) warm_up: Option<Span>,
     /// Which stacks and frames
@@ -198,6 +198,9 @@ impl SidesArgs {
     }
 
     fn directory(&self, directory: &Path, times: &str, selector: Selector) -> anyhow::Result<Place> {
+        if self.warm_up.is_some() {
+            return Err(usage("--warm-up is for files; let the time of a directory begin later: DIR@FROM..TO"));
+        }
         let now = UnixNanos::from(SystemTime::now());
         let (from, to) = times.split_once("..").unwrap_or((times, ""));
         let time = |text: &str, otherwise| {

@@ -4,9 +4,10 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use super::query::MAX_WORKERS;
+use super::query::{MAX_WORKERS, cut, has_times};
 use super::{Limits, Plan, Query, QueryError, Row, Selector, Store, StoreError};
 use crate::encode::{FileReader, ReadOptions};
+use crate::ids::UnixNanos;
 use crate::profile::compare::{
     CompareError, CompareOptions, Comparison, ENOUGH_WINDOWS, Evidence, EvidenceOptions, SIDES, Stretch,
 };
@@ -43,7 +44,7 @@ pub struct SideOptions {
     pub value: Option<String>,
     /// Which stacks and frames.
     pub filter: Filter,
-    /// Nanoseconds from the start of each recording that are left out, where samples tell their times.
+    /// Nanoseconds that are left out from the start of each file, the samples of which have to tell their times.
     pub warm_up: i64,
     /// Whether the sum of each side is wanted too, and what it keeps apart.
     pub sums: Option<MergeOptions>,
@@ -118,6 +119,16 @@ pub enum CompareSidesError {
         /// The cause.
         source: CompareError,
     },
+    /// The start of a file cannot be left out.
+    #[error("the {side} side: {}: its start cannot be left out with --warm-up: {why}", .path.display())]
+    WarmUp {
+        /// Which side.
+        side: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause, and what mends it.
+        why: &'static str,
+    },
     /// The sum of a side cannot be made.
     #[error("the {side} side: {source}")]
     Merge {
@@ -161,7 +172,7 @@ enum AddError {
 
 impl<'a> Gathering<'a> {
     fn new(options: &'a SideOptions, parts: usize) -> Gathering<'a> {
-        let evidence = EvidenceOptions { value: options.value.clone(), parts, warm_up: options.warm_up };
+        let evidence = EvidenceOptions { value: options.value.clone(), parts };
         Gathering {
             options,
             evidence: Evidence::new(evidence),
@@ -223,12 +234,35 @@ fn files(
             continue;
         }
         selector.apply(&mut profile);
+        skip_start(&mut profile, options.warm_up).map_err(|why| CompareSidesError::WarmUp {
+            side,
+            path: path.clone(),
+            why,
+        })?;
         gathering.add(&mut profile, run).map_err(|error| match error {
             AddError::Compare(source) => CompareSidesError::Differs { side, path: path.clone(), source },
             merge @ AddError::Merge(_) => merge.of_side(side),
         })?;
     }
     Ok(gathering.finish(None))
+}
+
+/// Cuts so many nanoseconds off the start of a recording.
+fn skip_start(profile: &mut Profile, warm_up: i64) -> Result<(), &'static str> {
+    if warm_up == 0 {
+        return Ok(());
+    }
+    if !has_times(profile) {
+        return Err("its samples do not tell their times; record with --timestamps, or to a perf.data");
+    }
+    if profile.duration_nanos <= warm_up {
+        return Err("it is no longer than that");
+    }
+    let start = profile.time_nanos;
+    let span = UnixNanos(start)..UnixNanos(start.saturating_add(profile.duration_nanos));
+    // Times are a little inexact: what lies behind the end is of it.
+    cut(profile, &span, &(UnixNanos(start.saturating_add(warm_up))..UnixNanos(i64::MAX)));
+    Ok(())
 }
 
 fn windows(

@@ -87,7 +87,7 @@ impl Query {
         // The selector first: whose name a process has, the whole window tells.
         self.selector.apply(profile);
         if is_cut {
-            cut(profile, row, &self.range);
+            cut(profile, &(row.name.start..row.name.end), &self.range);
         }
         is_cut.then(|| whole.saturating_sub(profile.duration_nanos))
     }
@@ -409,20 +409,19 @@ fn join(parts: Vec<Result<Part, QueryError>>, number: usize) -> Result<Answer, Q
     Ok(Answer { profile: merger.finish(), totals, cut, cut_nanos, unreadable })
 }
 
-/// Cuts a window, whose samples tell their times, to a time, and its duration to the same share.
-fn cut(profile: &mut Profile, row: &Row, range: &Range<UnixNanos>) {
+/// Cuts a profile of a span, whose samples tell their times, to a time, and its duration to the same share.
+pub(super) fn cut(profile: &mut Profile, span: &Range<UnixNanos>, range: &Range<UnixNanos>) {
     if let Some(key) = profile.strings.find(TIMESTAMP) {
         profile.retain_samples(|_, sample| time_of(sample, key).is_some_and(|time| range.contains(&time)));
     }
-    let span = row.name.start..row.name.end;
-    let (part, whole) = (overlap(&span, range), span.end.0 - span.start.0);
+    let (part, whole) = (overlap(span, range), span.end.0 - span.start.0);
     let duration = i128::from(profile.duration_nanos) * i128::from(part) / i128::from(whole.max(1));
     profile.duration_nanos = i64::try_from(duration).unwrap_or(i64::MAX);
     profile.time_nanos = profile.time_nanos.max(range.start.0);
 }
 
 /// Whether every sample tells its time.
-fn has_times(profile: &Profile) -> bool {
+pub(super) fn has_times(profile: &Profile) -> bool {
     let key = profile.strings.find(TIMESTAMP);
     profile.samples.iter().all(|sample| key.is_some_and(|key| time_of(sample, key).is_some()))
 }

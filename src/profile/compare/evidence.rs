@@ -118,13 +118,11 @@ pub struct EvidenceOptions {
     pub value: Option<String>,
     /// How many sub-windows a profile is cut into, if its samples tell their times.
     pub parts: usize,
-    /// Nanoseconds from the start of each profile that are left out, where samples tell their times.
-    pub warm_up: i64,
 }
 
 impl Default for EvidenceOptions {
     fn default() -> EvidenceOptions {
-        EvidenceOptions { value: None, parts: 1, warm_up: 0 }
+        EvidenceOptions { value: None, parts: 1 }
     }
 }
 
@@ -217,7 +215,7 @@ impl Evidence {
         let frames = self.frames(profile);
         let count = profile.count_column();
         for sample in &profile.samples {
-            let Some(part) = cut.part(sample) else { continue };
+            let part = cut.part(sample);
             let sums = sums(sample, column, count);
             let roots_first = sample.stack.iter().rev().flat_map(|id| frames[id.0 as usize].iter().rev());
             let mut stack = roots_first.fold(PrefixTree::EMPTY, |caller, &function| self.tree.push(caller, function));
@@ -353,31 +351,23 @@ impl Evidence {
         let whole = Cut { key: None, start: profile.time_nanos, length: profile.duration_nanos, parts: 1 };
         let Some(key) = profile.strings.find(TIME_LABEL) else { return whole };
         let timed = profile.samples.iter().all(|sample| time(sample, key).is_some());
-        let (start, length) = (
-            profile.time_nanos.saturating_add(self.options.warm_up),
-            profile.duration_nanos.saturating_sub(self.options.warm_up),
-        );
-        if !timed || length <= 0 {
+        if !timed || whole.length <= 0 {
             return whole;
         }
         self.about.timed += 1;
-        let most = usize::try_from(length / SHORTEST).unwrap_or(usize::MAX);
-        Cut { key: Some(key), start, length, parts: self.options.parts.min(most).max(1) }
+        let most = usize::try_from(whole.length / SHORTEST).unwrap_or(usize::MAX);
+        Cut { key: Some(key), parts: self.options.parts.min(most).max(1), ..whole }
     }
 }
 
 impl Cut {
-    /// The part that a sample is in; `None` for one of before the first. Times are a little inexact: what lies behind the end is of the
-    /// last.
-    fn part(&self, sample: &Sample) -> Option<usize> {
-        let Some(at) = self.key.and_then(|key| time(sample, key)) else { return Some(0) };
-        let since = i128::from(at) - i128::from(self.start);
-        if since < 0 && self.start > 0 && -since > i128::from(SHORTEST) {
-            return None;
-        }
-        let parts = i128::try_from(self.parts).unwrap_or(1);
-        let part = since.max(0) * parts / i128::from(self.length.max(1));
-        usize::try_from(part.min(parts - 1)).ok()
+    /// The part that a sample is in. Times are a little inexact: what lies before the start is of the first, what lies behind the end of
+    /// the last.
+    fn part(&self, sample: &Sample) -> usize {
+        let Some(at) = self.key.and_then(|key| time(sample, key)) else { return 0 };
+        let since = (i128::from(at) - i128::from(self.start)).max(0);
+        let part = since * self.parts as i128 / i128::from(self.length.max(1));
+        usize::try_from(part).unwrap_or(usize::MAX).min(self.parts - 1)
     }
 }
 
