@@ -97,15 +97,39 @@ fn a_window_that_reaches_beyond_the_time_counts_whole_and_is_named() {
     assert!(text.contains("# 2 windows reach beyond the asked time and count whole"), "{text}");
 }
 
-#[test]
-fn samples_with_times_of_their_own_are_cut_exactly() {
-    let folder = tempfile::tempdir().unwrap();
+/// A window with a sample every ten seconds, which tells its time.
+fn timed_window() -> Profile {
     let mut profile = window(0, 1);
     let key = profile.strings.intern("timestamp_ns");
     for (second, sample) in (0..).zip(&mut profile.samples) {
         let value = LabelValue::Number((START + second * 10) * SECOND, StringId::EMPTY);
         sample.labels.push(Label { key, value });
     }
+    profile
+}
+
+#[test]
+fn a_series_of_a_file_follows_the_times_of_its_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, profile) = (folder.path().join("x.pb.gz"), timed_window());
+    rprof::encode::write_file(&path, Format::by_name("pprof").unwrap(), &profile).unwrap();
+    let values = |step: &str| -> Vec<f64> {
+        let document = json(&path, &["--series", "--step", step]);
+        let values = document["series"][0]["values"].as_array().unwrap().iter();
+        values.map(|value| value.as_f64().unwrap()).collect()
+    };
+    let told = values("10s");
+    let expected: Vec<f64> = profile.samples.iter().map(|sample| sample.values[1] as f64).collect();
+    assert_eq!(told[..expected.len()], expected[..]);
+    assert!(told[expected.len()..].iter().all(|value| *value == 0.0), "{told:?}");
+    assert_eq!(values("1m"), [expected.iter().sum::<f64>()]);
+    assert!(asked(&path, &["--series"]).contains("1 window"));
+}
+
+#[test]
+fn samples_with_times_of_their_own_are_cut_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = timed_window();
     let expected: i64 = profile.samples[1..3].iter().map(|sample| sample.values[1]).sum();
     let mut writer = Writer::open(folder.path(), Source::Recorder).unwrap();
     writer.write(&name(0, Source::Recorder, "cpu"), &profile, Format::by_name("pprof").unwrap()).unwrap();

@@ -130,8 +130,9 @@ fn render(comparison: &Comparison, report: &Report, width: usize) -> String {
     for finding in &report.findings {
         tell(comparison, finding, width, &mut out);
     }
+    let doubt = if report.outcome == Outcome::Inconclusive { "inconclusive" } else { "a pass would have said nothing" };
     for reason in &report.reasons {
-        let _ = writeln!(out, "inconclusive: {}", printable(reason));
+        let _ = writeln!(out, "{doubt}: {}", printable(reason));
     }
     let told: Vec<String> =
         report.detectable.iter().map(|of| format!("{} of {:.0} %", percent_of(of.ratio), of.share * 100.0)).collect();

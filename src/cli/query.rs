@@ -111,7 +111,11 @@ pub fn run(args: &QueryArgs) -> anyhow::Result<()> {
         opened?
     };
     let (query, plan) = args.asked.plan(&source)?;
-    if args.series { series::run(args, &query, &plan) } else { sum(args, &query, plan, &source) }
+    if !args.series {
+        return sum(args, &query, plan, &source);
+    }
+    let parts = query.plan(&source.rows_for_series(&query)?);
+    series::run(args, &query, &plan, &parts.rows)
 }
 
 impl AskArgs {

@@ -6,7 +6,7 @@ use super::super::show::{self, cpus, fit, printable};
 use super::super::{usage, when};
 use super::{QueryArgs, coverage};
 use crate::store::series::SeriesError;
-use crate::store::{By, Limits, Line, Plan, Query, Series, series};
+use crate::store::{By, Limits, Line, Plan, Query, Row, Series, series};
 
 /// Characters of a graph at most.
 const MAX_COLUMNS: i64 = 60;
@@ -18,9 +18,9 @@ const NUMBERS: usize = 34;
 const MIN_NAME: usize = 12;
 const NANOS: i64 = 1_000_000_000;
 
-/// Prints the series.
-pub(super) fn run(args: &QueryArgs, query: &Query, plan: &Plan) -> anyhow::Result<()> {
-    let series = series_of(args, query, plan).map_err(usage)?;
+/// Prints the series: of windows, or of parts of a file.
+pub(super) fn run(args: &QueryArgs, query: &Query, plan: &Plan, parts: &[Row]) -> anyhow::Result<()> {
+    let series = series_of(args, query, parts).map_err(usage)?;
     let is_time = plan.is_time();
     let text = if args.json {
         json(&series, query, plan)?
@@ -32,15 +32,15 @@ pub(super) fn run(args: &QueryArgs, query: &Query, plan: &Plan) -> anyhow::Resul
     show::print(&text)
 }
 
-fn series_of(args: &QueryArgs, query: &Query, plan: &Plan) -> Result<Series, SeriesError> {
+fn series_of(args: &QueryArgs, query: &Query, parts: &[Row]) -> Result<Series, SeriesError> {
     let step = series::asked_step(args.step.as_deref(), &query.range, MAX_COLUMNS)?;
     let range = series::whole_steps(&query.range, step);
     if let By::Label(key) = &args.by
-        && !series::tells(&plan.rows, key)
+        && !series::tells(parts, key)
     {
         return Err(SeriesError::NotBy(key.clone()));
     }
-    Series::asked(&plan.rows, &range, step, &args.by, &query.selector, &Limits::default())
+    Series::asked(parts, &range, step, &args.by, &query.selector, &Limits::default())
 }
 
 fn table(args: &QueryArgs, series: &Series, query: &Query, plan: &Plan, is_time: bool) -> String {
