@@ -401,8 +401,11 @@ fn the_start_of_recordings_is_left_out() {
     let share = json(&[&sides[..], &["--normalize", "share", "--warm-up", "5s", "--focus", "serve|answer"]].concat());
     assert!((serve(&share) - 1.0).abs() < 1e-6, "{share}");
 
+    let begun_never = Profile { time_nanos: 0, ..starts_slowly("serve") };
+    let begun_never = written(folder.path(), "never.pb.gz", &begun_never);
     for (options, why) in [
         (&[sides[0], sides[1], "--warm-up", "20s"][..], "no longer than that"),
+        (&[sides[0], text(&begun_never), "--warm-up", "1s"], "when it began"),
         (&[sides[0], text(&written(folder.path(), "untimed.pb.gz", &self::new())), "--warm-up", "1s"], "--timestamps"),
     ] {
         let (status, said) = fails(options);

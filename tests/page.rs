@@ -145,14 +145,6 @@ impl Served {
         copy
     }
 
-    /// A browser that shows the page with its time line.
-    async fn browse(&self) -> Browser {
-        let browser = Browser::start(Shade::Light).await;
-        browser.open(&self.server.url).await;
-        browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
-        browser
-    }
-
     /// What `rprof query` tells of a range.
     fn query(&self, range: &[&str]) -> Value {
         let output =
@@ -164,6 +156,14 @@ impl Served {
     fn query_total(&self, from: f64, to: f64) -> f64 {
         self.query(&["--from", &format!("@{from:.6}"), "--to", &format!("@{to:.6}")])["total"].as_f64().unwrap()
     }
+}
+
+/// A browser that shows the page of a server with its time line.
+async fn browse(server: &Server) -> Browser {
+    let browser = Browser::start(Shade::Light).await;
+    browser.open(&server.url).await;
+    browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
+    browser
 }
 
 /// The files of windows, by their time.
@@ -565,7 +565,7 @@ async fn light_and_dark() {
 #[tokio::test]
 async fn a_served_store_is_brushed() {
     let served = Served::start();
-    let browser = served.browse().await;
+    let browser = browse(&served.server).await;
     browser.until("the heat map", "return Boolean(rprof.heat()) && rprof.heat().sum > 0").await;
     let all = served.query(&["--from", "-1h"])["total"].as_f64().unwrap();
     close(whole(&browser).await, all, 0.0);
@@ -613,9 +613,7 @@ async fn only_what_lacks_between_windows_is_a_gap() {
             std::fs::remove_file(&windows_of(store.path())[4]).unwrap();
         }
         let server = Server::start(store.path());
-        let browser = Browser::start(Shade::Light).await;
-        browser.open(&server.url).await;
-        browser.until("the time line", "return Boolean(document.querySelector('#timeline .u-over'))").await;
+        let browser = browse(&server).await;
         let of_all = browser.text(quality).await;
         // The time line begins with a whole second before the first window, and ends with one behind the last.
         brush_time(&browser, 0.0005, 0.9995).await;
@@ -629,7 +627,7 @@ async fn only_what_lacks_between_windows_is_a_gap() {
 #[tokio::test]
 async fn served_ranges_are_compared() {
     let served = Served::start();
-    let browser = served.browse().await;
+    let browser = browse(&served.server).await;
     choose_first_range(&browser).await;
     let total = whole(&browser).await;
     browser.press("p").await;
@@ -659,7 +657,7 @@ async fn served_ranges_are_compared() {
 #[tokio::test]
 async fn served_ranges_are_compared_after_filters() {
     let served = Served::start();
-    let browser = served.browse().await;
+    let browser = browse(&served.server).await;
     choose_first_range(&browser).await;
     // A comparison does not tell threads apart, but is of the one that was chosen.
     let all = whole(&browser).await;

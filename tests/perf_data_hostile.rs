@@ -70,7 +70,7 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-#[ignore = "for scripts/fuzz"]
+#[ignore = "writes the corpus of scripts/fuzz"]
 fn writes_the_corpus() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/perf_data");
     fs::create_dir_all(&folder).unwrap();

@@ -155,7 +155,7 @@ fn however_it_ends_the_terminal_is_given_back() {
 
 /// Run by the test below, in a terminal of its own.
 #[test]
-#[ignore = "panics"]
+#[ignore = "the process that another test starts, and that panics"]
 fn panics_with_a_terminal() {
     use rprof::cli::terminal::guard::Guard;
     let _guard = Guard::take("panics").unwrap();

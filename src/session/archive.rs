@@ -53,12 +53,26 @@ impl Archive {
             self.screen.say(&format!("{error}; windows are dropped until there is a way"));
         }
     }
+
+    fn tend(&mut self) {
+        let problems = match self.writer.tend(UnixNanos::from(SystemTime::now()), &self.policy) {
+            Ok(tended) => {
+                self.removed += tended.removed as u64;
+                tended.problems
+            }
+            Err(error) => vec![error],
+        };
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        // A directory that cannot be tended now cannot be for a while: it is said once.
+        problems.iter().filter(|problem| !self.tending.contains(problem)).for_each(|problem| self.screen.say(problem));
+        self.tending = problems;
+    }
 }
 
 impl Shelf for Archive {
     /// What cannot be kept is told before the first window is lost.
     fn begin(&mut self) {
-        self.end_window();
+        self.tend();
     }
 
     fn remark(&mut self) -> Option<String> {
@@ -81,18 +95,7 @@ impl Shelf for Archive {
     }
 
     fn end_window(&mut self) {
-        let tended = self.writer.tend(UnixNanos::from(SystemTime::now()), &self.policy);
-        let problems = match tended {
-            Ok(tended) => {
-                self.removed += tended.removed as u64;
-                tended.problems
-            }
-            Err(error) => vec![error],
-        };
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        // A directory that cannot be tended now cannot be for a while: it is said once.
-        problems.iter().filter(|problem| !self.tending.contains(problem)).for_each(|problem| self.screen.say(problem));
-        self.tending = problems;
+        self.tend();
     }
 
     fn tell(&mut self, mut status: Status) {

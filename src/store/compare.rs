@@ -255,6 +255,9 @@ fn skip_start(profile: &mut Profile, warm_up: i64) -> Result<(), &'static str> {
     if !has_times(profile) {
         return Err("its samples do not tell their times; record with --timestamps, or to a perf.data");
     }
+    if profile.time_nanos <= 0 {
+        return Err("it does not tell when it began");
+    }
     if profile.duration_nanos <= warm_up {
         return Err("it is no longer than that");
     }
