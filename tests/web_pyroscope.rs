@@ -11,6 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
 use rprof::encode::decode;
+use rprof::profile::{Label, LabelValue, Location, LocationId, Mapping, MappingId, Profile, Sample, StringId};
 use serde_json::{Value, json};
 use support::{START, Server, TIME, TOTAL, directory, processes, serve, versioned, window, write};
 
@@ -469,7 +470,7 @@ fn what_cannot_be_answered_is_refused_in_connects_words() {
             "invalid_argument",
             "not mood",
         ),
-        ("SelectHeatmap", json!({}), 501, "unimplemented", "SelectHeatmap is not answered"),
+        ("SelectHeatmap", json!({}), 404, "unimplemented", "SelectHeatmap is not answered"),
     ] {
         let (got, name, message) = refused(method, &request);
         assert!(got == status && name == code && message.contains(said), "{method} {request}: {got} {name} {message}");
@@ -487,4 +488,271 @@ fn what_cannot_be_answered_is_refused_in_connects_words() {
     bomb.write_all(&vec![b' '; 64 << 20]).unwrap();
     let bomb = server.ask("POST", "/querier.v1.QuerierService/Series", &headers, &bomb.finish().unwrap());
     assert_eq!((bomb.status, bomb.json()["code"].as_str()), (429, Some("resource_exhausted")));
+}
+
+/// What the index rules out is not read: an answer of nothing has no columns either.
+#[test]
+fn a_selection_of_nothing_is_an_empty_answer() {
+    let folder = directory();
+    let server = serve(folder.path(), &[]);
+    let nobody = "{service_name=\"nobody\"}";
+    let merged = server.call("SelectMergeProfile", "proto", &request(nobody));
+    assert_eq!((merged.status, decode(&merged.body).unwrap().samples.len()), (200, 0));
+    let merged = ask(&server, "SelectMergeProfile", &about(nobody));
+    assert_eq!(merged["sample"], json!([]));
+    let inner: Stacktraces = proto(&server, "SelectMergeStacktraces", &[request(nobody), vec![0x30, 4]].concat());
+    assert_eq!(decode(&inner.pprof.unwrap().profile).unwrap().samples.len(), 0);
+    let with_form = |form: &str| ask(&server, "SelectMergeStacktraces", &with(about(nobody), "format", json!(form)));
+    assert_eq!(with_form("PROFILE_FORMAT_PPROF")["pprof"]["profile"]["sample"], json!([]));
+    for form in ["PROFILE_FORMAT_FLAMEGRAPH", "PROFILE_FORMAT_TREE"] {
+        assert_eq!(with_form(form), json!({}), "{form}");
+    }
+    let diff = ask(&server, "Diff", &json!({ "left": about(nobody), "right": about("{}") }));
+    assert_eq!(diff["flamegraph"]["rightTicks"], TOTAL.to_string());
+    assert_eq!(server.get(&format!("/export?{TIME}&where=pid=1")).status, 200);
+    assert_eq!(server.get(&format!("/api/profile?{TIME}&where=pid=1")).status, 200);
+}
+
+/// `other` runs in the first of two minutes alone.
+fn idle_in_a_minute() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 0, &with_program("/opt/other"));
+    write(folder.path(), 1, &window(1, 1));
+    folder
+}
+
+/// A minute in which a thread named `other`, of a process of that name, runs a program of its own.
+fn with_program(path: &str) -> Profile {
+    let mut profile = window(0, 1);
+    let (file, comm, other, pid) = (
+        profile.strings.intern(path),
+        profile.strings.intern("comm"),
+        profile.strings.intern("other"),
+        profile.strings.intern("pid"),
+    );
+    let main = profile.mappings[0];
+    profile.mappings.push(Mapping {
+        start: 0x70_0000,
+        limit: 0x71_0000,
+        file,
+        build_id: StringId::EMPTY,
+        has: Default::default(),
+        ..main
+    });
+    let mapping = Some(MappingId(u32::try_from(profile.mappings.len() - 1).unwrap()));
+    profile.locations.push(Location { mapping, address: 0x70_0100, ..Location::default() });
+    let location = LocationId(u32::try_from(profile.locations.len() - 1).unwrap());
+    let labels = vec![
+        Label { key: pid, value: LabelValue::Number(4000, StringId::EMPTY) },
+        Label { key: comm, value: LabelValue::Text(other) },
+    ];
+    profile.samples.push(Sample { stack: vec![location], values: vec![3, 3_000_000], labels });
+    profile
+}
+
+#[test]
+fn a_selection_has_the_time_of_all_windows_and_its_own_program_first() {
+    let folder = idle_in_a_minute();
+    let server = serve(folder.path(), &[]);
+    let other = server.call("SelectMergeProfile", "proto", &request("{service_name=\"other\"}"));
+    let profile = decode(&other.body).unwrap();
+    let first = |profile: &Profile| profile.text(profile.mappings[0].file).to_owned();
+    assert_eq!((profile.total(0), profile.duration_nanos), (3_000_000, 120_000_000_000));
+    assert_eq!(first(&profile), "/opt/other");
+    for target in [format!("/export?{TIME}&where=comm=other"), format!("/profile?{TIME}&where=comm=other")] {
+        let profile = decode(&server.get(&target).body).unwrap();
+        assert_eq!((first(&profile), profile.duration_nanos), ("/opt/other".into(), 120_000_000_000), "{target}");
+    }
+    let whole = decode(&server.call("SelectMergeProfile", "proto", &request("{}")).body).unwrap();
+    assert_eq!((first(&whole), whole.duration_nanos), (first(&window(0, 1)), 120_000_000_000));
+}
+
+#[test]
+fn a_profile_has_the_period_that_its_type_names() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, unit) in [("lock_wait", "nanoseconds"), ("alloc_space", "bytes")] {
+        let mut profile = window(0, 1);
+        profile.sample_types[1] = profile.value_type(kind, unit);
+        profile.default_sample_type = profile.sample_types[1].name;
+        profile.period_type = Some(profile.sample_types[1]);
+        profile.period = 7;
+        let mut writer = rprof::store::Writer::open(folder.path(), rprof::store::Source::Recorder).unwrap();
+        let name = rprof::store::WindowName { kind: kind.into(), ..support::name(0) };
+        writer.write(&name, &profile, rprof::encode::Format::by_name("pprof").unwrap()).unwrap();
+    }
+    let server = serve(folder.path(), &[]);
+    for (id, period_type, period) in [
+        ("lock_wait:lock_wait:nanoseconds::", None, 0),
+        ("memory:alloc_space:bytes:space:bytes", Some(("space".to_owned(), "bytes".to_owned())), 7),
+    ] {
+        let asked = with(about("{}"), "profileTypeID", json!(id));
+        let answer = ask(&server, "SelectMergeProfile", &asked);
+        let strings = answer["stringTable"].as_array().unwrap();
+        let text = |id: &Value| strings[id.as_str().unwrap().parse::<usize>().unwrap()].as_str().unwrap().to_owned();
+        let told = answer["periodType"].as_object().map(|of| (text(&of["type"]), text(&of["unit"])));
+        assert_eq!((told, &answer["period"]), (period_type, &json!(period.to_string())), "{id}");
+    }
+}
+
+/// All procedures of the service, and one that there is not.
+const METHODS: [&str; 11] = [
+    "ProfileTypes",
+    "LabelNames",
+    "LabelValues",
+    "Series",
+    "GetProfileStats",
+    "SelectSeries",
+    "SelectMergeStacktraces",
+    "SelectMergeSpanProfile",
+    "SelectMergeProfile",
+    "Diff",
+    "NoSuchProcedure",
+];
+
+/// A request with every field of every message, each with a value that means something.
+fn everything() -> Value {
+    let mut all = json!({
+        "profileTypeID": CPU, "labelSelector": "{service_name=\"node\"}", "start": MILLISECONDS, "end": MILLISECONDS + 600_000,
+        "matchers": ["{pid=\"77\"}", "{}"], "name": "service_name", "labelNames": ["service_name", "pid"], "groupBy": ["pid"],
+        "step": 60, "aggregation": "TIME_SERIES_AGGREGATION_TYPE_AVERAGE", "limit": 2, "maxNodes": 5,
+        "format": "PROFILE_FORMAT_PPROF",
+        "stackTraceSelector": { "callSite": [{ "name": "main" }], "goPgo": { "keepLocations": 1, "aggregateCallees": true } },
+    });
+    all["left"] = all.clone();
+    all["right"] = all["left"].clone();
+    all
+}
+
+/// Each field of [`everything`] with values that mean nothing, one at a time.
+fn nonsense() -> Vec<Value> {
+    let values = [
+        json!(null),
+        json!(-1),
+        json!(0),
+        json!(i64::MIN),
+        json!(i64::MAX),
+        json!(1e300),
+        json!(""),
+        json!("}{=~\"("),
+        json!("{a=~\"[\"}"),
+        json!("::::"),
+        json!([]),
+        json!([[[]]]),
+        json!({}),
+        json!({ "callSite": [{}] }),
+        json!(true),
+        json!(["\u{0}", "{pid!~\".*\"}"]),
+    ];
+    let all = everything();
+    let fields: Vec<String> = all.as_object().unwrap().keys().cloned().collect();
+    let mut requests = vec![json!([]), json!("x"), json!(7)];
+    for field in &fields {
+        requests.extend(values.iter().map(|value| with(all.clone(), field, value.clone())));
+    }
+    requests
+}
+
+/// Whatever is asked, a handler answers or refuses; none fails, and what is refused is told in Connect's words.
+#[test]
+fn no_procedure_fails_whatever_is_asked() {
+    let (full, mixed, empty) = (directory(), idle_in_a_minute(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(empty.path().join("2026-11-22")).unwrap();
+    for folder in [&full, &mixed, &empty] {
+        let server = serve(folder.path(), &[]);
+        for method in METHODS {
+            let mut bodies: Vec<(&str, Vec<u8>)> = vec![("json", vec![]), ("json", b"{}".to_vec()), ("proto", vec![])];
+            bodies.push(("json", everything().to_string().into_bytes()));
+            bodies.extend(broken_messages().into_iter().map(|body| ("proto", body)));
+            if folder.path() == full.path() {
+                bodies.extend(nonsense().into_iter().map(|request| ("json", request.to_string().into_bytes())));
+            }
+            for (kind, body) in bodies {
+                let answer = server.call(method, kind, &body);
+                let asked = || format!("{method} {}: {}", String::from_utf8_lossy(&body), answer.text());
+                assert_ne!(answer.status, 500, "{}", asked());
+                assert_eq!(
+                    answer.status == 200,
+                    answer.header("content-type") == Some(&*format!("application/{kind}"))
+                        && answer.json_code().is_none(),
+                    "{}",
+                    asked()
+                );
+                if method == "NoSuchProcedure" {
+                    assert_eq!(
+                        (answer.status, answer.json_code().as_deref()),
+                        (404, Some("unimplemented")),
+                        "{}",
+                        asked()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A request in protobuf, cut and changed at each byte in turn.
+fn broken_messages() -> Vec<Vec<u8>> {
+    let whole = request("{}");
+    let cut = (0..whole.len()).step_by(5).map(|at| whole[..at].to_vec());
+    let changed = (0..whole.len()).step_by(7).map(|at| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x85;
+        bytes
+    });
+    cut.chain(changed).collect()
+}
+
+#[test]
+fn no_other_address_fails_whatever_is_asked() {
+    let full = directory();
+    let server = serve(full.path(), &[]);
+    let values = [
+        "",
+        "0",
+        "-1",
+        "now",
+        "@0",
+        "@9223372036",
+        "-99999999999h",
+        "99999999999999999999",
+        "1ns",
+        "0s",
+        "1e9",
+        "%00",
+        "%7B%7D",
+        "%7Bpid%3D%2242%22%7D",
+        "pid=~%22%28%22",
+        "pid=1",
+        "cpu",
+        "nothing",
+        "%F0%9F%A6%80",
+        "json",
+        "pprof",
+        "lines",
+    ];
+    let names = [
+        ("/api/info", &[][..]),
+        ("/api/series", &["from", "to", "around", "width", "kind", "where", "by", "step"]),
+        ("/api/heatmap", &["from", "to", "around", "width", "kind", "where"]),
+        ("/api/profile", &["from", "to", "around", "width", "kind", "where", "detail"]),
+        ("/api/diff", &["from", "to", "kind", "where", "base_from", "base_to", "by", "detail"]),
+        ("/profile", &["from", "to", "kind", "where", "seconds"]),
+        ("/export", &["from", "to", "kind", "where", "format"]),
+        ("/pyroscope/render", &["query", "from", "until", "format", "maxNodes", "groupBy", "aggregation"]),
+        ("/pyroscope/render-diff", &["leftQuery", "leftFrom", "leftUntil", "rightQuery", "rightFrom", "rightUntil"]),
+    ];
+    let query = format!("query={CPU}&from={START}&until={}", START + 600);
+    for (path, names) in names {
+        let mut targets =
+            vec![path.to_owned(), format!("{path}?{TIME}"), format!("{path}?{query}"), format!("{path}?=&=")];
+        for name in names {
+            targets.extend(values.iter().map(|value| format!("{path}?{name}={value}")));
+            targets.extend(values.iter().map(|value| format!("{path}?{TIME}&{name}={value}")));
+            targets.extend(values.iter().map(|value| format!("{path}?{query}&{name}={value}")));
+        }
+        for target in targets {
+            let answer = server.get(&target);
+            assert_ne!(answer.status, 500, "{target}: {}", answer.text());
+        }
+    }
 }

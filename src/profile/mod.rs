@@ -222,6 +222,38 @@ impl Profile {
         self.samples = samples;
     }
 
+    /// Makes sure that the first mapping, which readers take for the main program, is one that samples refer to: after a selection the
+    /// one that was first may have none left. It then changes places with the mapping that has the most of the first column, programs
+    /// before libraries and the kernel.
+    pub fn lead_with_used_mapping(&mut self) {
+        let mut weights: Vec<i128> = vec![0; self.mappings.len()];
+        for sample in &self.samples {
+            let weight = i128::from(sample.values.first().copied().unwrap_or(0)).abs() + 1;
+            for &id in &sample.stack {
+                if let Some(mapping) = self.locations[id.0 as usize].mapping {
+                    weights[mapping.0 as usize] += weight;
+                }
+            }
+        }
+        if weights.first().is_none_or(|&first| first > 0) {
+            return;
+        }
+        let is_program = |at: usize| {
+            let file = self.text(self.mappings[at].file);
+            !file.starts_with('[') && !file.contains(".so.") && !file.ends_with(".so")
+        };
+        let used = (1..weights.len()).filter(|&at| weights[at] > 0);
+        let Some(main) = used.max_by_key(|&at| (is_program(at), weights[at], std::cmp::Reverse(at))) else { return };
+        self.mappings.swap(0, main);
+        for mapping in self.locations.iter_mut().filter_map(|location| location.mapping.as_mut()) {
+            match mapping.0 as usize {
+                0 => mapping.0 = u32::try_from(main).unwrap_or(u32::MAX),
+                at if at == main => mapping.0 = 0,
+                _ => {}
+            }
+        }
+    }
+
     /// Adds up the samples that have the same stack and labels, at the place of the first.
     pub fn merge_equal_samples(&mut self) {
         let mut index: FxHashMap<(Vec<LocationId>, Vec<Label>), usize> = FxHashMap::default();

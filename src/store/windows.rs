@@ -205,9 +205,15 @@ impl Windows {
         };
         let rows: Vec<Row> = plan.rows.iter().filter(|row| query.selector.may_match(row)).cloned().collect();
         let job = Job { query, rows: &rows, place, options, read, prepare, filter, limits };
-        let answer = query.run(&job)?;
+        let mut answer = query.run(&job)?;
         plan.rows.retain(|row| !answer.unreadable.iter().any(|line| line.contains(&*row.path.to_string_lossy())));
-        let covered = covered(&plan, answer.cut_nanos);
+        let duration = duration(&plan, answer.cut_nanos);
+        // A selection that was idle in a window has no sample there, and the time counts all the same.
+        answer.profile.duration_nanos = duration;
+        if query.selector.reads_labels() {
+            answer.profile.lead_with_used_mapping();
+        }
+        let covered = duration / i64::try_from(plan.hosts.len().max(1)).unwrap_or(1);
         Ok(Sum { plan, answer, covered })
     }
 }
@@ -235,9 +241,10 @@ impl Windows {
     }
 }
 
-fn covered(plan: &Plan, cut: i64) -> i64 {
+/// Nanoseconds that the windows of a plan lasted together, those that were not read as well, but for what was cut off.
+fn duration(plan: &Plan, cut: i64) -> i64 {
     let sum: i64 = plan.rows.iter().fold(0, |sum, row| sum.saturating_add(row.summary.covered));
-    sum.saturating_sub(cut).max(0) / i64::try_from(plan.hosts.len().max(1)).unwrap_or(1)
+    sum.saturating_sub(cut).max(0)
 }
 
 /// The column of a profile that a kind of windows names; that which it shows at first, if none is named so.

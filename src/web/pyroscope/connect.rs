@@ -41,6 +41,15 @@ impl ConnectError {
     }
 }
 
+impl ConnectError {
+    /// A procedure that the service does not have. Servers of Connect answer with 404, which clients read as `unimplemented`:
+    /// <https://connectrpc.com/docs/protocol/#http-to-error-code>.
+    pub(super) fn unknown_procedure(method: &str) -> ConnectError {
+        let message = format!("{method} is not answered here; docs/serve.md lists what is");
+        ConnectError::new(StatusCode::NOT_FOUND, "unimplemented", message)
+    }
+}
+
 impl From<WebError> for ConnectError {
     fn from(error: WebError) -> ConnectError {
         let code = match error.status {

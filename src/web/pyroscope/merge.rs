@@ -71,7 +71,7 @@ impl Question {
     }
 
     /// The sum, and the column that holds the type's values; `None` if there is nothing of it.
-    fn sum(&self, work: &Work, functions_only: bool) -> Result<Option<(Profile, usize)>, WebError> {
+    fn sum(&self, work: &Work, functions_only: bool) -> Result<Option<Summed>, WebError> {
         let conditions = Conditions::parse(&self.selector)?;
         let of = Type::by_id(work, &self.type_id)?.filter(|of| of.matches(&conditions.types));
         let Some(of) = of else { return Ok(None) };
@@ -85,8 +85,17 @@ impl Question {
         let sum =
             work.windows().sum(&query, plan, &options, &ReadOptions { labels }, &|_| {}, &|_| {}, &work.limits)?;
         let column = of.column(&sum);
-        Ok(Some((sum.answer.profile, column)))
+        let profile = sum.answer.profile;
+        // Where the index rules every window out, nothing was read, and the sum has no column.
+        Ok((column < profile.sample_types.len()).then_some(Summed { profile, column, of }))
     }
+}
+
+/// A sum of windows; `column` is one of the profile's.
+struct Summed {
+    profile: Profile,
+    column: usize,
+    of: Type,
 }
 
 fn refuse_ids(of: &str, ids: &[String]) -> Result<(), WebError> {
@@ -106,7 +115,7 @@ fn nodes(asked: Option<i64>, default: i64) -> Result<usize, WebError> {
 
 /// The tree of a question; `None` if there is nothing of it.
 pub(super) fn tree(work: &Work, question: &Question) -> Result<Option<Tree>, WebError> {
-    let Some((profile, column)) = question.sum(work, true)? else { return Ok(None) };
+    let Some(Summed { profile, column, .. }) = question.sum(work, true)? else { return Ok(None) };
     let mut tree = Tree::new();
     tree.add(&profile, column, 0, &question.call_site());
     tree.truncate(question.nodes);
@@ -117,7 +126,7 @@ pub(super) fn tree(work: &Work, question: &Question) -> Result<Option<Tree>, Web
 pub(super) fn diff(work: &Work, sides: &[Question; 2]) -> Result<DiffResponse, WebError> {
     let mut tree = Tree::new();
     for (at, side) in sides.iter().enumerate() {
-        if let Some((profile, column)) = side.sum(work, true)? {
+        if let Some(Summed { profile, column, .. }) = side.sum(work, true)? {
             tree.add(&profile, column, at, &side.call_site());
         }
     }
@@ -134,8 +143,9 @@ pub(super) fn diff_sides(request: &DiffRequest) -> Result<[Question; 2], WebErro
 
 /// The sum with its addresses and lines, of one value; empty if there is nothing of it.
 pub(super) fn profile(work: &Work, question: &Question) -> Result<Profile, WebError> {
-    let Some((mut profile, column)) = question.sum(work, false)? else { return Ok(Profile::default()) };
+    let Some(Summed { mut profile, column, of }) = question.sum(work, false)? else { return Ok(Profile::default()) };
     let call_site = question.call_site();
+    of.tell_period(&mut profile);
     let kind = profile.sample_types[column];
     profile.sample_types = vec![kind];
     profile.default_sample_type = kind.name;
@@ -150,6 +160,7 @@ pub(super) fn profile(work: &Work, question: &Question) -> Result<Profile, WebEr
         cut_small(&mut profile, question.nodes);
     }
     profile.merge_equal_samples();
+    profile.lead_with_used_mapping();
     Ok(profile)
 }
 

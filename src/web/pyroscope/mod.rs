@@ -115,10 +115,7 @@ impl Call<'_> {
                 let asked = format!("Diff {sides:?}");
                 self.of(asked, about, move |work| codec.write(&merge::diff(work, &sides)?)).await
             }
-            _ => {
-                let message = format!("{method} is not answered here; docs/serve.md lists what is");
-                Err(WebError::new(StatusCode::NOT_IMPLEMENTED, message).into())
-            }
+            _ => Err(ConnectError::unknown_procedure(method)),
         }
     }
 

@@ -180,7 +180,7 @@ fn timeline(series: &Series, range: &Range<UnixNanos>, step: i64) -> Value {
     let mut samples = vec![0_u64; steps];
     for point in &series.points {
         // A point stands at the end of its step.
-        let at = (point.timestamp.saturating_mul(MILLISECOND) - 1).saturating_sub(range.start.0) / step;
+        let at = point.timestamp.saturating_mul(MILLISECOND).saturating_sub(1).saturating_sub(range.start.0) / step;
         if let Some(sample) = usize::try_from(at).ok().and_then(|at| samples.get_mut(at)) {
             *sample = point.value.max(0.0).round() as u64;
         }

@@ -171,17 +171,17 @@ impl Tree {
                 let mut chunk = values(node, place);
                 for (end, &start) in ends.iter_mut().zip(starts) {
                     let absolute = chunk[start];
-                    chunk[start] -= *end;
-                    *end = absolute + chunk[start + 1];
+                    chunk[start] = absolute.saturating_sub(*end);
+                    *end = absolute.saturating_add(chunk[start + 1]);
                 }
                 level.extend(chunk);
-                let mut x = [place[0] + node.own[0], place[1] + node.own[1]];
+                let mut x = [place[0].saturating_add(node.own[0]), place[1].saturating_add(node.own[1])];
                 let mut children = node.children.clone();
                 children.sort_by(|&a, &b| self.name_of(a).cmp(self.name_of(b)));
                 for child in children {
                     below.push((child, x));
                     let total = self.nodes[child as usize].total;
-                    x = [x[0] + total[0], x[1] + total[1]];
+                    x = [x[0].saturating_add(total[0]), x[1].saturating_add(total[1])];
                 }
             }
             levels.push(Level { values: level });

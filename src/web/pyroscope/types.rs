@@ -1,6 +1,7 @@
 //! What Pyroscope calls a profile type, `name:sample_type:sample_unit:period_type:period_unit`, and which kind of windows it is.
 
 use super::messages::ProfileType;
+use crate::profile::Profile;
 use crate::store::{Selector, Sum};
 use crate::web::app::Work;
 use crate::web::error::WebError;
@@ -71,6 +72,16 @@ impl Type {
     /// Whether conditions on Pyroscope's own labels hold.
     pub(super) fn matches(&self, selector: &Selector) -> bool {
         selector.holds(|name| self.label(name).unwrap_or_default())
+    }
+
+    /// Gives a profile of this type the period that the type's id names: none, where the id names none.
+    pub(super) fn tell_period(&self, profile: &mut Profile) {
+        let ProfileType { period_type, period_unit, .. } = &self.shown;
+        if period_type.is_empty() {
+            (profile.period_type, profile.period) = (None, 0);
+        } else {
+            profile.period_type = Some(profile.value_type(period_type, period_unit));
+        }
     }
 
     /// The column of a sum that holds its values.
