@@ -162,7 +162,7 @@ fn names_cannot_forge_frames_lines_or_counts() {
 fn a_flame_graph_tells_what_it_shows() {
     let svg = encode("flamegraph", &server_profile());
     let (_, titles) = parse_xml(&svg);
-    assert!(svg.contains("server --port 80 · 10.0 s · 100 samples · lost 6.5 % · incomplete stacks 4.0 %"));
+    assert!(svg.contains("server --port 80 · 10.0 s · 100 samples · lost 6.54 % · incomplete stacks 4.0 %"));
     for title in
         ["all (100 ms, 100%)", "server (65 ms, 65.00%)", "hash (40 ms, 40.00%)", "do_syscall_64 (10 ms, 10.00%)"]
     {

@@ -406,7 +406,7 @@ fn what_is_unlike_is_refused_and_compared_by_force() {
         move |profile: &mut Profile| {
             profile.comment("samples.taken=18000");
             profile.comment(&format!(
-                "event cpu-clock: value=cpu unit=nanoseconds frequency={frequency} period=0 lost={lost} throttled=0"
+                "event cpu-clock: value=cpu unit=nanoseconds frequency={frequency} period=0 lost={lost} throttled=0 samples=18000"
             ));
         }
     };

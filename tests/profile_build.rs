@@ -124,15 +124,15 @@ fn what_was_lost_lies_in_the_comments() {
     let profile = server_profile();
     let comments = comments(&profile);
     assert_eq!(comments[0], "rprof 0.1.0");
-    assert!(
-        comments.contains(&"event cpu-clock: value=cpu unit=nanoseconds frequency=1000 period=0 lost=7 throttled=1")
-    );
+    let event = "event cpu-clock: value=cpu unit=nanoseconds frequency=1000 period=0 lost=7 throttled=1 samples=100 \
+                 counted=100000000 unnamed=69000000";
+    assert!(comments.contains(&event), "{comments:?}");
     for line in ["samples.taken=100", "stacks.truncated=4", "frames.named=6", "frames.unnamed=2"] {
         assert!(comments.contains(&line), "{line} in {comments:?}");
     }
     let quality = Quality::of(&profile).unwrap();
-    assert_eq!((quality.lost, quality.throttled), (7, 1));
-    assert!((quality.lost_share() - 7.0 / 107.0).abs() < 1e-9);
+    assert_eq!((quality.all().lost, quality.all().throttled), (7, 1));
+    assert!((quality.all().lost_share() - 7.0 / 107.0).abs() < 1e-9);
     assert_eq!(quality.complete_share(), Some(0.96));
     assert_eq!(quality.health.get(Count::FramesNamed) + quality.health.get(Count::FramesUnnamed), 8);
     assert_eq!(profile.command(), Some("server --port 80"));

@@ -17,7 +17,7 @@ use support::server_profile;
 fn later(times: i64, start: i64) -> Profile {
     let mut profile = server_profile();
     profile.time_nanos = start;
-    profile.samples.iter_mut().for_each(|sample| sample.values.iter_mut().for_each(|value| *value *= times));
+    support::multiply(&mut profile, times);
     profile.samples.reverse();
     profile.locations.reverse();
     let last = profile.locations.len() as u32 - 1;
@@ -74,7 +74,7 @@ fn sums_are_exact_and_what_is_equal_is_one() {
 fn losses_add_up_and_remarks_stand_once() {
     let merged = merge(&[server_profile(), server_profile(), server_profile()], KeptLabels::All);
     let quality = Quality::of(&merged).unwrap();
-    assert_eq!((quality.lost, quality.throttled), (21, 3));
+    assert_eq!((quality.all().lost, quality.all().throttled), (21, 3));
     assert_eq!((quality.health.get(Count::Samples), quality.health.get(Count::StacksTruncated)), (300, 12));
     assert_eq!(merged.remarks().collect::<Vec<_>>(), ["rprof 0.1.0", "command: server --port 80"]);
     assert_eq!(merged.comments.len(), server_profile().comments.len());
@@ -92,7 +92,7 @@ fn many_different_remarks_are_bounded_and_counted() {
         .collect();
     let merged = merge(&profiles, KeptLabels::All);
     assert!(merged.comments.len() < 110, "{} comments", merged.comments.len());
-    assert_eq!(Quality::of(&merged).unwrap().lost, 200 * 8, "a loss counts whatever is left out");
+    assert_eq!(Quality::of(&merged).unwrap().all().lost, 200 * 8, "a loss counts whatever is left out");
     let left_out = merged.remarks().find_map(|line| line.strip_prefix("remarks left out: ")).unwrap();
     assert_eq!(left_out, "154");
     let again = merge(&[merged.clone(), merged], KeptLabels::All);

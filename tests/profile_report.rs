@@ -39,7 +39,7 @@ fn the_header_tells_how_good_the_profile_is() {
         [
             "# rprof 0.1.0",
             "# command: server --port 80",
-            "# duration 10.00 s, 100 samples, cpu 100.00 ms (1.00 % of one CPU), lost 7 (6.5 %), complete stacks 96.0 %"
+            "# duration 10.00 s, 100 samples, cpu 100.00 ms (1.00 % of one CPU), lost 7 (6.54 %), complete stacks 96.0 %, 69.0 % in stacks with an unnamed frame"
         ]
     );
 }

@@ -30,7 +30,7 @@ fn name(minute: i64, source: Source, kind: &str) -> WindowName {
 fn window(minute: i64, times: i64) -> Profile {
     let mut profile = server_profile();
     (profile.time_nanos, profile.duration_nanos) = ((START + minute * 60) * SECOND, 60 * SECOND);
-    profile.samples.iter_mut().flat_map(|sample| &mut sample.values).for_each(|value| *value *= times);
+    support::multiply(&mut profile, times);
     profile
 }
 
@@ -79,7 +79,7 @@ fn it_says_what_part_of_the_asked_time_has_data() {
         [
             "# 2026-11-22 00:04:00–00:07:00 UTC: 2 windows of cpu cover 120 s of 180 s; 1.15 % lost",
             "# no data 2026-11-22 00:05:00–00:06:00 UTC",
-            "# 0.0100 CPUs, cpu 1.20 s, 1,200 samples, complete stacks 96.0 %",
+            "# 0.0100 CPUs, cpu 1.20 s, 1,200 samples, complete stacks 96.0 %, 69.0 % in stacks with an unnamed frame",
         ]
     );
     let hash = text.lines().find(|line| line.contains("hash  ")).unwrap();

@@ -82,7 +82,7 @@ fn user_code_and_the_kernel_apart() {
 fn rates() {
     let chain = c("chain.c", O2);
     let most = record(&["-F", "max", "--call-graph", "no"], &[text(&chain), "0.1"]);
-    assert!(most.samples() + most.quality().lost > 500, "{}", most.top());
+    assert!(most.samples() + most.quality().all().lost > 500, "{}", most.top());
     let lowered = record(&["-F", "100000000", "--call-graph", "no"], &[text(&chain), "0.1"]);
     assert!(lowered.attempt.said.contains("frequency lowered to the kernel's limit"), "{}", lowered.attempt.said);
     let fixed = record(&["-e", "cpu-clock", "-c", "1000000"], &[text(&chain), "0.4"]);
@@ -111,7 +111,7 @@ fn losses_are_counted() {
     let recorded = session.finish();
     let (taken, lost) = recorded.summary();
     let quality = recorded.quality();
-    assert_eq!((taken, lost), (quality.health.get(Count::Samples), quality.lost), "{}", recorded.top());
+    assert_eq!((taken, lost), (quality.health.get(Count::Samples), quality.all().lost), "{}", recorded.top());
     assert_eq!(taken, recorded.samples());
     assert!(lost > 500, "{}", recorded.top());
     // Nobody knows whose samples were lost: the CPUs have other tasks, too.

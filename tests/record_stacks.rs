@@ -198,7 +198,7 @@ fn the_copy_grows_when_stacks_turn_out_to_be_longer() {
     assert!(recorded.attempt.said.contains("copying 32 KB"), "{}", recorded.top());
     let whole = recorded.share(&["_start", "…", "main", "wide", "wide", "wide", "leaf", "spin"]);
     assert!(whole > 0.3, "{whole}: {}", recorded.top());
-    assert_eq!(recorded.quality().lost, 0, "{}", recorded.top());
+    assert_eq!(recorded.quality().all().lost, 0, "{}", recorded.top());
 }
 
 #[test]

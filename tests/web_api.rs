@@ -15,7 +15,12 @@ use flate2::read::GzDecoder;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rprof::encode::{Format, decode, write_file};
+use rprof::health::Count;
+use rprof::profile::{KindQuality, build};
+use rprof::session::status::{STATUS, Status};
+use rprof::store::{WindowName, Writer};
 use serde_json::Value;
+use support::encode_support;
 use support::{SECOND, START, TIME, TOTAL, directory, exchange, processes, serve, timed, versioned, window, write};
 
 fn number(value: &Value) -> i64 {
@@ -468,4 +473,157 @@ fn fifty_clients_and_slow_ones_keep_no_one_from_an_answer() {
     );
     kill(Pid::from_raw(server.child.id().cast_signed()), Signal::SIGINT).unwrap();
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+/// What is known of the windows of a kind: samples, how many of them in stacks with an unnamed frame, and samples that were lost.
+#[derive(Clone, Copy)]
+struct Counted {
+    samples: u64,
+    unnamed: u64,
+    lost: u64,
+}
+
+impl Counted {
+    fn lost(self) -> String {
+        format!("{:.2} %", 100.0 * self.lost as f64 / (self.lost + self.samples) as f64)
+    }
+
+    /// Expects the numbers in a JSON object, whose reader rounds the last bit of a fraction.
+    fn expect(self, object: &Value) {
+        let share = self.lost as f64 / (self.lost + self.samples) as f64;
+        let told = object["lost_share"].as_f64().unwrap();
+        assert!(object["lost"] == self.lost && (told - share).abs() < 1e-12, "{object}: {} {share}", self.lost);
+    }
+
+    fn unnamed(self) -> String {
+        format!("{:.1} %", 100.0 * self.unnamed as f64 / self.samples as f64)
+    }
+}
+
+/// Minutes of two kinds that were recorded together: the CPU loses little, and times away from it much.
+fn two_kinds(folder: &Path) -> Vec<(&'static str, Vec<Counted>)> {
+    let minutes = [(7, 43), (0, 900), (31, 5)];
+    let mut writer = Writer::open(folder, rprof::store::Source::Recorder).unwrap();
+    let mut told = vec![("cpu", Vec::new()), ("off_cpu", Vec::new())];
+    for (minute, (cpu, off_cpu)) in (0..).zip(minutes) {
+        let mut window = encode_support::server_window();
+        window.events[0].loss.lost = cpu;
+        let mut waiting = encode_support::cpu_clock();
+        (waiting.name, waiting.value_name) = ("sched:sched_switch".into(), "off_cpu".into());
+        (waiting.frequency, waiting.loss.lost) = (0, off_cpu);
+        window.events.push(waiting);
+        let (main, nowhere) = (encode_support::at(1, 0x1100), encode_support::at(0, 0x9000));
+        let named = encode_support::push(&mut window, &[main]);
+        let unnamed = encode_support::push(&mut window, &[main, nowhere]);
+        encode_support::count(&mut window, 1, 0, named, 30);
+        encode_support::count(&mut window, 1, 0, unnamed, 10);
+        window.health.add(Count::RecordsLost, cpu + off_cpu);
+        window.health.add(Count::Samples, 40);
+        for window in window.split() {
+            let name = WindowName { kind: window.events[0].value_name.clone(), ..support::name(minute) };
+            let mut profile = build(window, &mut encode_support::FakeNamer::default(), &mut |_, _| {});
+            (profile.time_nanos, profile.duration_nanos) = ((START + minute * 60) * SECOND, 60 * SECOND);
+            writer.write(&name, &profile, Format::by_name("pprof").unwrap()).unwrap();
+        }
+        told[0].1.push(Counted { samples: 100, unnamed: 69, lost: cpu });
+        told[1].1.push(Counted { samples: 40, unnamed: 10, lost: off_cpu });
+    }
+    told
+}
+
+fn rprof(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_rprof")).args(arguments).env("TZ", "UTC").output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Asks every view for the quality of the windows of a kind from a minute on, and expects these digits of each.
+fn expect_digits(folder: &Path, server: &support::Server, kind: &str, minutes: std::ops::Range<i64>, known: Counted) {
+    let (path, from) = (folder.to_str().unwrap(), format!("@{}", START + minutes.start * 60));
+    let to = format!("@{}", START + minutes.end * 60);
+    let asked = ["--kind", kind, "--from", &from, "--to", &to];
+    let table = rprof(&[&["query", path][..], &asked].concat());
+    assert!(table.contains(&format!("; {} lost\n", known.lost())), "{table}");
+    assert!(table.contains(&format!(", {} in stacks with an unnamed frame", known.unnamed())), "{table}");
+    let json: Value = serde_json::from_str(&rprof(&[&["query", path, "--json"][..], &asked].concat())).unwrap();
+    known.expect(&json);
+
+    let target = format!("/api/profile?from={from}&to={to}&kind={kind}");
+    let quality = server.json(&target)["quality"].clone();
+    known.expect(&quality);
+    assert_eq!(
+        (&quality["told"]["lost"], &quality["told"]["unnamed"]),
+        (&known.lost().into(), &known.unnamed().into())
+    );
+    // A selection leaves samples out, and not what is known of the windows.
+    let selected = server.json(&format!("{target}&where=comm=server"))["quality"]["told"].clone();
+    assert_eq!(selected, quality["told"]);
+
+    let sum = folder.join("sum.pb.gz");
+    std::fs::write(&sum, server.get(&format!("/profile?from={from}&to={to}&kind={kind}")).body).unwrap();
+    let report = rprof(&["report", sum.to_str().unwrap()]);
+    assert!(report.contains(&format!("lost {} ({})", known.lost, known.lost())), "{report}");
+    assert!(report.contains(&format!(", {} in stacks with an unnamed frame", known.unnamed())), "{report}");
+    let svg = server.get(&format!("/export?from={from}&to={to}&kind={kind}&format=flamegraph")).text();
+    assert!(svg.contains(&format!("lost {}", known.lost())), "{svg}");
+    std::fs::remove_file(sum).unwrap();
+}
+
+/// Asks `ls` and `report` for each file of a kind.
+fn expect_digits_of_files(folder: &Path, kind: &str, known: &[Counted]) {
+    let path = folder.to_str().unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&rprof(&["ls", path, "--json"])).unwrap();
+    let rows: Vec<&Value> = rows.iter().filter(|row| row["kind"] == kind).collect();
+    let long = rprof(&["ls", path, "--long"]);
+    assert_eq!(rows.len(), known.len());
+    for (row, known) in rows.into_iter().zip(known) {
+        let file = folder.join(row["path"].as_str().unwrap());
+        known.expect(row);
+        let line = long.lines().find(|line| line.contains(row["path"].as_str().unwrap())).unwrap();
+        assert!(line.contains(&format!(" {} ({})", known.lost, known.lost())), "{line}");
+        let report = rprof(&["report", file.to_str().unwrap()]);
+        assert!(report.contains(&format!("lost {} ({})", known.lost, known.lost())), "{report}");
+    }
+}
+
+fn write_status(folder: &Path, kinds: &[(&str, Counted)]) {
+    let mut status = Status::new("rprof record -a --continuous", 19.0, None);
+    for (kind, known) in kinds {
+        let counted = KindQuality { samples: known.samples, lost: known.lost, ..KindQuality::default() };
+        status.counted.add(kind, &counted);
+    }
+    status.write(&folder.join(STATUS)).unwrap();
+}
+
+#[test]
+fn every_view_tells_the_same_quality() {
+    let folder = tempfile::tempdir().unwrap();
+    let kinds = two_kinds(folder.path());
+    let sum = |known: &[Counted]| {
+        let sum = |of: fn(&Counted) -> u64| known.iter().map(of).sum();
+        Counted { samples: sum(|one| one.samples), unnamed: sum(|one| one.unnamed), lost: sum(|one| one.lost) }
+    };
+    {
+        let server = serve(folder.path(), &[]);
+        for (kind, known) in &kinds {
+            for (minute, &known) in (0..).zip(known) {
+                expect_digits(folder.path(), &server, kind, minute..minute + 1, known);
+            }
+            expect_digits(folder.path(), &server, kind, 0..3, sum(known));
+            expect_digits_of_files(folder.path(), kind, known);
+        }
+    }
+    rprof(&["compact", folder.path().to_str().unwrap(), "--five-minutes-after", "1s"]);
+    let server = serve(folder.path(), &[]);
+    for (kind, known) in &kinds {
+        expect_digits(folder.path(), &server, kind, 0..5, sum(known));
+        expect_digits_of_files(folder.path(), kind, &[sum(known)]);
+    }
+    let all: Vec<(&str, Counted)> = kinds.iter().map(|(kind, known)| (*kind, sum(known))).collect();
+    write_status(folder.path(), &all);
+    let status = Command::new(env!("CARGO_BIN_EXE_rprof")).arg("status").arg(folder.path()).output().unwrap();
+    let status = String::from_utf8(status.stdout).unwrap();
+    for (kind, known) in all {
+        assert!(status.contains(&format!("{} ({}) of {kind}", known.lost, known.lost())), "{status}");
+    }
 }

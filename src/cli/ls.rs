@@ -98,6 +98,7 @@ fn json_of(row: &Row) -> Value {
         "samples": row.summary.samples,
         "value": row.summary.value,
         "lost": row.summary.lost,
+        "lost_share": row.summary.counted().lost_share(),
         "processes": row.summary.totals.len(),
     })
 }
@@ -137,7 +138,7 @@ fn files(rows: &[Row]) -> Vec<Vec<String>> {
             holds,
             cpus(row.summary.value.into(), row.summary.covered.into(), &row.summary.unit),
             amount(row.summary.samples.into(), ""),
-            amount(row.summary.lost.into(), ""),
+            format!("{} ({})", amount(row.summary.lost.into(), ""), row.summary.counted().lost_percent()),
             amount(row.bytes.into(), "bytes"),
             if row.pinned { "pinned".into() } else { String::new() },
             row.path.display().to_string(),

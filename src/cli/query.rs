@@ -15,7 +15,7 @@ use super::show::{self, Counts, Granularity, PartArgs, ShowArgs, amount, percent
 use super::{UsageError, usage};
 use crate::encode::{Format, ReadOptions, WriteOptions, write_file_with};
 use crate::ids::UnixNanos;
-use crate::profile::{KeptLabels, MergeOptions, Profile, Quality};
+use crate::profile::{KeptLabels, KindQuality, MergeOptions, Profile, Quality};
 use crate::store::{self, Answer, By, Level, Limits, Plan, Query, Selector, Sum, Windows};
 use crate::when;
 
@@ -181,7 +181,8 @@ pub(super) fn ask(directory: &Path, asked: &AskArgs, part: &PartArgs) -> anyhow:
     let source = Windows::open(directory)?;
     let (query, plan) = asked.plan(&source)?;
     let sum = add_up(part, &merge_options(part), &query, plan, &source)?;
-    let remarks = head(&query, &sum).lines().map(|line| line.trim_start_matches("# ").to_owned()).collect();
+    let remarks =
+        head(&query, &sum, sum.column()).lines().map(|line| line.trim_start_matches("# ").to_owned()).collect();
     let Sum { answer: Answer { profile, totals, .. }, covered, .. } = sum;
     Ok(Told { profile, totals, covered, remarks })
 }
@@ -263,7 +264,7 @@ fn write(args: &QueryArgs, sum: &Sum, query: &Query) -> anyhow::Result<()> {
     for (file, format) in files {
         write_file_with(file, format, &sum.answer.profile, &options)?;
     }
-    say(&head(query, sum));
+    say(&head(query, sum, column));
     Ok(())
 }
 
@@ -273,7 +274,7 @@ fn say(text: &str) {
 }
 
 fn table(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyhow::Result<String> {
-    let mut out = head(query, sum);
+    let mut out = head(query, sum, column);
     let counts = counts(args, sum, column);
     let profile = &sum.answer.profile;
     let mut parts = Vec::new();
@@ -284,9 +285,8 @@ fn table(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyhow::R
     if let Some(count) = profile.count_column().filter(|&count| count != column) {
         parts.push(format!("{} samples", amount(profile.total(count), "")));
     }
-    if let Some(complete) = Quality::of(profile).and_then(|quality| quality.complete_share()) {
-        parts.push(format!("complete stacks {:.1} %", complete * 100.0));
-    }
+    // What was lost is told with the time that is covered.
+    parts.extend(show::quality_in_words(profile, column).into_iter().skip(1));
     let _ = writeln!(out, "# {}", parts.join(", "));
     if counts.total != profile.total(column) {
         let share = percent(profile.total(column), counts.total);
@@ -306,8 +306,8 @@ fn counts(args: &QueryArgs, sum: &Sum, column: usize) -> Counts {
 }
 
 /// What part of the asked time the answer is of, and what is wrong with it.
-fn head(query: &Query, sum: &Sum) -> String {
-    let mut out = coverage(query, &sum.plan);
+fn head(query: &Query, sum: &Sum, column: usize) -> String {
+    let mut out = coverage(query, &sum.plan, &sum.counted(column));
     let answer = &sum.answer;
     if answer.cut > 0 {
         let _ = writeln!(out, "# {} cut to the asked time by the times of their samples", windows(answer.cut));
@@ -330,11 +330,9 @@ fn head(query: &Query, sum: &Sum) -> String {
 }
 
 /// `# 2026-11-23 14:31:00–14:33:00 CET: 2 windows of cpu cover 118 s of 120 s; 0.2 % lost`, the gaps, and what was passed over.
-fn coverage(query: &Query, plan: &Plan) -> String {
+fn coverage(query: &Query, plan: &Plan, counted: &KindQuality) -> String {
     let mut out = String::new();
     let asked = query.range.end.0 - query.range.start.0;
-    let lost: u64 = plan.rows.iter().fold(0, |sum, row| sum.saturating_add(row.summary.lost));
-    let samples: i64 = plan.rows.iter().fold(0, |sum, row| sum.saturating_add(row.summary.samples));
     let span = when::show_span(query.range.start, query.range.end);
     let _ = write!(
         out,
@@ -344,7 +342,7 @@ fn coverage(query: &Query, plan: &Plan) -> String {
         seconds(asked - plan.missing()),
         seconds(asked)
     );
-    let _ = writeln!(out, "; {} lost", percent(lost.into(), i128::from(lost) + i128::from(samples)));
+    let _ = writeln!(out, "; {} lost", counted.lost_percent());
     if plan.hosts.len() > 1 {
         let hosts = plan.hosts.iter().map(|host| printable(host)).collect::<Vec<_>>().join(", ");
         let _ = writeln!(out, "# {} hosts: {hosts}", plan.hosts.len());
@@ -384,7 +382,12 @@ fn table_json(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyh
     let order = show::order(&sums, &counts, &args.show.listing());
     let shown = if limit == 0 { order.len() } else { limit.min(order.len()) };
     let functions = show::functions_json(&counts, &sums, &order[..shown], sum.covered);
+    let (profile, counted) = (&sum.answer.profile, sum.counted(column));
     let mut document = sum.plan.to_json(query);
+    document["lost"] = json!(counted.lost);
+    document["lost_share"] = json!(counted.lost_share());
+    document["unnamed_share"] = json!(counted.unnamed_share());
+    document["complete_share"] = json!(Quality::of(profile).and_then(|quality| quality.complete_share()));
     document["value"] = json!({ "name": counts.value, "unit": counts.unit });
     document["total"] = json!(show::number(sum.answer.profile.total(column)));
     document["all"] = json!(show::number(counts.total));

@@ -9,7 +9,7 @@ use super::input::{self, ForceArgs, LookArgs, RecordingArgs};
 use super::overhead::{self, OverheadArgs, Shown};
 use super::script;
 use super::show::{self, Counts, ShowArgs, amount, percent, printable};
-use crate::profile::{Profile, Quality};
+use crate::profile::Profile;
 use crate::record::perf_data::PerfData;
 use crate::session::replay::ReplayOptions;
 
@@ -139,7 +139,7 @@ pub fn render(profile: Profile, args: &ReportArgs, width: usize) -> anyhow::Resu
     let counts = ManuallyDrop::new(Counts::new(&profile, column, total, part));
     let mut out = String::new();
     if !quiet {
-        header(&profile, &counts, profile.total(column), &mut out);
+        header(&profile, &counts, column, &mut out);
         if args.overhead.selects() || part.filter()?.selects() {
             let whole = if args.is_relative() { "these" } else { "all" };
             out.push_str(&format!("# only the stacks and frames that were asked for; shares are of {whole}\n"));
@@ -169,7 +169,8 @@ fn totals(profile: &Profile) -> Vec<i128> {
 }
 
 /// What was profiled, for how long, and how much of it is missing.
-fn header(profile: &Profile, counts: &Counts, total: i128, out: &mut String) {
+fn header(profile: &Profile, counts: &Counts, column: usize, out: &mut String) {
+    let total = profile.total(column);
     for remark in profile.remarks() {
         out.push_str(&format!("# {}\n", printable(remark)));
     }
@@ -183,11 +184,7 @@ fn header(profile: &Profile, counts: &Counts, total: i128, out: &mut String) {
     if counts.unit != "count" {
         parts.push(format!("{} {}{}", counts.value, counts.amount(total), of_one_cpu(profile, counts, total)));
     }
-    if let Some(quality) = Quality::of(profile) {
-        parts.push(format!("lost {} ({:.1} %)", amount(quality.lost.into(), ""), quality.lost_share() * 100.0));
-        let complete = quality.complete_share();
-        parts.extend(complete.map(|share| format!("complete stacks {:.1} %", share * 100.0)));
-    }
+    parts.extend(show::quality_in_words(profile, column));
     out.push_str(&format!("# {}\n", parts.join(", ")));
 }
 

@@ -302,7 +302,7 @@ fn side_line(side: &SideSummary) -> String {
         plural(side.windows, "sub-window"),
         format!("{:.1} s", side.seconds),
         format!("{:.0} samples", side.samples),
-        format!("{:.1} % lost", side.lost_share() * 100.0),
+        format!("{:.2} % lost", side.lost_share() * 100.0),
     ];
     parts.extend(side.complete_share().map(|share| format!("{:.1} % whole stacks", share * 100.0)));
     parts.push(format!("{:.1} % without a name or root", side.unknown_share * 100.0));

@@ -10,7 +10,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::show::amount;
-use crate::session::status::{STATUS, read};
+use crate::profile::{KindQuality, Quality};
+use crate::session::status::{self, STATUS, read};
 use crate::store;
 
 /// Show how the recorder of a directory does: samples, losses, unwinding, cost, disk
@@ -69,18 +70,18 @@ fn show(metrics: &BTreeMap<String, f64>, runs: bool, age: Duration) -> anyhow::R
             Some((name.strip_prefix("rprof_stacks_total{end=\"")?.strip_suffix("\"}")?, *value))
         })
         .collect();
-    let stacks: f64 = ends.iter().map(|(_, number)| number).sum();
-    let ends = ends.iter().filter(|(_, number)| *number > 0.0);
-    let ends: Vec<String> =
-        ends.map(|(end, number)| format!("{} {:.2} %", end.replace('_', " "), 100.0 * number / stacks)).collect();
+    let quality = status::quality(metrics);
+    let cut = ends.iter().filter(|(end, number)| *number > 0.0 && *end != "root");
+    let cut = cut.map(|(end, number)| format!("{} {}", amount(*number as i128, ""), end.replace('_', " ")));
+    let stacks: Vec<String> = super::show::complete(&quality).into_iter().chain(cut).collect();
     let seconds = age.as_secs();
     let rows = [
         ("recorder", format!("{state}; told {seconds} s ago")),
         ("", info.trim_start_matches("rprof_info").to_owned()),
         ("since", jiff::Timestamp::from_second(value("rprof_start_time_seconds") as i64)?.to_string()),
         ("samples", count("rprof_samples_total")),
-        ("lost", count("rprof_samples_lost_total")),
-        ("stacks", ends.join(", ")),
+        ("lost", lost(&quality)),
+        ("stacks", stacks.join(", ")),
         (
             "frequency",
             format!(
@@ -104,4 +105,13 @@ fn show(metrics: &BTreeMap<String, f64>, runs: bool, age: Duration) -> anyhow::R
         ("disk", format!("{} in {} files", bytes("rprof_disk_bytes"), count("rprof_files"))),
     ];
     Ok(rows.iter().map(|(name, text)| format!("{name:<10} {}\n", super::show::printable(text))).collect())
+}
+
+/// What was lost of each kind: `7 (6.54 %) of cpu, 0 (0.00 %) of off_cpu`.
+fn lost(quality: &Quality) -> String {
+    let of_kind = |(kind, counted): (&str, &KindQuality)| {
+        format!("{} ({}) of {kind}", amount(counted.lost.into(), ""), counted.lost_percent())
+    };
+    let parts: Vec<String> = quality.kinds().map(of_kind).collect();
+    if parts.is_empty() { "no window has ended yet".into() } else { parts.join(", ") }
 }

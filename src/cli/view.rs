@@ -140,7 +140,7 @@ impl Subject for Still {
         if let Some(count) = self.profile.count_column().filter(|&count| column != Some(count)) {
             facts.push(Fact::plain(format!("{} samples", amount(self.profile.total(count), ""))));
         }
-        facts.extend(quality_facts(Quality::of(&self.profile).as_ref()));
+        facts.extend(quality_facts(&self.profile, column.unwrap_or(0)));
         if self.profile.duration_nanos > 0 {
             facts.push(Fact::plain(format!("{} long", amount(self.profile.duration_nanos.into(), "nanoseconds"))));
         }
@@ -156,17 +156,15 @@ impl Subject for Still {
 }
 
 /// What is said of losses: what of them makes the rest doubtful stands out.
-pub(super) fn quality_facts(quality: Option<&Quality>) -> Vec<Fact> {
-    let Some(quality) = quality else { return Vec::new() };
-    let lost = quality.lost_share();
+pub(super) fn quality_facts(profile: &Profile, column: usize) -> Vec<Fact> {
+    let Some(quality) = Quality::of(profile) else { return Vec::new() };
+    let counted = quality.of_column(profile, column);
     let mut facts = vec![Fact {
-        text: format!("lost {} ({:.1} %)", amount(quality.lost.into(), ""), 100.0 * lost),
-        is_wrong: lost >= DOUBTFUL,
+        text: show::lost(counted.lost, &counted.lost_percent()),
+        is_wrong: counted.lost_share() >= DOUBTFUL,
     }];
-    facts.extend(quality.complete_share().map(|share| Fact {
-        text: format!("complete stacks {:.1} %", 100.0 * share),
-        is_wrong: share < 1.0 - DOUBTFUL,
-    }));
+    let is_cut = quality.complete_share().is_some_and(|share| share < 1.0 - DOUBTFUL);
+    facts.extend(show::complete(&quality).map(|text| Fact { text, is_wrong: is_cut }));
     facts
 }
 

@@ -141,6 +141,18 @@ impl Window {
         (0_u32..).zip(&self.events).map(|(index, event)| self.of_event(index, event)).collect()
     }
 
+    /// What was counted of each event, in their order.
+    #[must_use]
+    pub fn tallies(&self) -> Vec<Tally> {
+        let mut tallies = vec![Tally::default(); self.events.len()];
+        for (key, tally) in &self.samples {
+            if let Some(sum) = tallies.get_mut(key.event as usize) {
+                sum.add(*tally);
+            }
+        }
+        tallies
+    }
+
     fn of_event(&self, index: u32, event: &EventInfo) -> Window {
         let mut stacks = StackTree::default();
         let mut copied = FxHashMap::default();

@@ -121,7 +121,7 @@ fn drawing<'a>(profile: &Profile, column: usize, divisor: i128) -> Options<'a> {
     let kind = profile.sample_types[column];
     let mut options = options(profile.text(kind.name), profile.text(kind.unit), divisor);
     options.title = "Flame graph".into();
-    options.subtitle = Some(xml_safe(&subtitle(profile)));
+    options.subtitle = Some(xml_safe(&subtitle(profile, column)));
     options
 }
 
@@ -193,7 +193,7 @@ fn shade(name: &str) -> u8 {
 }
 
 /// What was profiled, and how good the profile is.
-fn subtitle(profile: &Profile) -> String {
+fn subtitle(profile: &Profile, column: usize) -> String {
     let mut parts: Vec<String> = profile.command().map(str::to_owned).into_iter().collect();
     if profile.duration_nanos > 0 {
         parts.push(format!(
@@ -205,9 +205,8 @@ fn subtitle(profile: &Profile) -> String {
         parts.push(format!("{} samples", profile.total(count)));
     }
     if let Some(quality) = Quality::of(profile) {
-        parts.push(format!("lost {:.1} %", quality.lost_share() * 100.0));
-        let complete = quality.complete_share();
-        parts.extend(complete.map(|share| format!("incomplete stacks {:.1} %", (1.0 - share) * 100.0)));
+        parts.push(format!("lost {}", quality.of_column(profile, column).lost_percent()));
+        parts.extend(quality.cut_percent().map(|percent| format!("incomplete stacks {percent}")));
     }
     parts.join(" · ")
 }

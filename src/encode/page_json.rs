@@ -288,12 +288,27 @@ struct QualityRow<'a> {
     lost_share: Option<f64>,
     throttled: u64,
     complete_share: Option<f64>,
+    /// The part of the value whose stacks have a frame without a name.
+    unnamed_share: Option<f64>,
+    /// Distinct frames without a name, and all.
+    frames: Option<(u64, u64)>,
+    /// The same shares for people, as every other view writes them.
+    told: Told,
     unknown_share: Option<f64>,
     /// The rows of the health table that are not zero.
     health: Vec<HealthRow>,
     remarks: Vec<&'a str>,
     gaps: &'a [[i64; 2]],
     unreadable: &'a [String],
+}
+
+/// Shares in percent; `null` where nothing tells.
+#[derive(Serialize)]
+struct Told {
+    lost: Option<String>,
+    cut: Option<String>,
+    unnamed: Option<String>,
+    unnamed_frames: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -308,11 +323,20 @@ impl QualityRow<'_> {
         let quality = Quality::of(side.profile);
         let known = quality.as_ref();
         let rows = known.into_iter().flat_map(|quality| quality.health.rows());
+        let counted = known.map(|quality| quality.of_column(side.profile, side.column));
         QualityRow {
-            lost: known.map(|quality| quality.lost).or(side.meta.lost),
-            lost_share: known.map(Quality::lost_share),
-            throttled: known.map_or(0, |quality| quality.throttled),
+            lost: counted.map(|counted| counted.lost).or(side.meta.lost),
+            lost_share: counted.map(|counted| counted.lost_share()),
+            throttled: counted.map_or(0, |counted| counted.throttled),
             complete_share: known.and_then(Quality::complete_share),
+            unnamed_share: counted.and_then(|counted| counted.unnamed_share()),
+            frames: known.map(Quality::frames).filter(|&(_, all)| all > 0),
+            told: Told {
+                lost: counted.map(|counted| counted.lost_percent()),
+                cut: known.and_then(Quality::cut_percent),
+                unnamed: counted.and_then(|counted| counted.unnamed_percent()),
+                unnamed_frames: known.and_then(Quality::frames_percent),
+            },
             unknown_share: (unknown[1] > 0).then(|| ratio(unknown)),
             health: rows.map(|(row, count)| HealthRow { name: row.name(), meaning: row.meaning(), count }).collect(),
             remarks: side.profile.remarks().collect(),

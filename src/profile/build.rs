@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    Function, FunctionId, Known, Label, LabelValue, Location, LocationId, Mapping, MappingId, Profile, Sample,
-    SourceLine, event_comment, health_comments, unit_name,
+    Function, FunctionId, KindQuality, Known, Label, LabelValue, Location, LocationId, Mapping, MappingId, Profile,
+    Sample, SourceLine, event_comment, health_comments, unit_name,
 };
 use crate::collect::{EventInfo, Frame, SampleKey, StackId, Tally, Unit, WakerIndex, Window};
 use crate::health::Count;
@@ -69,13 +69,14 @@ pub fn build(window: Window, namer: &mut dyn Namer, progress: &mut dyn FnMut(usi
             if !matches!(frame, Frame::Marker(_)) {
                 window.health.add(if named { Count::FramesNamed } else { Count::FramesUnnamed }, 1);
             }
-            builder.add_frame(frame, &symbols);
+            builder.add_frame(frame, &symbols, named);
         }
         done += batch.len();
         progress(done, frames.len());
     }
     builder.add_header(&window);
     builder.add_samples(&window);
+    builder.add_comments(&window);
     builder.profile
 }
 
@@ -164,6 +165,10 @@ struct Builder {
     frames: FxHashMap<Frame, LocationId>,
     /// Frames by which the kernel runs our programs: no stack begins with them.
     machinery: FxHashSet<LocationId>,
+    /// Code of which no function's name is known.
+    unnamed: FxHashSet<LocationId>,
+    /// What was counted of each of the window's events.
+    counted: Vec<KindQuality>,
 }
 
 impl Builder {
@@ -225,7 +230,7 @@ impl Builder {
         id
     }
 
-    fn add_frame(&mut self, frame: Frame, symbols: &[Symbol]) {
+    fn add_frame(&mut self, frame: Frame, symbols: &[Symbol], named: bool) {
         let (mapping, address) = self.place(frame);
         let lines: Vec<SourceLine> = symbols.iter().map(|symbol| self.line(symbol)).collect();
         if let Some(mapping) = mapping {
@@ -237,6 +242,9 @@ impl Builder {
         let id = intern(locations, &mut self.locations, location, LocationId);
         if matches!(frame, Frame::Kernel(_)) && symbols.first().is_some_and(is_machinery) {
             self.machinery.insert(id);
+        }
+        if !named && !matches!(frame, Frame::Marker(_)) {
+            self.unnamed.insert(id);
         }
         self.frames.insert(frame, id);
     }
@@ -278,8 +286,15 @@ impl Builder {
         }
         profile.time_nanos = nanoseconds_since_1970(window.start);
         profile.duration_nanos = nanoseconds(window.duration).max(1);
+    }
+
+    fn add_comments(&mut self, window: &Window) {
+        let profile = &mut self.profile;
         window.comments.iter().for_each(|line| profile.comment(line));
-        window.events.iter().for_each(|event| profile.comment(&event_comment(event)));
+        let columns = column_names(&window.events);
+        for ((event, counted), (_, value)) in window.events.iter().zip(&self.counted).zip(&columns) {
+            profile.comment(&event_comment(event, value, counted));
+        }
         health_comments(&window.health).for_each(|line| profile.comment(&line));
     }
 
@@ -301,6 +316,9 @@ impl Builder {
             window.stacks.distinct_frames().iter().map(|frame| self.frames.get(frame).copied()).collect();
         let mut locations = Vec::new();
         let columns = window.events.len() * 2;
+        self.counted = window.events.iter().map(|event| KindQuality::of_loss(event.loss)).collect();
+        // Whether each distinct stack has a frame without a name.
+        let mut unnamed: Vec<bool> = Vec::new();
         for (key, tally) in keys {
             let same = before.filter(|&(id, _)| id == key.stack).map(|(_, stack)| stack);
             let stack = same.unwrap_or_else(|| {
@@ -308,6 +326,9 @@ impl Builder {
                 locations.clear();
                 locations.extend(of_stack.skip_while(|location| self.machinery.contains(location)));
                 let next = stacks.len();
+                if !stacks.contains_key(&locations[..]) {
+                    unnamed.push(locations.iter().any(|location| self.unnamed.contains(location)));
+                }
                 stacks.get(&locations[..]).copied().unwrap_or_else(|| *stacks.entry(locations.clone()).or_insert(next))
             });
             before = Some((key.stack, stack));
@@ -320,6 +341,9 @@ impl Builder {
                 self.profile.samples.len() - 1
             });
             add_tally(&mut self.profile.samples[at].values, key.event as usize, *tally);
+            if let Some(counted) = self.counted.get_mut(key.event as usize) {
+                counted.count(*tally, unnamed[stack]);
+            }
         }
         self.fill_stacks(stacks, of_sample);
     }

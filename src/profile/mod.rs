@@ -22,7 +22,9 @@ pub use build::{KERNEL, Namer, TIME_LABEL, build, name_frames};
 pub use check::CheckError;
 pub use filter::{Filter, TagFilter, TagFilterError};
 pub use merge::{KeptLabels, MergeError, MergeOptions, Merger};
-pub use quality::{COMMAND, Quality, cpus_comment, event_comment, health_comments, merged_comment, unit_name};
+pub use quality::{
+    COMMAND, KindQuality, Quality, cpus_comment, event_comment, health_comments, merged_comment, unit_name,
+};
 pub use scale::{converts, scale};
 pub use strings::{StringId, Strings};
 pub use view::{FrameView, Origin, UnknownValue};

@@ -14,6 +14,7 @@ use super::status::{STATUS, Status};
 use crate::capture::{Event, Live, Rate};
 use crate::health::Health;
 use crate::ids::{Timestamp, UnixNanos};
+use crate::profile::{KindQuality, Quality};
 use crate::store::{Policy, Source, Writer};
 use crate::sys;
 use crate::sys::child::Child;
@@ -110,7 +111,7 @@ pub(super) fn record_windows(
         budget,
         max_memory: bounds.max_memory,
         total: Health::default(),
-        lost: 0,
+        counted: Quality::default(),
         remarks: Vec::new(),
         reopened: spent.at,
         window_began: spent,
@@ -197,7 +198,8 @@ struct Recorder<'a> {
     status: Status,
     /// Of all windows that were sealed.
     total: Health,
-    lost: u64,
+    /// What was counted of each kind in those windows.
+    counted: Quality,
     /// Of each event.
     scales: Vec<Scales>,
     /// What happened within the window.
@@ -386,7 +388,11 @@ impl Recorder<'_> {
         remarks.push(format!("rprof itself: {:.3} s of CPU, {memory} MB of memory", own.as_secs_f64()));
         let scales: Vec<f64> = self.scales.iter_mut().map(|scale| scale.seal(at)).collect();
         let window = self.sampler.seal(at, &scales, remarks);
-        self.lost += window.events.iter().map(|event| event.loss.lost).sum::<u64>();
+        for (event, tally) in window.events.iter().zip(window.tallies()) {
+            let mut counted = KindQuality::of_loss(event.loss);
+            counted.samples = tally.samples;
+            self.counted.add(&event.value_name, &counted);
+        }
         let gone = self.sampler.forget_images();
         Work::Window(Box::new(window), gone)
     }
@@ -415,7 +421,7 @@ impl Recorder<'_> {
         Status {
             running,
             health,
-            lost: self.lost,
+            counted: self.counted.clone(),
             hertz: self.status.hertz_asked * self.clock_scale(),
             scales: self.event_scales(),
             cpu: Duration::from_nanos(sys::cpu_time()),

@@ -6,7 +6,7 @@ use crossbeam_channel::Sender;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::health::{Count, Health};
-use crate::profile::{Profile, Quality};
+use crate::profile::{KindQuality, Profile, Quality};
 
 /// Where a session talks to its user; a clone talks to the same.
 #[derive(Clone)]
@@ -86,28 +86,11 @@ impl Screen {
         let quality = end.profile.as_ref().and_then(Quality::of).unwrap_or_default();
         let health = &quality.health;
         let seconds = end.elapsed.as_secs_f64();
-        // What was lost was CPU time too, but nobody knows whose.
-        let least = if quality.lost > 0 { "at least " } else { "" };
-        let cpus = end.cpus.map_or(String::new(), |cpus| format!(" ({least}{cpus:.2} CPUs)"));
-        self.say(&format!(
-            "{} samples in {seconds:.1} s{cpus}, {} lost{}{}",
-            health.get(Count::Samples),
-            quality.lost,
-            if quality.lost > 0 && health.get(Count::SamplesSkipped) > 0 {
-                " (of all tasks on these CPUs)"
-            } else {
-                ""
-            },
-            throttled(&quality)
-        ));
-        if let Some(complete) = quality.complete_share() {
-            self.say(&format!("{:.1} % of user stacks reach the root{}", floor(100.0 * complete), incomplete(health)));
+        self.say(&taken(&quality, seconds, end.cpus));
+        if let Some(complete) = quality.complete_percent() {
+            self.say(&format!("{complete} of user stacks reach the root{}", incomplete(health)));
         }
-        let (named, unnamed) = (health.get(Count::FramesNamed), health.get(Count::FramesUnnamed));
-        if named + unnamed > 0 {
-            let share = 100.0 * unnamed as f64 / (named + unnamed) as f64;
-            self.say(&format!("{share:.1} % of {} distinct frames have no name", named + unnamed));
-        }
+        unnamed(&quality).iter().for_each(|line| self.say(line));
         if verbose {
             health.rows().for_each(|(row, number)| self.say(&format!("{number:>10} {}", row.meaning())));
         }
@@ -135,13 +118,37 @@ pub(super) struct Summary {
     pub(super) files: Vec<String>,
 }
 
-/// To one decimal, downwards: 100 % is said only of all.
-fn floor(percent: f64) -> f64 {
-    (10.0 * percent).floor() / 10.0
+/// How many samples were taken and lost; of several kinds, of each.
+fn taken(quality: &Quality, seconds: f64, cpus: Option<f64>) -> String {
+    let all_tasks = quality.health.get(Count::SamplesSkipped) > 0;
+    let lost = |counted: &KindQuality| {
+        let whose = if counted.lost > 0 && all_tasks { " (of all tasks on these CPUs)" } else { "" };
+        let share = if counted.lost > 0 { format!(" ({})", counted.lost_percent()) } else { String::new() };
+        let throttled =
+            if counted.throttled > 0 { format!(", throttled {}×", counted.throttled) } else { String::new() };
+        format!("{} lost{share}{whose}{throttled}", counted.lost)
+    };
+    let mut kinds = quality.kinds();
+    let first = kinds.next().map_or_else(|| quality.all(), |(_, counted)| *counted);
+    // What was lost was CPU time too, but nobody knows whose.
+    let least = if first.lost > 0 { "at least " } else { "" };
+    let cpus = cpus.map_or(String::new(), |cpus| format!(" ({least}{cpus:.2} CPUs)"));
+    let mut line = format!("{} samples in {seconds:.1} s{cpus}, {}", first.samples, lost(&first));
+    for (kind, counted) in kinds {
+        line.push_str(&format!("; {} samples of {kind}, {}", counted.samples, lost(counted)));
+    }
+    line
 }
 
-fn throttled(quality: &Quality) -> String {
-    if quality.throttled == 0 { String::new() } else { format!(", throttled {}×", quality.throttled) }
+/// What has no name: the part of each kind's value that is in stacks with such a frame, and how many distinct frames.
+fn unnamed(quality: &Quality) -> Option<String> {
+    let (_, frames) = quality.frames();
+    let of_frames = quality.frames_percent()?;
+    let of_kind = |(kind, counted): (&str, &KindQuality)| Some(format!("{} of {kind}", counted.unnamed_percent()?));
+    let parts: Vec<String> = quality.kinds().filter_map(of_kind).collect();
+    let parts =
+        if parts.is_empty() { String::new() } else { format!("; {} in stacks with such a frame", parts.join(", ")) };
+    Some(format!("{of_frames} of {frames} distinct frames have no name{parts}"))
 }
 
 /// Why stacks have no root, most frequent first.

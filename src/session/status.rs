@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::health::{Count, Health};
 use crate::ids::UnixNanos;
+use crate::profile::{KindQuality, Quality};
 
 /// The name of the status file in a directory of windows.
 pub const STATUS: &str = "rprof.prom";
@@ -27,8 +28,8 @@ pub struct Status {
     pub began: UnixNanos,
     /// All that was counted since.
     pub health: Health,
-    /// Samples that the kernel dropped.
-    pub lost: u64,
+    /// Samples of each kind, and how many of them the kernel dropped, in the windows that ended.
+    pub counted: Quality,
     /// Samples a second and CPU now, and as asked for.
     pub hertz: f64,
     /// See `hertz`.
@@ -54,6 +55,10 @@ pub struct Status {
     /// Bytes of them.
     pub disk_bytes: u64,
 }
+
+/// The metrics of each kind of event.
+const KIND_SAMPLES: &str = "rprof_kind_samples_total";
+const KIND_LOST: &str = "rprof_kind_samples_lost_total";
 
 /// The ends that a user stack can have.
 const ENDS: [(Count, &str); 6] = [
@@ -107,7 +112,8 @@ impl Status {
         plain("rprof_up", "gauge", "Whether the recorder runs.", f64::from(u8::from(self.running)));
         plain("rprof_start_time_seconds", "gauge", "When it began, since 1970.", self.began.0 as f64 / 1e9);
         plain("rprof_samples_total", "counter", "Samples of the target.", self.health.get(Count::Samples) as f64);
-        plain("rprof_samples_lost_total", "counter", "Samples that the kernel dropped.", self.lost as f64);
+        let lost: u64 = self.counted.kinds().map(|(_, counted)| counted.lost).sum();
+        plain("rprof_samples_lost_total", "counter", "Samples that the kernel dropped, of all kinds.", lost as f64);
         plain("rprof_frequency_hertz", "gauge", "Samples a second and CPU, now.", self.hertz);
         plain("rprof_frequency_asked_hertz", "gauge", "Samples a second and CPU, as asked for.", self.hertz_asked);
         plain("rprof_cpus", "gauge", "CPUs that are watched.", self.cpus as f64);
@@ -135,6 +141,7 @@ impl Status {
         let scales: Vec<(&[_], f64)> = scales.iter().map(|(labels, value)| (&labels[..], *value)).collect();
         let help = "How often each event is sampled, in proportion to what was asked for.";
         metric(&mut text, "rprof_event_scale_ratio", "gauge", help, &scales);
+        self.kinds(&mut text);
         let ends = ENDS.map(|(row, end)| ([("end", end)], self.health.get(row) as f64));
         let ends: Vec<(&[_], f64)> = ends.iter().map(|(labels, value)| (&labels[..], *value)).collect();
         metric(&mut text, "rprof_stacks_total", "counter", "User stacks, by how their walk ended.", &ends);
@@ -143,6 +150,42 @@ impl Status {
         metric(&mut text, "rprof_health_total", "counter", "Everything that is counted.", &rows);
         text
     }
+}
+
+impl Status {
+    /// What was counted of each kind of event.
+    fn kinds(&self, text: &mut String) {
+        let mut kind = |name: &str, help: &str, value: fn(&KindQuality) -> u64| {
+            let rows: Vec<_> =
+                self.counted.kinds().map(|(kind, counted)| ([("kind", kind)], value(counted) as f64)).collect();
+            let rows: Vec<(&[_], f64)> = rows.iter().map(|(labels, value)| (&labels[..], *value)).collect();
+            metric(text, name, "counter", help, &rows);
+        };
+        kind(KIND_SAMPLES, "Samples of each kind, in windows that ended.", |counted| counted.samples);
+        kind(KIND_LOST, "Samples of each kind that the kernel dropped.", |counted| counted.lost);
+    }
+}
+
+/// What the metrics of a status file tell of samples, losses and stacks.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters are whole numbers")]
+pub fn quality(metrics: &BTreeMap<String, f64>) -> Quality {
+    let of_label = |name: &str, metric: &str, label: &str| -> Option<String> {
+        let value = name.strip_prefix(metric)?.strip_prefix(&*format!("{{{label}=\""))?;
+        value.strip_suffix("\"}").map(str::to_owned)
+    };
+    let mut quality = Quality::default();
+    for (name, &value) in metrics {
+        if let Some(kind) = of_label(name, KIND_SAMPLES, "kind") {
+            quality.add(&kind, &KindQuality { samples: value as u64, ..KindQuality::default() });
+        } else if let Some(kind) = of_label(name, KIND_LOST, "kind") {
+            quality.add(&kind, &KindQuality { lost: value as u64, ..KindQuality::default() });
+        } else if let Some(row) = of_label(name, "rprof_health_total", "row") {
+            let row = Count::ALL.iter().find(|known| known.name() == row);
+            row.into_iter().for_each(|&row| quality.health.add(row, value as u64));
+        }
+    }
+    quality
 }
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
@@ -185,6 +228,9 @@ mod tests {
         let path = folder.path().join(STATUS);
         let mut status = Status::new("rprof record -- sh -c \"a\\b\nc\"", 19.0, Some(0.01));
         status.health.add(Count::StacksRoot, 7);
+        for (kind, samples, lost) in [("cpu", 100, 7), ("off_cpu", 3000, 0)] {
+            status.counted.add(kind, &KindQuality { samples, lost, ..KindQuality::default() });
+        }
         status.disk_bytes = 5;
         status.write(&path).unwrap();
         let read = read(&path).unwrap();
@@ -192,5 +238,10 @@ mod tests {
         assert_eq!(read["rprof_disk_bytes"], 5.0);
         assert_eq!(read["rprof_stacks_total{end=\"root\"}"], 7.0);
         assert_eq!(read["rprof_health_total{row=\"stacks.root\"}"], 7.0);
+        assert_eq!(read["rprof_kind_samples_lost_total{kind=\"cpu\"}"], 7.0);
+        let quality = quality(&read);
+        let told: Vec<_> = quality.kinds().map(|(kind, counted)| (kind, counted.lost_percent())).collect();
+        assert_eq!(told, [("cpu", "6.54 %".to_owned()), ("off_cpu", "0.00 %".to_owned())]);
+        assert_eq!(quality.complete_percent().as_deref(), Some("100.0 %"));
     }
 }

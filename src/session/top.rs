@@ -155,7 +155,8 @@ impl Shelf for Glass {
     }
 
     fn take(&mut self, profile: Profile) {
-        let lost = Quality::of(&profile).map_or(0, |quality| quality.lost);
+        let column = profile.column(None).unwrap_or(0);
+        let lost = Quality::of(&profile).map_or(0, |quality| quality.of_column(&profile, column).lost);
         let last = Arc::new(merged(&self.options, [&profile]).unwrap_or(profile));
         match self.kinds.get_mut(self.next) {
             Some(kind) => kind.add(last, lost, &self.options),

@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 use super::{Level, Row, Selector, Source};
 use crate::encode::{FileError, FileReader, ReadOptions};
 use crate::ids::UnixNanos;
-use crate::profile::{KeptLabels, LabelValue, MergeError, MergeOptions, Merger, Profile, Sample, StringId};
+use crate::profile::{
+    KeptLabels, KindQuality, LabelValue, MergeError, MergeOptions, Merger, Profile, Sample, StringId,
+};
 
 /// The label that holds a sample's time, in nanoseconds since 1970.
 pub const TIMESTAMP: &str = "timestamp_ns";
@@ -122,6 +124,12 @@ impl Plan {
         self.gaps.iter().map(|gap| gap.end.0 - gap.start.0).sum()
     }
 
+    /// The samples of the windows, and how many were lost, as the index tells them.
+    #[must_use]
+    pub fn counted(&self) -> KindQuality {
+        self.rows.iter().fold(KindQuality::default(), |sum, row| sum.plus(&row.summary.counted()))
+    }
+
     /// Whether the values are times.
     #[must_use]
     pub fn is_time(&self) -> bool {
@@ -138,7 +146,8 @@ impl Plan {
             "kinds": self.kinds,
             "hosts": self.hosts,
             "windows": self.rows.len(),
-            "lost": self.rows.iter().fold(0_u64, |sum, row| sum.saturating_add(row.summary.lost)),
+            "lost": self.counted().lost,
+            "lost_share": self.counted().lost_share(),
             "gaps": self.gaps.iter().map(|gap| json!([gap.start.0, gap.end.0])).collect::<Vec<_>>(),
             "snapshots_left_out": self.snapshots_left_out,
         })

@@ -33,7 +33,7 @@ impl Summary {
             frequency: profile.frequency(),
             samples: totals.iter().fold(0, |sum, total| sum.saturating_add(total.samples)),
             value: totals.iter().fold(0, |sum, total| sum.saturating_add(total.value)),
-            lost: Quality::of(profile).map_or(0, |quality| quality.lost),
+            lost: Quality::of(profile).map_or(0, |quality| quality.of_column(profile, value.unwrap_or(0)).lost),
             totals,
             labels: labels(profile, count, value),
         }

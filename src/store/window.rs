@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::ids::UnixNanos;
+use crate::profile::KindQuality;
 
 /// How much time one file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +79,14 @@ pub struct Summary {
     pub totals: Vec<Total>,
     /// The same by further labels that are texts, as `record --label` gives them; `None` where the index does not tell.
     pub labels: Option<Vec<LabelTotal>>,
+}
+
+impl Summary {
+    /// The samples of the window, and how many were lost.
+    #[must_use]
+    pub fn counted(&self) -> KindQuality {
+        KindQuality { samples: self.samples.unsigned_abs(), lost: self.lost, ..KindQuality::default() }
+    }
 }
 
 /// What the samples with a label have of a window.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::encode::{FileError, ReadOptions, read_file};
 use crate::ids::UnixNanos;
-use crate::profile::{MergeOptions, Profile, Sample};
+use crate::profile::{KindQuality, MergeOptions, Profile, Quality, Sample};
 use crate::when;
 
 /// A directory of windows, or one profile.
@@ -65,6 +65,14 @@ impl Sum {
     #[must_use]
     pub fn column(&self) -> usize {
         column_of(&self.answer.profile, &self.plan.kind).unwrap_or(0)
+    }
+
+    /// How good a column of the sum is: of all samples of the windows that were added up, also of those that were not selected. Where a
+    /// selection left no window to be read, of all windows of the plan.
+    #[must_use]
+    pub fn counted(&self, column: usize) -> KindQuality {
+        let profile = &self.answer.profile;
+        Quality::of(profile).map_or_else(|| self.plan.counted(), |quality| quality.of_column(profile, column))
     }
 }
 

@@ -101,7 +101,7 @@ pub(super) fn meta(work: &Work, query: &Query, sum: &Sum) -> PageMeta {
         title: if hosts.is_empty() { work.windows().name() } else { hosts },
         gaps: sum.plan.gaps.iter().map(|gap| [gap.start.0, gap.end.0]).collect(),
         unreadable: sum.answer.unreadable.clone(),
-        lost: Some(rows.iter().fold(0, |lost, row| lost.saturating_add(row.summary.lost))),
+        lost: Some(sum.counted(sum.column()).lost),
         times: false,
     }
 }

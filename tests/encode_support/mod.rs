@@ -175,6 +175,23 @@ pub(crate) fn server_window() -> Window {
     window
 }
 
+/// The values of all samples so many times, and what the comments tell of them.
+pub(crate) fn multiply(profile: &mut Profile, times: i64) {
+    profile.samples.iter_mut().flat_map(|sample| &mut sample.values).for_each(|value| *value *= times);
+    let numbers = ["samples=", "counted=", "unnamed="];
+    let multiplied = |word: &str| {
+        let number = numbers.iter().find_map(|field| Some((field, word.strip_prefix(field)?.parse::<i64>().ok()?)));
+        number.map_or_else(|| word.to_owned(), |(field, number)| format!("{field}{}", number * times))
+    };
+    for at in 0..profile.comments.len() {
+        let line = profile.text(profile.comments[at]).to_owned();
+        if line.starts_with("event ") {
+            let line = line.split(' ').map(multiplied).collect::<Vec<_>>().join(" ");
+            profile.comments[at] = profile.strings.intern(&line);
+        }
+    }
+}
+
 pub(crate) fn server_profile() -> Profile {
     build(server_window(), &mut FakeNamer::default(), &mut |_, _| {})
 }

@@ -35,7 +35,7 @@ pub(crate) fn name(minute: i64) -> WindowName {
 pub(crate) fn window(minute: i64, times: i64) -> Profile {
     let mut profile = encode_support::server_profile();
     (profile.time_nanos, profile.duration_nanos) = ((START + minute * 60) * SECOND, 60 * SECOND);
-    profile.samples.iter_mut().flat_map(|sample| &mut sample.values).for_each(|value| *value *= times);
+    encode_support::multiply(&mut profile, times);
     profile
 }
 

@@ -44,7 +44,7 @@ fn series_of(args: &QueryArgs, query: &Query, parts: &[Row]) -> Result<Series, S
 }
 
 fn table(args: &QueryArgs, series: &Series, query: &Query, plan: &Plan, is_time: bool) -> String {
-    let mut out = coverage(query, plan);
+    let mut out = coverage(query, plan, &plan.counted());
     let (what, columns) = if is_time { ("CPUS", "CPUs") } else { ("/S", "events a second") };
     let step = show::amount(series.step.into(), "nanoseconds");
     let _ =

@@ -5,6 +5,7 @@ mod filters;
 mod json;
 mod options;
 mod peek;
+mod quality;
 mod table;
 mod text;
 mod tree;
@@ -23,6 +24,7 @@ pub use filters::FilterArgs;
 pub(super) use json::{functions_json, number};
 pub use options::{Granularity, PartArgs, ShowArgs, Sort};
 pub(super) use options::{Listing, with_two_dashes};
+pub(super) use quality::{complete, lost, quality_in_words};
 pub(super) use table::{FunctionSums, functions, functions_table, order};
 pub(super) use text::{amount, cpus, fit, percent};
 

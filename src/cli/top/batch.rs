@@ -84,10 +84,8 @@ impl Printer<'_> {
         if let Some(count) = shown.count_column() {
             let _ = write!(out, ", {} samples", amount(shown.total(count), ""));
         }
-        if let Some(quality) = Quality::of(&shown) {
-            let _ = write!(out, ", lost {} ({:.1} %)", amount(quality.lost.into(), ""), 100.0 * quality.lost_share());
-            let complete = quality.complete_share();
-            let _ = complete.map(|share| write!(out, ", complete stacks {:.1} %", 100.0 * share));
+        for part in show::quality_in_words(&shown, shown.column(None)?) {
+            let _ = write!(out, ", {part}");
         }
         let _ = writeln!(out, "; {}", own_in_words(seen));
         functions_table(&counts, &self.listing, show::width(), out);
@@ -112,6 +110,7 @@ impl Printer<'_> {
         let order = order(&sums, &counts, &self.listing);
         let number = if self.listing.limit == 0 { order.len() } else { self.listing.limit.min(order.len()) };
         let quality = Quality::of(&shown).unwrap_or_default();
+        let counted = quality.of_column(&shown, shown.column(None)?);
         Ok(json!({
             "kind": kind.name,
             "from_nanos": shown.time_nanos,
@@ -120,8 +119,10 @@ impl Printer<'_> {
             "value": { "name": counts.value, "unit": counts.unit },
             "total": show::number(counts.total),
             "samples": samples(&shown),
-            "lost": quality.lost,
+            "lost": counted.lost,
+            "lost_share": counted.lost_share(),
             "complete_share": quality.complete_share(),
+            "unnamed_share": counted.unnamed_share(),
             "functions": functions_json(&counts, &sums, &order[..number], shown.duration_nanos),
             "functions_left_out": order.len() - number,
         }))

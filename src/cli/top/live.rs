@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::show::{Counts, PartArgs, amount, printable};
 use super::super::terminal::{Fact, Head, Span, Subject};
 use super::super::view::quality_facts;
-use crate::profile::{MergeOptions, Profile, Quality};
+use crate::profile::{MergeOptions, Profile};
 use crate::session::top::{Kind, RECENT, Seen};
 
 /// What was counted of a kind over a span of time.
@@ -89,7 +89,7 @@ impl Subject for Running {
             if let Some(count) = last.count_column() {
                 facts.push(Fact::plain(format!("{} samples", amount(last.total(count), ""))));
             }
-            facts.extend(quality_facts(Quality::of(last).as_ref()));
+            facts.extend(quality_facts(last, last.column(None).unwrap_or(0)));
             if kind.lost > 0 {
                 facts.push(Fact::plain(format!("{} since the start", amount(kind.lost.into(), ""))));
             }

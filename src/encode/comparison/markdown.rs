@@ -58,7 +58,7 @@ pub(super) fn sides(comparison: &Comparison, out: &mut String) {
 pub(super) fn describe(side: &SideSummary) -> String {
     let files = side.about.profiles;
     format!(
-        "{files} profile{}, {} sub-window{}, {:.1} s, {:.0} samples, {:.1} % lost",
+        "{files} profile{}, {} sub-window{}, {:.1} s, {:.0} samples, {:.2} % lost",
         if files == 1 { "" } else { "s" },
         side.windows,
         if side.windows == 1 { "" } else { "s" },

@@ -19,9 +19,14 @@ export function worse(one, other) {
   const least = (name) => [one[name], other[name]].filter((value) => value !== null && value !== undefined).sort((a, b) => a - b);
   const all = (name) => [...(one[name] ?? []), ...(other[name] ?? [])];
   const most = (name) => least(name).at(-1) ?? null;
+  // A share in words is that of the side whose share it is.
+  const told = (name, share, is_worse) => (is_worse(other[share] ?? null, one[share] ?? null) ? other : one).told?.[name] ?? null;
+  const more = (a, b) => a !== null && (b === null || a > b);
+  const less = (a, b) => a !== null && (b === null || a < b);
   return {
     lost: most("lost"), lost_share: most("lost_share"), throttled: most("throttled") ?? 0, complete_share: least("complete_share")[0] ?? null,
-    unknown_share: most("unknown_share"), gaps: all("gaps"), unreadable: all("unreadable"),
+    unnamed_share: most("unnamed_share"), unknown_share: most("unknown_share"), gaps: all("gaps"), unreadable: all("unreadable"),
+    told: { lost: told("lost", "lost_share", more), cut: told("cut", "complete_share", less), unnamed: told("unnamed", "unnamed_share", more) },
   };
 }
 
@@ -40,13 +45,20 @@ export function qualityChips(quality) {
   if (quality.lost === null && quality.complete_share === null) chip("quality unknown", false, "The file does not tell what was lost");
   if (quality.lost !== null && quality.lost !== undefined) {
     const share = quality.lost_share ?? 0;
-    chip(quality.lost ? `${percent(share)} lost` : "0 lost", share > POOR_LOST, "samples that the kernel dropped");
+    const told = quality.told?.lost ?? percent(share);
+    chip(quality.lost ? `${told} lost` : "0 lost", share > POOR_LOST, "samples of this kind that the kernel dropped");
   }
   if (quality.complete_share !== null && quality.complete_share !== undefined) {
     const cut = 1 - quality.complete_share;
-    chip(cut ? `${percent(cut)} of stacks cut` : "all stacks whole", quality.complete_share < POOR_COMPLETE, "user stacks that do not reach their root");
+    chip(cut ? `${quality.told?.cut ?? percent(cut)} of stacks cut` : "all stacks whole", quality.complete_share < POOR_COMPLETE, "user stacks that do not reach their root");
   }
-  if (quality.unknown_share !== null && quality.unknown_share !== undefined) {
+  if (quality.unnamed_share !== null && quality.unnamed_share !== undefined) {
+    const of = quality.frames ? `; ${number(quality.frames[0])} of ${number(quality.frames[1])} distinct frames have no name` : "";
+    chip(
+      `${quality.told?.unnamed ?? percent(quality.unnamed_share)} with an unnamed frame`, quality.unnamed_share > POOR_UNKNOWN,
+      `value of samples whose stack has a frame without a function's name${of}`,
+    );
+  } else if (quality.unknown_share !== null && quality.unknown_share !== undefined) {
     chip(`${percent(quality.unknown_share)} without a name`, quality.unknown_share > POOR_UNKNOWN, "value of samples whose innermost function is unknown");
   }
   if (quality.gaps?.length) chip(plural(quality.gaps.length, "gap", "gaps"), true, "stretches without data");

@@ -6,7 +6,6 @@ use rustc_hash::FxHashMap;
 
 use super::{CompareError, MAX_WINDOWS};
 use crate::collect::{PrefixTree, StackId};
-use crate::health::Count;
 use crate::profile::names::{comparable, comparable_module};
 use crate::profile::{LabelValue, LocationId, Origin, Profile, Quality, Sample, TIME_LABEL};
 
@@ -210,7 +209,7 @@ impl Evidence {
         self.about.add(profile, column)?;
         let cut = self.cut(profile);
         let first = self.windows.len();
-        self.windows.extend(sub_windows(profile, &cut, run));
+        self.windows.extend(sub_windows(profile, column, &cut, run));
         let mut own: Vec<FxHashMap<u32, f64>> = vec![FxHashMap::default(); cut.parts];
         let frames = self.frames(profile);
         let count = profile.count_column();
@@ -372,8 +371,8 @@ impl Cut {
 }
 
 /// The sub-windows of a profile, without their counts.
-fn sub_windows(profile: &Profile, cut: &Cut, run: u32) -> Vec<SubWindow> {
-    let kept = 1.0 - Quality::of(profile).map_or(0.0, |quality| quality.lost_share());
+fn sub_windows(profile: &Profile, column: usize, cut: &Cut, run: u32) -> Vec<SubWindow> {
+    let kept = 1.0 - Quality::of(profile).map_or(0.0, |quality| quality.of_column(profile, column).lost_share());
     let seconds = float(cut.length.max(0).into()) / 1e9 / float(cut.parts as i128);
     let cpus = f64::from(profile.cpus().max(1));
     let step = cut.length / i64::try_from(cut.parts).unwrap_or(1).max(1);
@@ -419,8 +418,9 @@ impl About {
         self.profiles += 1;
         self.without_duration += usize::from(profile.duration_nanos <= 0);
         if let Some(quality) = Quality::of(profile) {
-            self.lost = self.lost.saturating_add(quality.lost);
-            self.taken = self.taken.saturating_add(quality.health.get(Count::Samples));
+            let counted = quality.of_column(profile, column);
+            self.lost = self.lost.saturating_add(counted.lost);
+            self.taken = self.taken.saturating_add(counted.samples);
             let (complete, all) = quality.stacks();
             self.complete.0 += float(complete.into());
             self.complete.1 += float(all.into());
