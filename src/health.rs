@@ -50,6 +50,7 @@ health_rows! {
     StacksNoRegisters "stacks.no_registers" "samples of user code without registers (32-bit, or a task that was exiting)";
     StacksEarly "stacks.early" "stacks walked before all images of their process were open";
     FramesSpliced "stacks.spliced" "user stacks that the kernel's own frame-pointer walk completed";
+    FramesReadLate "stacks.read_late" "user stacks part of which, on another stack than the sample's, was read from the process after the sample";
     CfiExpressions "unwind.expressions" "frames whose rule was a DWARF expression";
     FramePointerFrames "unwind.frame_pointer" "frames followed by frame pointer, for want of unwind information";
     ImagesOpened "images.opened" "images opened";
@@ -57,6 +58,7 @@ health_rows! {
     ImagesDenied "images.denied" "images among those that could not be opened for want of CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH or CAP_CHECKPOINT_RESTORE";
     ProcessesHidden "processes.hidden" "processes that rprof may not look into for want of CAP_SYS_PTRACE: files of containers have no names";
     ImagesBadCfi "images.bad_cfi" "images whose unwind information was damaged in part";
+    ImagesBadGo "images.bad_go" "Go programs whose table of functions is damaged or does not tell where their code begins: stacks and names without it";
     LoaderPanics "loader.panics" "files that rprof failed on by a fault of its own (a panic), taken as unreadable";
     FramesNamed "frames.named" "distinct frames with a function name";
     FramesUnnamed "frames.unnamed" "distinct frames without a function name, kept as module+offset";

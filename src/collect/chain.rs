@@ -7,8 +7,9 @@ use crate::health::{Count, Health};
 use crate::ids::{Address, KernelAddress};
 use crate::process::Process;
 use crate::record::Sample;
+use crate::sys;
 use crate::sys::perf_event::abi;
-use crate::unwind::{End, StackCopy, Unwinder, UserFrame, Why};
+use crate::unwind::{End, Evidence, ReadMemory, StackCopy, Unwinder, UserFrame, Why};
 
 #[cfg(target_arch = "aarch64")]
 use crate::unwind::aarch64::{Aarch64 as Host, Registers};
@@ -64,7 +65,7 @@ impl Chain {
         self.registers.extend(sample.registers.iter().flat_map(|registers| registers.values.iter()));
         let native = sample.registers.filter(|registers| !registers.compat);
         let Some(registers) = native.and_then(|native| Registers::from_perf(native.mask, &self.registers)) else {
-            self.by_kernel(process);
+            self.by_kernel(unwinder, process);
             let unwinds = matches!(graph, CallGraph::Auto | CallGraph::Dwarf { .. });
             let walked_before = self.recorded && self.frames.len() > 1;
             let missing = unwinds && !walked_before && (sample.user_mode || sample.registers.is_some());
@@ -72,8 +73,11 @@ impl Chain {
             return missing.then_some(Marker::NoRegisters);
         };
         let stack = StackCopy { start: stack_pointer(&registers), bytes: sample.stack };
-        let walked = unwinder.walk::<Host>(process.space(), &registers, stack, &mut self.frames, health);
-        let end = unwinder.splice(process.space(), &self.user, &mut self.frames, walked, health);
+        let tid = sample.tid;
+        let read = |from: Address, buffer: &mut [u8]| sys::read_memory(tid, from, buffer);
+        let memory = if self.recorded { None } else { Some(&read as ReadMemory<'_>) };
+        let evidence = Evidence { stack, chain: &self.user, memory };
+        let end = unwinder.unwind::<Host>(process.space(), &registers, &evidence, &mut self.frames, health);
         if end != End::Root && !sample.user_mode && self.is_within_exec(process) {
             self.frames.clear();
             return None;
@@ -90,14 +94,14 @@ impl Chain {
 
     /// The user part as the kernel walked it: an instruction, then return addresses. The kernel ends its walk by whatever the
     /// frame pointer held, so what is no code is left away; but a recording may not tell of all code.
-    fn by_kernel(&mut self, process: &Process) {
+    fn by_kernel(&mut self, unwinder: &Unwinder, process: &Process) {
         let space = process.space();
-        let frames = calls(&self.user).enumerate().map_while(|(at, address)| {
-            let address = Address(address);
-            let believed = at == 0 || self.recorded || space.find(address).is_some();
-            believed.then(|| UserFrame { address, place: space.place(address) })
-        });
-        self.frames.extend(frames);
+        if self.recorded {
+            let frames = calls(&self.user).map(|address| Address(address));
+            self.frames.extend(frames.map(|address| UserFrame { address, place: space.place(address) }));
+        } else {
+            unwinder.believe(space, &self.user, &mut self.frames);
+        }
     }
 
     /// Adds the stack to the tree, from the root to the leaf; where it is kept `by_address`, user frames are what they are in the process.

@@ -387,8 +387,9 @@ impl Collector {
 
     fn loaded(&mut self, loaded: Loaded, health: &mut Health) {
         match loaded {
-            Loaded::Opened { id, image, cfi, denied } => {
+            Loaded::Opened { id, image, cfi, denied, go_unusable } => {
                 health.add(Count::ImagesDenied, denied.into());
+                health.add(Count::ImagesBadGo, go_unusable.into());
                 health.add(if image.is_some() { Count::ImagesOpened } else { Count::ImagesFailed }, 1);
                 if image.is_some() {
                     self.unwinder.add_image(id, cfi.clone());

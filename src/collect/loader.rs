@@ -14,6 +14,7 @@ use crate::ids::ImageId;
 use crate::process::{Image, OpenRequest, ProcessInfo};
 use crate::runtime::perf_map;
 use crate::sys::Priority;
+use crate::unwind::go::Pclntab;
 use crate::unwind::{Cfi, Table};
 
 /// Jobs that wait for a thread, at most: one that hangs on a dead network mount must not cost memory without end.
@@ -22,7 +23,7 @@ const MOST_WAITING: usize = 1 << 16;
 /// Work that is done.
 pub(super) enum Loaded {
     /// An image is open, or cannot be, perhaps for want of a privilege.
-    Opened { id: ImageId, image: Option<Arc<Image>>, cfi: Option<Arc<Cfi>>, denied: bool },
+    Opened { id: ImageId, image: Option<Arc<Image>>, cfi: Option<Arc<Cfi>>, denied: bool, go_unusable: bool },
     /// A process's perf map is open, or there is none.
     PerfMap { process: Box<ProcessInfo>, file: Option<Arc<File>> },
     /// An image's table is ready; so many of its entries were damaged.
@@ -44,7 +45,9 @@ impl ToOpen {
                 let (image, denied) =
                     request.open().map_or_else(|e| (None, e.is_denied()), |image| (Some(image), false));
                 let cfi = image.as_ref().and_then(Cfi::open).map(Arc::new);
-                Loaded::Opened { id: request.id, image, cfi, denied }
+                let go_unusable = cfi.as_ref().is_none_or(|cfi| cfi.go().is_none())
+                    && image.as_ref().is_some_and(Pclntab::is_unusable);
+                Loaded::Opened { id: request.id, image, cfi, denied, go_unusable }
             }
             ToOpen::PerfMap(process) => {
                 Loaded::PerfMap { process: process.clone(), file: perf_map::open(process).ok().map(Arc::new) }
@@ -54,7 +57,9 @@ impl ToOpen {
 
     fn failed(&self) -> Loaded {
         match self {
-            ToOpen::Image(request) => Loaded::Opened { id: request.id, image: None, cfi: None, denied: false },
+            ToOpen::Image(request) => {
+                Loaded::Opened { id: request.id, image: None, cfi: None, denied: false, go_unusable: false }
+            }
             ToOpen::PerfMap(process) => Loaded::PerfMap { process: process.clone(), file: None },
         }
     }

@@ -55,14 +55,14 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn go(&mut self) {
-        let Some(go) = self.cfi.go() else { return };
-        for function in go.functions() {
+        let Some(table) = self.cfi.go() else { return };
+        for function in table.functions().filter(|function| function.is_go()) {
             let first = self.rows.len();
-            if first > go.max_rows() {
+            if first > table.max_rows() {
                 self.bad += 1;
                 return;
             }
-            for (start, rule) in go.rules(&function, self.cfi.abi) {
+            for (start, rule) in table.rules(&function, self.cfi.abi) {
                 self.row(start.0, rule);
             }
             self.function(function.entry.0, function.end.0, first);

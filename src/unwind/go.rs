@@ -4,10 +4,11 @@
 //! The format is that of `runtime/symtab.go` and `cmd/link/internal/ld/pcln.go`, in the versions of Go 1.2, 1.16, 1.18 and
 //! 1.20. Everything is read where it lies; nothing is trusted.
 
+mod module;
+
 use std::sync::Arc;
 
-use object::{Object, ObjectSection, ObjectSymbol};
-
+use self::module::Loaded;
 use super::arch::Abi;
 use super::rule::{Kind, Rule, words};
 use super::section::Section;
@@ -19,16 +20,25 @@ const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 /// First functions of a thread or goroutine. `mcall` leaves a goroutine for good: what it calls never returns into it.
 const ROOTS: [&str; 5] = ["runtime.goexit", "runtime.mstart", "runtime.rt0_go", "runtime.mcall", "_rt0_amd64_linux"];
 
-/// Functions that call on another stack than their own caller's.
-const STACK_SWITCHES: [&str; 7] = [
+/// Functions that call on another stack than their own caller's, or move the stack pointer by what only they know.
+const STACK_SWITCHES: [&str; 12] = [
     "runtime.systemstack",
     "runtime.systemstack_switch",
     "runtime.asmcgocall",
     "runtime.asmcgocall_landingpad",
+    "runtime.asmcgocall_no_g",
     "runtime.morestack",
     "runtime.cgocallback",
     "runtime.callCgoTraceback",
+    "runtime.callCgoMmap",
+    "runtime.callCgoMunmap",
+    "runtime.callCgoSigaction",
+    "runtime.sigfwd",
 ];
+
+/// Functions that call the kernel's vDSO on the thread's first stack. In front of that they set up a frame as others do.
+const VDSO_CALLS: [&str; 5] =
+    ["runtime.nanotime1", "runtime.walltime", "runtime.walltime1", "time.now", "runtime.vgetrandom1"];
 
 /// What the restorer of Go's own signal handlers is called.
 const SIGRETURN: [&str; 2] = ["runtime.sigreturn__sigaction", "runtime.sigreturn"];
@@ -40,7 +50,19 @@ pub struct Pclntab {
     layout: Layout,
     /// The address that the functions' entries count from; 0 where entries are addresses.
     text: u64,
-    special: Vec<(u64, Rule)>,
+    /// The functions' entries where the file holds them only as relocations: position independent code of Go before 1.18.
+    relocated: Option<Box<[u64]>>,
+    /// Functions whose rule is another one than the table of the stack pointer says, by entry.
+    special: Vec<(u64, Special)>,
+}
+
+/// What is known of a function by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Special {
+    /// One rule holds in the whole function.
+    Whole(Rule),
+    /// Once its frame is set up, only its frame pointer leads to the caller.
+    FromFrame,
 }
 
 /// A Go function.
@@ -55,6 +77,13 @@ pub struct Function {
     pcfile: u32,
     pcline: u32,
     unit: u32,
+}
+
+impl Function {
+    /// Whether Go's compiler or assembler made it. C code that Go's own linker put among Go's has no table of the stack pointer.
+    pub(super) fn is_go(&self) -> bool {
+        self.pcsp != 0
+    }
 }
 
 /// The order of the fields, by version.
@@ -81,16 +110,44 @@ struct Layout {
 }
 
 impl Pclntab {
-    /// The table of an image, if it has one that is not damaged at the head.
+    /// Whether an image has a table of functions that [`parse`](Pclntab::parse) cannot use: a damaged one, or one of code that
+    /// lies at an unknown place.
+    #[must_use]
+    pub fn is_unusable(image: &Arc<Image>) -> bool {
+        SECTIONS.iter().any(|name| Section::open(image, name).is_some()) && Pclntab::parse(image).is_none()
+    }
+
+    /// The table of an image, if it has one that is not damaged at the head and tells where the code is that it describes.
     #[must_use]
     pub fn parse(image: &Arc<Image>) -> Option<Pclntab> {
         let section = SECTIONS.iter().find_map(|name| Section::open(image, name))?;
         let layout = Layout::parse(section.data(image))?;
-        let text = if layout.version == Version::Go118 { text_start(image, &section)? } else { 0 };
-        let mut table = Pclntab { image: Arc::clone(image), section, layout, text, special: Vec::new() };
-        table.special = table.functions().filter_map(|f| Some((f.entry.0, table.special_rule(&f)?))).collect();
+        let image = Arc::clone(image);
+        let mut table = Pclntab { image, section, layout, text: 0, relocated: None, special: Vec::new() };
+        table.place()?;
+        table.special = table.functions().filter_map(|f| Some((f.entry.0, table.special(&f)?))).collect();
         table.special.sort_unstable_by_key(|special| special.0);
         Some(table)
+    }
+
+    /// Finds where the code is that the table describes.
+    fn place(&mut self) -> Option<()> {
+        let loaded = Loaded::new(&self.image);
+        let (address, layout) = (self.section.address, self.layout);
+        if layout.version == Version::Go118 {
+            let offsets = self.entry(0)?.0..self.entry(layout.functions)?.0;
+            self.text = module::text_start(&loaded, address, &layout, &offsets)?;
+            return Some(());
+        }
+        let index = address.checked_add(layout.index as u64)?;
+        let size = (layout.functions as u64 + 1).checked_mul(layout.index_entry() as u64)?;
+        let relocated = loaded.relocated(index..index.checked_add(size)?);
+        if !relocated.is_empty() {
+            let entries = relocated.iter().filter(|(at, _)| (at - index).is_multiple_of(layout.index_entry() as u64));
+            let entries: Box<[u64]> = entries.map(|&(_, entry)| entry).collect();
+            self.relocated = Some((entries.len() == layout.functions + 1).then_some(entries)?);
+        }
+        Some(())
     }
 
     /// All functions, by address.
@@ -138,7 +195,7 @@ impl Pclntab {
 
     /// The rule at an address; `None` outside of Go's code.
     pub(super) fn rule(&self, rva: Rva, abi: &Abi) -> Option<Rule> {
-        let function = self.find(rva)?;
+        let function = self.find(rva).filter(|function| function.is_go())?;
         let rule = self.rules(&function, abi).take_while(|&(start, _)| start <= rva).last();
         Some(rule.map_or(Rule::GAP, |(_, rule)| rule))
     }
@@ -147,22 +204,34 @@ impl Pclntab {
     pub(super) fn rules(&self, function: &Function, abi: &Abi) -> impl Iterator<Item = (Rva, Rule)> + '_ {
         let special = self.special.binary_search_by_key(&function.entry.0, |special| special.0);
         let special = special.ok().map(|at| self.special[at].1);
+        let whole = match special {
+            Some(Special::Whole(rule)) => Some((function.entry, rule)),
+            _ => None,
+        };
+        let deltas = if whole.is_none() { Some(self.values(function, function.pcsp)) } else { None };
         let link_register = abi.link_register;
-        let whole = special.map(|rule| (function.entry, rule));
-        let deltas = if special.is_none() { Some(self.values(function, function.pcsp)) } else { None };
-        let by_delta = move |(start, _, delta)| (start, frame_rule(delta, link_register));
+        let by_delta = move |(start, _, delta)| {
+            // The first word is the caller's frame pointer.
+            let framed = special == Some(Special::FromFrame) && delta > 8;
+            (start, if framed { Rule::STACK_SWITCH } else { frame_rule(delta, link_register) })
+        };
         whole.into_iter().chain(deltas.into_iter().flatten().map(by_delta))
     }
 
-    fn special_rule(&self, function: &Function) -> Option<Rule> {
+    fn special(&self, function: &Function) -> Option<Special> {
         let name = self.layout.names.checked_add(function.name as usize).and_then(|at| self.data().get(at..))?;
         // Compared in place: to find the end of a hostile name takes time.
         let is = |known: &&str| {
             let suffix = name.strip_prefix(known.as_bytes());
             suffix.is_some_and(|suffix| suffix.starts_with(b"\0") || suffix.starts_with(b".abi0\0"))
         };
-        let kinds = [(&ROOTS[..], Rule::ROOT), (&STACK_SWITCHES, Rule::STACK_SWITCH), (&SIGRETURN, Rule::SIGNAL)];
-        kinds.into_iter().find(|(names, _)| names.iter().any(is)).map(|(_, rule)| rule)
+        let kinds = [
+            (&ROOTS[..], Special::Whole(Rule::ROOT)),
+            (&STACK_SWITCHES, Special::Whole(Rule::STACK_SWITCH)),
+            (&SIGRETURN, Special::Whole(Rule::SIGNAL)),
+            (&VDSO_CALLS, Special::FromFrame),
+        ];
+        kinds.into_iter().find(|(names, _)| names.iter().any(is)).map(|(_, special)| special)
     }
 
     /// Rows that all functions can have: each takes two bytes, and functions share equal tables.
@@ -182,6 +251,9 @@ impl Pclntab {
 
     /// Where the function number `at` begins; for the number behind the last one, where that ends.
     fn entry(&self, at: usize) -> Option<Rva> {
+        if let Some(relocated) = &self.relocated {
+            return relocated.get(at).copied().map(Rva);
+        }
         let at = self.layout.index.checked_add(at.checked_mul(self.layout.index_entry())?)?;
         let entry = match self.layout.version {
             Version::Go118 => u64::from(u32_at(self.data(), at)?),
@@ -284,22 +356,6 @@ impl Layout {
     fn records(&self) -> usize {
         if self.version == Version::Go12 { 0 } else { self.index }
     }
-}
-
-/// Where Go's code begins. The header says it in the versions before 1.26, in position independent executables only by way
-/// of a relocation; a symbol, or where `.text` begins, says it everywhere else.
-fn text_start(image: &Image, section: &Section) -> Option<u64> {
-    const FIELD: usize = 24;
-    let header = u64_at(section.data(image), FIELD)?;
-    let field = section.address.checked_add(FIELD as u64)?;
-    let relocated = || {
-        let (_, relocation) = image.elf().dynamic_relocations()?.find(|&(address, _)| address == field)?;
-        u64::try_from(relocation.addend()).ok()
-    };
-    let symbol = || image.elf().symbols().find(|s| s.name() == Ok("runtime.text")).map(|symbol| symbol.address());
-    let section = || image.elf().section_by_name(".text").map(|section| section.address());
-    let known = (header != 0).then_some(header).or_else(relocated).filter(|&start| start != 0);
-    known.or_else(symbol).or_else(section)
 }
 
 /// The rule where the stack pointer is `delta` bytes below what it was at the function's entry.

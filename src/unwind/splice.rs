@@ -4,18 +4,17 @@
 //! stacks to another and goes on behind the copied part, where frame pointers are kept; and it leads nowhere where they are not.
 //! So it is believed only from a return address on that the walk has found as well.
 
-use super::rule::Kind;
-use super::stack::{End, UserFrame};
+use super::stack::{End, StackCopy, UserFrame};
 use super::walk::{MAX_FRAMES, Unwinder};
 use crate::health::{Count, Health};
-use crate::ids::Address;
+use crate::ids::{Address, Place};
 use crate::process::AddressSpace;
 
 impl Unwinder {
     /// Where a walk did not reach the root and the kernel's user callchain (leaf first: the program counter, then return
     /// addresses as they are) holds the last walked frame, appends the rest of it. `frames` are those of this stack alone.
     /// Answers the new end: the root if the last frame is one, or the old one.
-    pub fn splice(
+    pub(super) fn splice(
         &mut self,
         space: &AddressSpace,
         chain: &[u64],
@@ -28,19 +27,63 @@ impl Unwinder {
             End::Truncated(_) => common(chain, frames).and_then(|at| chain.get(at + 1..)).unwrap_or_default(),
         };
         let walked = frames.len();
-        for &return_address in rest.iter().take(MAX_FRAMES.saturating_sub(walked)) {
-            let address = Address(return_address.wrapping_sub(1));
-            // The kernel ends its walk by whatever the frame pointer held.
-            let Some(mapping) = space.find(address) else { break };
-            frames.push(UserFrame { address, place: mapping.place(address) });
-        }
+        append(self, space, rest, frames);
         if frames.len() == walked {
             return end;
         }
         health.add(Count::FramesSpliced, 1);
-        let last = frames.last().and_then(|last| self.look_up(space, last.address.0));
-        if last.is_some_and(|line| line.rule.kind == Kind::Root) { End::Root } else { end }
+        self.end_at_last(space, frames).unwrap_or(end)
     }
+
+    /// Appends what the kernel's own walk found, alone: an instruction, then return addresses as far as they lie in code.
+    pub fn believe(&self, space: &AddressSpace, chain: &[u64], frames: &mut Vec<UserFrame>) {
+        let Some((&leaf, rest)) = chain.split_first() else { return };
+        frames.push(UserFrame { address: Address(leaf), place: space.place(Address(leaf)) });
+        append(self, space, rest, frames);
+    }
+
+    /// Whether a place is in the function by which C enters Go.
+    pub(super) fn enters_go(&self, place: Place) -> bool {
+        let table = self.cfi(place).and_then(|cfi| cfi.go());
+        table.is_some_and(|table| {
+            table.find(place.rva).is_some_and(|function| table.name(&function) == Some("crosscall2"))
+        })
+    }
+}
+
+/// Appends return addresses of the kernel's walk, up to one where no code lies: the kernel ends its walk by whatever the frame pointer
+/// held. Go's entry from C, `crosscall2`, stores the frame pointer twice, so that the kernel meets it in place of a return address.
+pub(super) fn append(unwinder: &Unwinder, space: &AddressSpace, rest: &[u64], frames: &mut Vec<UserFrame>) {
+    let mut entered = frames.last().and_then(|frame| frame.place).is_some_and(|place| unwinder.enters_go(place));
+    for &return_address in rest {
+        let address = Address(return_address.wrapping_sub(1));
+        match space.find(address) {
+            Some(_) if frames.len() >= MAX_FRAMES => return,
+            Some(mapping) => {
+                let place = mapping.place(address);
+                entered = place.is_some_and(|place| unwinder.enters_go(place));
+                frames.push(UserFrame { address, place });
+            }
+            None if entered => entered = false,
+            None => return,
+        }
+    }
+}
+
+/// Where the kernel's walk has the return address that is stored beside the frame pointer `fp`. The walk began with the frame pointer
+/// `start`; it is followed through the copy, and has to agree with what lies there.
+pub(super) fn position(chain: &[u64], start: u64, copy: StackCopy<'_>, fp: u64) -> Option<usize> {
+    let mut reached = start;
+    for at in 1..chain.len() {
+        if reached == fp {
+            return Some(at);
+        }
+        if copy.read(reached.wrapping_add(8)) != Ok(chain[at]) {
+            return None;
+        }
+        reached = copy.read(reached).ok()?;
+    }
+    None
 }
 
 /// Where in the chain the last frame is. In a recursion it is there more than once: then where most of the frames before it
@@ -75,6 +118,18 @@ mod tests {
         assert_eq!(common(&[10, 20, 30, 40], &frames(&[10])), Some(0));
         assert_eq!(common(&[10, 20], &frames(&[10, 24])), None);
         assert_eq!(common(&[10, 20], &[]), None);
+    }
+
+    #[test]
+    fn a_frame_pointer_has_a_position_where_the_copy_agrees_with_the_chain() {
+        let words = [0x120_u64, 0x400, 0, 0, 0x9000, 0x500];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let copy = StackCopy { start: Address(0x100), bytes: &bytes };
+        let chain = [0x300, 0x400, 0x500, 0x600, 0x700];
+        assert_eq!(position(&chain, 0x100, copy, 0x9000), Some(3));
+        assert_eq!(position(&chain, 0x9000, copy, 0x9000), Some(1));
+        assert_eq!(position(&chain, 0x100, copy, 0x8000), None);
+        assert_eq!(position(&[0x300, 0x401, 0x500, 0x600], 0x100, copy, 0x9000), None, "another stack than the copy's");
     }
 
     #[test]

@@ -99,23 +99,42 @@ impl Unwinder {
         frames: &mut Vec<UserFrame>,
         health: &mut Health,
     ) -> End {
-        let file = A::file(registers);
+        match self.follow::<A>(space, &A::file(registers), true, stack, frames, health) {
+            Ok(()) => End::Root,
+            Err(stop) => End::Truncated(stop.why),
+        }
+    }
+
+    /// Appends the frames from a function on whose registers are known. `exact` says that its address is that of the next instruction, not
+    /// of a call.
+    pub(super) fn follow<A: Arch>(
+        &mut self,
+        space: &AddressSpace,
+        file: &RegisterFile,
+        exact: bool,
+        stack: StackCopy<'_>,
+        frames: &mut Vec<UserFrame>,
+        health: &mut Health,
+    ) -> Result<(), Stop> {
         let mut walk = Walk::<A> {
             unwinder: self,
             space,
             stack,
             health,
-            cursor: Cursor::new::<A>(&file),
-            start: file,
-            exact: true,
+            cursor: Cursor::new::<A>(file),
+            start: *file,
+            exact,
             by_chain: false,
+            elsewhere: false,
             first: frames.len(),
             arch: PhantomData,
         };
-        match walk.run(frames) {
-            Ok(()) => End::Root,
-            Err(why) => End::Truncated(why),
-        }
+        walk.run(frames).map_err(|why| walk.stop(why))
+    }
+
+    /// The unwind information at a place.
+    pub(super) fn cfi(&self, place: Place) -> Option<&Arc<Cfi>> {
+        self.images.cfi(place)
     }
 
     /// The place and rule at an address; `None` where nothing is mapped.
@@ -185,6 +204,19 @@ impl Cursor {
     }
 }
 
+/// Where a walk could not go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stop {
+    pub(super) why: Why,
+    /// The last frame's registers.
+    pub(super) fp: u64,
+    pub(super) sp: u64,
+    /// Whether the frame pointer leads to the caller of the last frame: `[fp + 8]` is the return address.
+    pub(super) tells_caller: bool,
+    /// Whether the last frame goes on on another stack.
+    pub(super) switched: bool,
+}
+
 struct Walk<'a, 's, A: Arch> {
     unwinder: &'a mut Unwinder,
     space: &'a AddressSpace,
@@ -197,6 +229,8 @@ struct Walk<'a, 's, A: Arch> {
     exact: bool,
     /// Whether the stack pointer is unknown, since the last step was by frame pointer and that does not tell it.
     by_chain: bool,
+    /// Whether the stack pointer is that of a stack that was not copied.
+    elsewhere: bool,
     /// Where this stack begins among the frames.
     first: usize,
     arch: PhantomData<A>,
@@ -223,6 +257,9 @@ impl<A: Arch> Walk<'_, '_, A> {
                 return Err(Why::TooDeep);
             }
             by_frame_pointer = false;
+            if self.elsewhere && line.rule.kind != Kind::Root {
+                return Err(Why::Truncated);
+            }
             let more = match line.rule.kind {
                 _ if self.by_chain => self.follow_chain(),
                 Kind::StackPointer => self.plain(self.cursor.sp, line.rule),
@@ -238,6 +275,21 @@ impl<A: Arch> Walk<'_, '_, A> {
                 return Ok(());
             }
         }
+    }
+
+    /// What is known of the last frame where the walk cannot go on.
+    fn stop(&mut self, why: Why) -> Stop {
+        let Cursor { address, sp, fp, .. } = self.cursor;
+        let rule = self.unwinder.look_up(self.space, address).map_or(Rule::GAP, |line| line.rule);
+        let record = |cfa| rule.ra == -1 && rule.fp == -2 && offset(cfa, -2) == fp;
+        let tells_caller = match rule.kind {
+            Kind::StackSwitch => true,
+            // A function that a signal interrupted in another stack may have no frame: then the frame pointer is its caller's.
+            Kind::StackPointer => record(offset(sp, rule.cfa)) || (self.elsewhere && rule.fp == 0),
+            Kind::FramePointer => record(offset(fp, rule.cfa)),
+            _ => self.by_chain,
+        };
+        Stop { why, fp, sp, tells_caller, switched: rule.kind == Kind::StackSwitch }
     }
 
     /// The frame at the cursor. A signal's return address is the first instruction of its trampoline, which nothing called, so that
@@ -324,9 +376,7 @@ impl<A: Arch> Walk<'_, '_, A> {
             fp: register(usize::from(A::ABI.fp))?,
             lr: if A::ABI.link_register { register(usize::from(A::ABI.ra))? } else { 0 },
         };
-        if self.cursor.sp < self.stack.start.0 {
-            return Err(Why::Truncated);
-        }
+        self.elsewhere = self.stack.read(self.cursor.sp).is_err();
         self.exact = true;
         Ok(true)
     }
