@@ -97,7 +97,7 @@ impl Chain {
     fn by_kernel(&mut self, unwinder: &Unwinder, process: &Process) {
         let space = process.space();
         if self.recorded {
-            let frames = calls(&self.user).map(|address| Address(address));
+            let frames = calls(&self.user).map(Address);
             self.frames.extend(frames.map(|address| UserFrame { address, place: space.place(address) }));
         } else {
             unwinder.believe(space, &self.user, &mut self.frames);

@@ -239,7 +239,7 @@ impl Cfi {
     }
 
     /// The bytes of code before and from an address on; fewer at the segment's ends.
-    fn code_around(&self, rva: Rva, before: usize, after: usize) -> (&[u8], &[u8]) {
+    pub(super) fn code_around(&self, rva: Rva, before: usize, after: usize) -> (&[u8], &[u8]) {
         let inside = |s: &&Segment| rva.0 >= s.address && rva.0 - s.address < s.size;
         let found = self.code.iter().find(inside).and_then(|segment| {
             let start = usize::try_from(segment.offset).ok()?;

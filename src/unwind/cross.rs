@@ -21,7 +21,7 @@ use crate::process::AddressSpace;
 const MAX_CROSSINGS: usize = 16;
 
 /// Bytes that are read of another stack. The C between two calls of Go's seldom has more.
-const READ: usize = 32 << 10;
+pub(super) const READ: usize = 32 << 10;
 
 /// Copies memory of the sampled process from an address upwards, as it is now. Answers how many bytes could be read.
 pub type ReadMemory<'a> = &'a dyn Fn(Address, &mut [u8]) -> usize;
@@ -49,7 +49,14 @@ impl Unwinder {
         health: &mut Health,
     ) -> End {
         let file = A::file(registers);
-        let Err(stop) = self.follow::<A>(space, &file, true, evidence.stack, frames, health) else { return End::Root };
+        let stop = match self.follow::<A>(space, &file, true, evidence.stack, frames, health) {
+            Ok(sp) => {
+                let read = evidence.memory.map(|memory| (memory, evidence.stack));
+                read.and_then(|read| self.goroutine::<A>(space, read, (sp, &file), frames, health));
+                return End::Root;
+            }
+            Err(stop) => stop,
+        };
         let mut crossing =
             Crossing { unwinder: self, space, evidence, start: file[usize::from(A::ABI.fp)], late: Vec::new() };
         let end = crossing.follow::<A>(stop, frames, health);
@@ -91,7 +98,7 @@ impl Crossing<'_> {
                 break;
             };
             match next {
-                Ok(()) => return End::Root,
+                Ok(_) => return End::Root,
                 Err(again) => stop = again,
             }
         }
@@ -119,7 +126,7 @@ impl Crossing<'_> {
         stack: StackCopy<'_>,
         frames: &mut Vec<UserFrame>,
         health: &mut Health,
-    ) -> Result<(), Stop> {
+    ) -> Result<u64, Stop> {
         let lost = |why| Stop { why, fp, sp: fp, tells_caller: false, switched: false };
         let ra = stack.read(fp.wrapping_add(8)).map_err(lost)? & A::ABI.address_bits;
         let mut file: RegisterFile = [0; 33];
@@ -140,7 +147,7 @@ impl Crossing<'_> {
         fp: u64,
         frames: &mut Vec<UserFrame>,
         health: &mut Health,
-    ) -> Option<Result<(), Stop>> {
+    ) -> Option<Result<u64, Stop>> {
         let mut late = std::mem::take(&mut self.late);
         late.resize(READ, 0);
         let length = self.evidence.memory?(Address(fp), &mut late);
@@ -151,7 +158,7 @@ impl Crossing<'_> {
         let next = same.then(|| self.resume::<A>(fp, stack, frames, health));
         self.late = late;
         let leads_on =
-            |next: &Result<(), Stop>| next.as_ref().map_or_else(|stop| stop.tells_caller && stop.switched, |()| true);
+            |next: &Result<u64, Stop>| next.as_ref().map_or_else(|stop| stop.tells_caller && stop.switched, |_| true);
         let next = next.filter(leads_on);
         if next.is_none() {
             frames.truncate(walked);

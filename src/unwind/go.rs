@@ -17,17 +17,25 @@ use crate::process::Image;
 
 const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 
-/// First functions of a thread or goroutine. `mcall` leaves a goroutine for good: what it calls never returns into it.
-const ROOTS: [&str; 5] = ["runtime.goexit", "runtime.mstart", "runtime.rt0_go", "runtime.mcall", "_rt0_amd64_linux"];
+/// First functions of a thread or goroutine.
+const ROOTS: [&str; 4] = ["runtime.goexit", "runtime.mstart", "runtime.rt0_go", "_rt0_amd64_linux"];
+
+/// Leaves a goroutine for the thread's first stack: what it calls never returns into it.
+const MCALL: [&str; 1] = ["runtime.mcall"];
+
+/// Leaves a goroutine whose function needs a larger stack: the function begins anew on that.
+const MORESTACK: [&str; 1] = ["runtime.morestack"];
+
+/// Goes on with `morestack`.
+const TO_MORESTACK: [&str; 1] = ["runtime.morestack_noctxt"];
 
 /// Functions that call on another stack than their own caller's, or move the stack pointer by what only they know.
-const STACK_SWITCHES: [&str; 12] = [
+const STACK_SWITCHES: [&str; 11] = [
     "runtime.systemstack",
     "runtime.systemstack_switch",
     "runtime.asmcgocall",
     "runtime.asmcgocall_landingpad",
     "runtime.asmcgocall_no_g",
-    "runtime.morestack",
     "runtime.cgocallback",
     "runtime.callCgoTraceback",
     "runtime.callCgoMmap",
@@ -63,6 +71,32 @@ enum Special {
     Whole(Rule),
     /// Once its frame is set up, only its frame pointer leads to the caller.
     FromFrame,
+    /// The function leaves its goroutine.
+    Leaves(Left),
+    /// The function goes on with one that leaves its goroutine.
+    JumpsTo(Left),
+}
+
+impl Special {
+    /// The rule, where one holds in the whole function.
+    fn rule(self) -> Option<Rule> {
+        match self {
+            Special::Whole(rule) => Some(rule),
+            Special::FromFrame | Special::JumpsTo(_) => None,
+            Special::Leaves(Left::Mcall) => Some(Rule::ROOT),
+            // Before Go 1.21 the frame pointer is still the goroutine's; then it is 0.
+            Special::Leaves(Left::Morestack) => Some(Rule::STACK_SWITCH),
+        }
+    }
+}
+
+/// By which function a thread left a goroutine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// For the scheduler.
+    Mcall,
+    /// For a larger stack.
+    Morestack,
 }
 
 /// A Go function.
@@ -114,13 +148,13 @@ impl Pclntab {
     /// lies at an unknown place.
     #[must_use]
     pub fn is_unusable(image: &Arc<Image>) -> bool {
-        SECTIONS.iter().any(|name| Section::open(image, name).is_some()) && Pclntab::parse(image).is_none()
+        (named_section(image).is_some() || unnamed_section(image).is_some()) && Pclntab::parse(image).is_none()
     }
 
     /// The table of an image, if it has one that is not damaged at the head and tells where the code is that it describes.
     #[must_use]
     pub fn parse(image: &Arc<Image>) -> Option<Pclntab> {
-        let section = SECTIONS.iter().find_map(|name| Section::open(image, name))?;
+        let section = named_section(image).or_else(|| unnamed_section(image))?;
         let layout = Layout::parse(section.data(image))?;
         let image = Arc::clone(image);
         let mut table = Pclntab { image, section, layout, text: 0, relocated: None, special: Vec::new() };
@@ -147,7 +181,8 @@ impl Pclntab {
             let entries: Box<[u64]> = entries.map(|&(_, entry)| entry).collect();
             self.relocated = Some((entries.len() == layout.functions + 1).then_some(entries)?);
         }
-        Some(())
+        let code = self.entry(0)?.0..self.entry(layout.functions)?.0;
+        module::is_code(&self.image, &code).then_some(())
     }
 
     /// All functions, by address.
@@ -204,10 +239,7 @@ impl Pclntab {
     pub(super) fn rules(&self, function: &Function, abi: &Abi) -> impl Iterator<Item = (Rva, Rule)> + '_ {
         let special = self.special.binary_search_by_key(&function.entry.0, |special| special.0);
         let special = special.ok().map(|at| self.special[at].1);
-        let whole = match special {
-            Some(Special::Whole(rule)) => Some((function.entry, rule)),
-            _ => None,
-        };
+        let whole = special.and_then(Special::rule).map(|rule| (function.entry, rule));
         let deltas = if whole.is_none() { Some(self.values(function, function.pcsp)) } else { None };
         let link_register = abi.link_register;
         let by_delta = move |(start, _, delta)| {
@@ -216,6 +248,15 @@ impl Pclntab {
             (start, if framed { Rule::STACK_SWITCH } else { frame_rule(delta, link_register) })
         };
         whole.into_iter().chain(deltas.into_iter().flatten().map(by_delta))
+    }
+
+    /// Whether a function leaves its goroutine, and how.
+    pub(super) fn left(&self, rva: Rva) -> Option<Left> {
+        let near = self.special.partition_point(|special| special.0 <= rva.0).checked_sub(1)?;
+        match self.special[near] {
+            (entry, Special::Leaves(left) | Special::JumpsTo(left)) if self.find(rva)?.entry.0 == entry => Some(left),
+            _ => None,
+        }
     }
 
     fn special(&self, function: &Function) -> Option<Special> {
@@ -229,6 +270,9 @@ impl Pclntab {
             (&ROOTS[..], Special::Whole(Rule::ROOT)),
             (&STACK_SWITCHES, Special::Whole(Rule::STACK_SWITCH)),
             (&SIGRETURN, Special::Whole(Rule::SIGNAL)),
+            (&MCALL, Special::Leaves(Left::Mcall)),
+            (&MORESTACK, Special::Leaves(Left::Morestack)),
+            (&TO_MORESTACK, Special::JumpsTo(Left::Morestack)),
             (&VDSO_CALLS, Special::FromFrame),
         ];
         kinds.into_iter().find(|(names, _)| names.iter().any(is)).map(|(_, special)| special)
@@ -356,6 +400,21 @@ impl Layout {
     fn records(&self) -> usize {
         if self.version == Version::Go12 { 0 } else { self.index }
     }
+}
+
+/// The section that holds the table alone.
+fn named_section(image: &Image) -> Option<Section> {
+    SECTIONS.iter().find_map(|name| Section::open(image, name))
+}
+
+/// The table within a section that holds other data too: linkers other than Go's own put the second of [`SECTIONS`] into it.
+fn unnamed_section(image: &Image) -> Option<Section> {
+    let section = Section::open(image, ".data.rel.ro")?;
+    let data = section.data(image);
+    let is_table =
+        |&at: &usize| matches!(data[at..], [0xf0 | 0xf1 | 0xfa | 0xfb, 0xff, 0xff, 0xff, 0, 0, 1 | 4, 8, ..]);
+    let at = (0..data.len()).step_by(8).filter(is_table).find(|&at| Layout::parse(&data[at..]).is_some())?;
+    section.from(at)
 }
 
 /// The rule where the stack pointer is `delta` bytes below what it was at the function's entry.

@@ -29,6 +29,7 @@ mod convert;
 mod cross;
 mod evaluate;
 pub mod go;
+mod goroutine;
 mod rule;
 mod section;
 mod splice;

@@ -39,6 +39,13 @@ impl Section {
         (!section.data(image).is_empty()).then_some(section)
     }
 
+    /// What follows so many bytes, if it lies in the file as it is.
+    pub(super) fn from(&self, offset: usize) -> Option<Section> {
+        let Bytes::File(range) = &self.bytes else { return None };
+        let start = range.start.checked_add(offset).filter(|&start| start < range.end)?;
+        Some(Section { bytes: Bytes::File(start..range.end), address: self.address.checked_add(offset as u64)? })
+    }
+
     /// Its bytes. `image` is the one that it was opened of.
     pub(super) fn data<'a>(&'a self, image: &'a Image) -> &'a [u8] {
         match &self.bytes {

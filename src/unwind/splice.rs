@@ -74,11 +74,11 @@ pub(super) fn append(unwinder: &Unwinder, space: &AddressSpace, rest: &[u64], fr
 /// `start`; it is followed through the copy, and has to agree with what lies there.
 pub(super) fn position(chain: &[u64], start: u64, copy: StackCopy<'_>, fp: u64) -> Option<usize> {
     let mut reached = start;
-    for at in 1..chain.len() {
+    for (at, &return_address) in chain.iter().enumerate().skip(1) {
         if reached == fp {
             return Some(at);
         }
-        if copy.read(reached.wrapping_add(8)) != Ok(chain[at]) {
+        if copy.read(reached.wrapping_add(8)) != Ok(return_address) {
             return None;
         }
         reached = copy.read(reached).ok()?;

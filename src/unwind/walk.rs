@@ -100,13 +100,13 @@ impl Unwinder {
         health: &mut Health,
     ) -> End {
         match self.follow::<A>(space, &A::file(registers), true, stack, frames, health) {
-            Ok(()) => End::Root,
+            Ok(_) => End::Root,
             Err(stop) => End::Truncated(stop.why),
         }
     }
 
     /// Appends the frames from a function on whose registers are known. `exact` says that its address is that of the next instruction, not
-    /// of a call.
+    /// of a call. Answers the stack pointer of the first function of the thread.
     pub(super) fn follow<A: Arch>(
         &mut self,
         space: &AddressSpace,
@@ -115,7 +115,7 @@ impl Unwinder {
         stack: StackCopy<'_>,
         frames: &mut Vec<UserFrame>,
         health: &mut Health,
-    ) -> Result<(), Stop> {
+    ) -> Result<u64, Stop> {
         let mut walk = Walk::<A> {
             unwinder: self,
             space,
@@ -129,7 +129,10 @@ impl Unwinder {
             first: frames.len(),
             arch: PhantomData,
         };
-        walk.run(frames).map_err(|why| walk.stop(why))
+        match walk.run(frames) {
+            Ok(()) => Ok(walk.cursor.sp),
+            Err(why) => Err(walk.stop(why)),
+        }
     }
 
     /// The unwind information at a place.

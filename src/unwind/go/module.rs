@@ -95,9 +95,14 @@ pub(super) fn text_start(loaded: &Loaded<'_>, table: u64, layout: &Layout, offse
         text.is_definition().then(|| text.address())
     };
     let start = by_module().or_else(by_header).or_else(by_symbol)?;
-    let (first, end) = (start.checked_add(offsets.start)?, start.checked_add(offsets.end)?);
-    let holds = |s: &Segment| s.executable && first >= s.address && end <= s.address.saturating_add(s.size);
-    (first < end && loaded.image.segments().iter().any(holds)).then_some(start)
+    let code = start.checked_add(offsets.start)?..start.checked_add(offsets.end)?;
+    is_code(loaded.image, &code).then_some(start)
+}
+
+/// Whether a range lies in a segment of code.
+pub(super) fn is_code(image: &Image, range: &Range<u64>) -> bool {
+    let holds = |s: &Segment| s.executable && range.start >= s.address && range.end <= s.address.saturating_add(s.size);
+    range.start < range.end && image.segments().iter().any(holds)
 }
 
 /// What may be a `struct moduledata`.
