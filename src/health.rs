@@ -43,6 +43,7 @@ health_rows! {
     RecordsUnordered "records.unordered" "records that came later than one with a later time";
     Throttled "events.throttled" "times the kernel throttled an event because it came too often";
     StacksRoot "stacks.root" "user stacks that reached the thread's first function";
+    StacksFiber "stacks.fiber" "user stacks that ended at a fiber's entry: the first function of a stack that the program made itself";
     StacksTruncated "stacks.truncated" "user stacks longer than the copied part of the stack";
     StacksNoCfi "stacks.no_unwind_info" "user stacks that ended in code without unwind information or frame pointers";
     StacksBroken "stacks.broken" "user stacks that led to an address where no code lies";

@@ -365,3 +365,63 @@ fn frame_pointers_alone_and_no_stacks_at_all() {
     let short = record(&["-F", "2999", "--call-graph", "dwarf,64"], &[text(&c("recurse.c", O2)), SECONDS]);
     assert!(short.share(&["[truncated]", "down", "…", "leaf", "spin"]) > 0.93, "{}", short.top());
 }
+
+/// How a recorded stack ended: at the root, at a fiber's entry, or for want of unwind information, of all samples.
+fn ends(recorded: &Recorded) -> [f64; 3] {
+    let all = recorded.samples() as f64;
+    [Count::StacksRoot, Count::StacksFiber, Count::StacksNoCfi].map(|row| recorded.health(row) as f64 / all)
+}
+
+#[test]
+fn a_fibers_stack_ends_at_its_entry_and_not_at_the_root() {
+    for flags in [O2, &["-O2", "-fno-omit-frame-pointer"], &["-O2", "-static", "-s"]] {
+        for how in ["makecontext", "zero"] {
+            let recorded = record(RATE, &[text(&c("fibers.c", flags)), SECONDS, how]);
+            let [root, fiber, _] = ends(&recorded);
+            assert!(fiber > 0.95 && root < 0.05, "{how} {flags:?}: {root} {fiber}: {}", recorded.top());
+            assert!(recorded.quality().complete_share().unwrap() < 0.05, "{}", recorded.top());
+            let said = &recorded.attempt.said;
+            assert!(said.contains(" of user stacks end at a fiber's entry"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_walk_that_ends_by_luck_is_not_one_that_reached_the_root() {
+    let recorded = record(RATE, &[text(&c("fibers.c", O2)), SECONDS, "luck"]);
+    let [root, fiber, lost] = ends(&recorded);
+    assert!(root < 0.05 && fiber < 0.01 && lost > 0.94, "{root} {fiber} {lost}: {}", recorded.top());
+}
+
+/// The first functions of processes and threads in musl and in static programs have neither unwind information nor names.
+#[test]
+fn the_first_function_of_a_process_and_a_thread_is_known_without_unwind_information() {
+    let bare = [
+        "-O2",
+        "-nostdlib",
+        "-static",
+        "-fno-stack-protector",
+        "-fno-asynchronous-unwind-tables",
+        "-fno-unwind-tables",
+    ];
+    for flags in [&["-fno-omit-frame-pointer"][..], &["-fno-omit-frame-pointer", "-s"]] {
+        let program = c("bare.c", &[&bare[..], flags].concat());
+        for thread in [&[][..], &["thread"]] {
+            let recorded = record(RATE, &[&[text(&program)], thread].concat());
+            let [root, ..] = ends(&recorded);
+            assert!(recorded.samples() > 60 && root > 0.95, "{flags:?} {thread:?}: {root}: {}", recorded.top());
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn programs_of_musl() {
+    for (source, arguments) in [("chain.c", &[SECONDS][..]), ("threads.c", &[SECONDS, "3"])] {
+        for flags in [&["-O2", "-static"][..], &["-O2", "-static", "-s"], &["-O2"]] {
+            let recorded = record(RATE, &[&[text(&programs::musl(source, flags))], arguments].concat());
+            let [root, ..] = ends(&recorded);
+            assert!(root > 0.97, "{source} {flags:?}: {root}: {}", recorded.top());
+        }
+    }
+}

@@ -81,7 +81,7 @@ fn fault(abi: &Abi, row: &UnwindTableRow<usize>, rule: Rule) -> Option<&'static 
             },
             _ => None,
         },
-        Kind::Signal | Kind::StackSwitch | Kind::Gap => Some("a rule that rows do not have"),
+        Kind::Signal | Kind::StackSwitch | Kind::Gap | Kind::Fiber => Some("a rule that rows do not have"),
     }
 }
 

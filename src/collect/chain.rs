@@ -78,7 +78,7 @@ impl Chain {
         let memory = if self.recorded { None } else { Some(&read as ReadMemory<'_>) };
         let evidence = Evidence { stack, chain: &self.user, memory };
         let end = unwinder.unwind::<Host>(process.space(), &registers, &evidence, &mut self.frames, health);
-        if end != End::Root && !sample.user_mode && self.is_within_exec(process) {
+        if !matches!(end, End::Root | End::Fiber) && !sample.user_mode && self.is_within_exec(process) {
             self.frames.clear();
             return None;
         }
@@ -128,7 +128,7 @@ fn calls(chain: &[u64]) -> impl DoubleEndedIterator<Item = u64> + '_ {
 
 fn marker(end: End) -> Option<Marker> {
     match end {
-        End::Root => None,
+        End::Root | End::Fiber => None,
         End::Truncated(Why::Truncated) => Some(Marker::Truncated),
         End::Truncated(Why::NoUnwindInfo) => Some(Marker::NoUnwindInfo),
         End::Truncated(Why::Broken) => Some(Marker::Broken),

@@ -33,8 +33,14 @@ const LEFT_OUT: &str = "remarks left out: ";
 const NUMBERS: [&str; 5] = ["lost=", "throttled=", "samples=", "counted=", "unnamed="];
 
 /// The ends that a user stack can have besides its true root.
-const INCOMPLETE: [Count; 5] =
-    [Count::StacksTruncated, Count::StacksNoCfi, Count::StacksBroken, Count::StacksTooDeep, Count::StacksNoRegisters];
+const INCOMPLETE: [Count; 6] = [
+    Count::StacksFiber,
+    Count::StacksTruncated,
+    Count::StacksNoCfi,
+    Count::StacksBroken,
+    Count::StacksTooDeep,
+    Count::StacksNoRegisters,
+];
 
 /// The name of a unit in files.
 #[must_use]
@@ -242,6 +248,15 @@ impl Quality {
     #[must_use]
     pub fn complete_percent(&self) -> Option<String> {
         self.complete_share().map(percent_down)
+    }
+
+    /// User stacks that end at a fiber's entry, for people: whole as far as they go, but it is not told who resumed them. `None` if there
+    /// are none.
+    #[must_use]
+    pub fn fiber_percent(&self) -> Option<String> {
+        let (_, all) = self.stacks();
+        let fibers = self.health.get(Count::StacksFiber);
+        (fibers > 0).then(|| percent_down(share(fibers, all)))
     }
 
     /// User stacks that did not reach their root, for people: what [`Quality::complete_percent`] leaves of 100 %.

@@ -90,6 +90,9 @@ impl Screen {
         if let Some(complete) = quality.complete_percent() {
             self.say(&format!("{complete} of user stacks reach the root{}", incomplete(health)));
         }
+        if let Some(fibers) = quality.fiber_percent() {
+            self.say(&format!("{fibers} of user stacks end at a fiber's entry"));
+        }
         unnamed(&quality).iter().for_each(|line| self.say(line));
         if verbose {
             health.rows().for_each(|(row, number)| self.say(&format!("{number:>10} {}", row.meaning())));

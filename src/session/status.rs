@@ -61,8 +61,9 @@ const KIND_SAMPLES: &str = "rprof_kind_samples_total";
 const KIND_LOST: &str = "rprof_kind_samples_lost_total";
 
 /// The ends that a user stack can have.
-const ENDS: [(Count, &str); 6] = [
+const ENDS: [(Count, &str); 7] = [
     (Count::StacksRoot, "root"),
+    (Count::StacksFiber, "fiber"),
     (Count::StacksTruncated, "truncated"),
     (Count::StacksNoCfi, "no_unwind_information"),
     (Count::StacksBroken, "broken"),

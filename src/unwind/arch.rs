@@ -28,6 +28,17 @@ pub struct Abi {
     /// Where the return address is in a function that was interrupted in its first or last instructions: given the code
     /// before and from the program counter.
     pub frameless: fn(before: &[u8], code: &[u8]) -> Option<Frameless>,
+    /// Which stack a function is the first of, if the code that it returns to shows it: given the code from the return address on.
+    pub first: fn(code: &[u8]) -> Option<First>,
+}
+
+/// What a stack belongs to whose first function was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// A thread: where its first function returns to, the thread ends.
+    Thread,
+    /// A fiber: where its first function returns to, another context is resumed, or the process ends.
+    Fiber,
 }
 
 /// A function that has no frame yet, or none any more.

@@ -8,7 +8,7 @@ use gimli::{
 };
 use object::{Object, ObjectSection};
 
-use super::arch::{Abi, Frameless};
+use super::arch::{Abi, First, Frameless};
 use super::convert::{Row, Slice};
 use super::go::Pclntab;
 use super::rule::Rule;
@@ -16,6 +16,11 @@ use super::section::Section;
 use super::{aarch64, x86_64};
 use crate::ids::{Architecture, Rva};
 use crate::process::{Image, Segment};
+
+/// Bytes behind a call that tell whether it was that of a stack's first function.
+const FIRST: usize = 24;
+/// Bytes of code where a process begins, as long as it takes to call the first function in C: glibc's `_start` has 38, musl's 22.
+const ENTRY: u64 = 48;
 
 /// What gimli needs of memory to interpret an FDE; kept between look-ups.
 pub(super) type Context = UnwindContext<usize>;
@@ -52,7 +57,8 @@ enum Frame {
 }
 
 impl Cfi {
-    /// Finds the unwind information of an image. `None` if there is none, or none that this program can read.
+    /// Finds the unwind information of an image, if it has any; its code tells something in any case. `None` for an instruction set that
+    /// this program does not know.
     #[must_use]
     pub fn open(image: &Arc<Image>) -> Option<Cfi> {
         let abi = match image.architecture()? {
@@ -63,9 +69,6 @@ impl Cfi {
         let eh_frame = Section::open(image, ".eh_frame");
         // Go's compiler writes the same into both; its own table is the shorter way.
         let debug_frame = if go.is_none() { Section::open(image, ".debug_frame") } else { None };
-        if go.is_none() && eh_frame.is_none() && debug_frame.is_none() {
-            return None;
-        }
         let code = image.segments().iter().filter(|segment| segment.executable).copied().collect();
         let eh_frame_hdr = Section::open(image, ".eh_frame_hdr");
         let bases = bases(image, eh_frame.as_ref(), eh_frame_hdr.as_ref());
@@ -142,9 +145,25 @@ impl Cfi {
         if self.returns_from_signal(rva) { Rule::SIGNAL } else { Rule::INTERPRET }
     }
 
-    /// The rule at an address that no unwind information covers: the code that returns from a signal handler often has none.
+    /// The rule at an address that no unwind information covers: the code that returns from a signal handler often has none, nor have
+    /// the first functions of processes, threads and fibers in some C libraries.
     pub(super) fn gap_rule(&self, rva: Rva) -> Rule {
-        if self.returns_from_signal(rva) { Rule::SIGNAL } else { Rule::GAP }
+        if self.returns_from_signal(rva) {
+            return Rule::SIGNAL;
+        }
+        let (_, behind) = self.code_around(Rva(rva.0.saturating_add(1)), 0, FIRST);
+        match (self.abi.first)(behind) {
+            Some(First::Thread) => Rule::ROOT,
+            Some(First::Fiber) => Rule::FIBER,
+            None if self.is_entry(rva) => Rule::ROOT,
+            None => Rule::GAP,
+        }
+    }
+
+    /// Whether an address is in the code where the kernel starts the process: in that of the program, or of its interpreter.
+    fn is_entry(&self, rva: Rva) -> bool {
+        let entry = self.image.elf().entry();
+        entry != 0 && (entry..entry.saturating_add(ENTRY)).contains(&rva.0)
     }
 
     /// Calls `visit` with the row of call frame information for an address, and whether it describes a signal frame.

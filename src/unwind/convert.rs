@@ -31,8 +31,8 @@ impl<'a> Row<'a> {
     pub(super) fn rule(&self, abi: &Abi) -> Rule {
         match self.row.register(Register(abi.ra)) {
             Some(RegisterRule::Undefined) => return Rule::ROOT,
-            // A return address that is nowhere: only with a link register does "unchanged" mean something.
-            None | Some(RegisterRule::SameValue) if !abi.link_register => return Rule::ROOT,
+            // A return address that is nowhere says nothing of a root: only with a link register does "unchanged" mean something.
+            None | Some(RegisterRule::SameValue) if !abi.link_register => return Rule::GAP,
             _ => {}
         }
         let rule = match *self.row.cfa() {

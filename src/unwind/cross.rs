@@ -12,7 +12,7 @@ use super::arch::{Arch, RegisterFile};
 use super::rule::Kind;
 use super::splice::{append, position};
 use super::stack::{End, StackCopy, UserFrame, Why};
-use super::walk::{Stop, Unwinder};
+use super::walk::{Bottom, Stop, Unwinder};
 use crate::health::{Count, Health};
 use crate::ids::Address;
 use crate::process::AddressSpace;
@@ -50,17 +50,22 @@ impl Unwinder {
     ) -> End {
         let file = A::file(registers);
         let stop = match self.follow::<A>(space, &file, true, evidence.stack, frames, health) {
-            Ok(sp) => {
+            Ok(Bottom { end, sp }) => {
                 let read = evidence.memory.map(|memory| (memory, evidence.stack));
+                let read = read.filter(|_| end == End::Root);
                 read.and_then(|read| self.goroutine::<A>(space, read, (sp, &file), frames, health));
-                return End::Root;
+                return end;
             }
             Err(stop) => stop,
         };
         let mut crossing =
             Crossing { unwinder: self, space, evidence, start: file[usize::from(A::ABI.fp)], late: Vec::new() };
         let end = crossing.follow::<A>(stop, frames, health);
-        if end == End::Root { end } else { self.splice(space, evidence.chain, frames, end, health) }
+        if matches!(end, End::Root | End::Fiber) {
+            end
+        } else {
+            self.splice(space, evidence.chain, frames, end, health)
+        }
     }
 }
 
@@ -98,7 +103,7 @@ impl Crossing<'_> {
                 break;
             };
             match next {
-                Ok(_) => return End::Root,
+                Ok(bottom) => return bottom.end,
                 Err(again) => stop = again,
             }
         }
@@ -126,7 +131,7 @@ impl Crossing<'_> {
         stack: StackCopy<'_>,
         frames: &mut Vec<UserFrame>,
         health: &mut Health,
-    ) -> Result<u64, Stop> {
+    ) -> Result<Bottom, Stop> {
         let lost = |why| Stop { why, fp, sp: fp, tells_caller: false, switched: false };
         let ra = stack.read(fp.wrapping_add(8)).map_err(lost)? & A::ABI.address_bits;
         let mut file: RegisterFile = [0; 33];
@@ -147,7 +152,7 @@ impl Crossing<'_> {
         fp: u64,
         frames: &mut Vec<UserFrame>,
         health: &mut Health,
-    ) -> Option<Result<u64, Stop>> {
+    ) -> Option<Result<Bottom, Stop>> {
         let mut late = std::mem::take(&mut self.late);
         late.resize(READ, 0);
         let length = self.evidence.memory?(Address(fp), &mut late);
@@ -157,8 +162,9 @@ impl Crossing<'_> {
         let same = found.is_none_or(|&found| stack.read(fp.wrapping_add(8)) == Ok(found));
         let next = same.then(|| self.resume::<A>(fp, stack, frames, health));
         self.late = late;
-        let leads_on =
-            |next: &Result<u64, Stop>| next.as_ref().map_or_else(|stop| stop.tells_caller && stop.switched, |_| true);
+        let leads_on = |next: &Result<Bottom, Stop>| {
+            next.as_ref().map_or_else(|stop| stop.tells_caller && stop.switched, |_| true)
+        };
         let next = next.filter(leads_on);
         if next.is_none() {
             frames.truncate(walked);
@@ -173,6 +179,10 @@ impl Unwinder {
     /// How a stack ended whose last frames were not walked: at a root, or nobody knows where.
     pub(super) fn end_at_last(&mut self, space: &AddressSpace, frames: &[UserFrame]) -> Option<End> {
         let line = self.look_up(space, frames.last()?.address.0)?;
-        (line.rule.kind == Kind::Root).then_some(End::Root)
+        match line.rule.kind {
+            Kind::Root => Some(End::Root),
+            Kind::Fiber => Some(End::Fiber),
+            _ => None,
+        }
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn caller(
     let cfa = state.cfa()?;
     let ra = match row.row.register(Register(abi.ra)) {
         Some(RegisterRule::Undefined) => return Ok(None),
-        None | Some(RegisterRule::SameValue) if !abi.link_register => return Ok(None),
+        None | Some(RegisterRule::SameValue) if !abi.link_register => return Err(Why::NoUnwindInfo),
         None => registers[usize::from(abi.ra)],
         Some(rule) => state.register(abi.ra, &rule, cfa)?,
     };

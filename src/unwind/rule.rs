@@ -21,6 +21,8 @@ pub enum Kind {
     Signal,
     /// No caller: the first function of a thread.
     Root,
+    /// No caller: the first function of a stack that the program made itself (a fiber, a coroutine).
+    Fiber,
     /// A function that goes on on another stack: only its frame pointer leads to the caller.
     StackSwitch,
     /// No unwind information covers the address. Follow the frame pointer.
@@ -48,6 +50,8 @@ impl Rule {
     pub const GAP: Rule = Rule::bare(Kind::Gap);
     /// The first function of a thread.
     pub const ROOT: Rule = Rule::bare(Kind::Root);
+    /// The first function of a fiber.
+    pub const FIBER: Rule = Rule::bare(Kind::Fiber);
     /// The kernel's signal frame.
     pub const SIGNAL: Rule = Rule::bare(Kind::Signal);
     /// A change of stacks.

@@ -23,7 +23,7 @@ impl Unwinder {
         health: &mut Health,
     ) -> End {
         let rest = match end {
-            End::Root => return end,
+            End::Root | End::Fiber => return end,
             End::Truncated(_) => common(chain, frames).and_then(|at| chain.get(at + 1..)).unwrap_or_default(),
         };
         let walked = frames.len();

@@ -41,8 +41,10 @@ pub struct UserFrame {
 /// How a walk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// At the first function of the thread.
+    /// At the first function of the thread: one that is known as such, by its unwind information, its name or its code.
     Root,
+    /// At the first function of a stack that the program made itself: a fiber's, a coroutine's.
+    Fiber,
     /// Before it.
     Truncated(Why),
 }
@@ -66,6 +68,7 @@ impl End {
     pub fn count(self) -> Count {
         match self {
             End::Root => Count::StacksRoot,
+            End::Fiber => Count::StacksFiber,
             End::Truncated(Why::Truncated) => Count::StacksTruncated,
             End::Truncated(Why::NoUnwindInfo) => Count::StacksNoCfi,
             End::Truncated(Why::Broken) => Count::StacksBroken,

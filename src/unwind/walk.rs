@@ -24,6 +24,9 @@ pub const MAX_FRAMES: usize = 2048;
 /// each megabyte of code; but an image that was met so often in one sampling period will be met again.
 const LOOKUPS_BEFORE_TABLE: u32 = 32;
 
+/// Words above the stack pointer in which the return address to a process's entry point is looked for.
+const ENTRY_WORDS: i16 = 16;
+
 /// How far above the stack pointer a frame pointer can point: the limit of a stack is 8 MiB, of a thread's as well.
 const MAX_STACK: u64 = 8 << 20;
 
@@ -100,7 +103,7 @@ impl Unwinder {
         health: &mut Health,
     ) -> End {
         match self.follow::<A>(space, &A::file(registers), true, stack, frames, health) {
-            Ok(_) => End::Root,
+            Ok(bottom) => bottom.end,
             Err(stop) => End::Truncated(stop.why),
         }
     }
@@ -115,7 +118,7 @@ impl Unwinder {
         stack: StackCopy<'_>,
         frames: &mut Vec<UserFrame>,
         health: &mut Health,
-    ) -> Result<u64, Stop> {
+    ) -> Result<Bottom, Stop> {
         let mut walk = Walk::<A> {
             unwinder: self,
             space,
@@ -130,7 +133,7 @@ impl Unwinder {
             arch: PhantomData,
         };
         match walk.run(frames) {
-            Ok(()) => Ok(walk.cursor.sp),
+            Ok(end) => Ok(Bottom { end, sp: walk.cursor.sp }),
             Err(why) => Err(walk.stop(why)),
         }
     }
@@ -207,6 +210,15 @@ impl Cursor {
     }
 }
 
+/// Where a walk ended that reached the first function of a stack.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bottom {
+    /// The root, or a fiber's entry.
+    pub(super) end: End,
+    /// That function's stack pointer.
+    pub(super) sp: u64,
+}
+
 /// Where a walk could not go on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stop {
@@ -239,11 +251,23 @@ struct Walk<'a, 's, A: Arch> {
     arch: PhantomData<A>,
 }
 
-/// The step to a caller: whether there is one.
-type Step = Result<bool, Why>;
+/// Where a step leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// To the caller, which the cursor is at.
+    Caller,
+    /// Nowhere: the function is the first one of its thread.
+    Root,
+    /// Nowhere: by its unwind information the function returns to address 0, which is what programs put below the first function of a
+    /// stack that they made. Where a frame pointer leads to 0, that is luck.
+    Fiber,
+}
+
+/// The step to a caller.
+type Step = Result<Next, Why>;
 
 impl<A: Arch> Walk<'_, '_, A> {
-    fn run(&mut self, frames: &mut Vec<UserFrame>) -> Result<(), Why> {
+    fn run(&mut self, frames: &mut Vec<UserFrame>) -> Result<End, Why> {
         let mut by_frame_pointer = false;
         loop {
             let line = self.unwinder.look_up(self.space, self.cursor.address);
@@ -260,22 +284,25 @@ impl<A: Arch> Walk<'_, '_, A> {
                 return Err(Why::TooDeep);
             }
             by_frame_pointer = false;
-            if self.elsewhere && line.rule.kind != Kind::Root {
+            if self.elsewhere && !matches!(line.rule.kind, Kind::Root | Kind::Fiber) {
                 return Err(Why::Truncated);
             }
-            let more = match line.rule.kind {
+            let next = match line.rule.kind {
+                Kind::Root => Ok(Next::Root),
+                Kind::Fiber => Ok(Next::Fiber),
                 _ if self.by_chain => self.follow_chain(),
                 Kind::StackPointer => self.plain(self.cursor.sp, line.rule),
                 Kind::FramePointer => self.plain(self.cursor.fp, line.rule),
-                Kind::Root => Ok(false),
                 Kind::Gap => {
                     by_frame_pointer = true;
                     self.gap(line.place())
                 }
                 _ => self.rare(line.rule, &frames[self.first..]),
             };
-            if !more? {
-                return Ok(());
+            match next? {
+                Next::Caller => {}
+                Next::Root => return Ok(End::Root),
+                Next::Fiber => return Ok(End::Fiber),
             }
         }
     }
@@ -295,11 +322,11 @@ impl<A: Arch> Walk<'_, '_, A> {
         Stop { why, fp, sp, tells_caller, switched: rule.kind == Kind::StackSwitch }
     }
 
-    /// The frame at the cursor. A signal's return address is the first instruction of its trampoline, which nothing called, so that
-    /// there is no call before it to name.
+    /// The frame at the cursor. The return address into a signal's trampoline, or to where a fiber ends, is an instruction that no call
+    /// stands before, so that there is none to name.
     #[inline]
     fn frame(&self, line: &Line) -> UserFrame {
-        let uncalled = u64::from(line.rule.kind == Kind::Signal && !self.exact);
+        let uncalled = u64::from(matches!(line.rule.kind, Kind::Signal | Kind::Fiber) && !self.exact);
         let place = line.place().map(|place| Place { rva: Rva(place.rva.0.wrapping_add(uncalled)), ..place });
         UserFrame { address: Address(self.cursor.address.wrapping_add(uncalled)), place }
     }
@@ -334,7 +361,7 @@ impl<A: Arch> Walk<'_, '_, A> {
         self.cursor.lr = ra;
         self.cursor.address = ra.wrapping_sub(1);
         self.exact = false;
-        Ok(ra != 0)
+        Ok(if ra == 0 { Next::Fiber } else { Next::Caller })
     }
 
     #[cold]
@@ -365,7 +392,9 @@ impl<A: Arch> Walk<'_, '_, A> {
             Kind::Signal => self.signal(),
             Kind::StackSwitch => self.follow_chain(),
             Kind::Interpret => self.interpret(frames),
-            Kind::StackPointer | Kind::FramePointer | Kind::Root | Kind::Gap => Ok(false),
+            Kind::Root => Ok(Next::Root),
+            Kind::Fiber => Ok(Next::Fiber),
+            Kind::StackPointer | Kind::FramePointer | Kind::Gap => Err(Why::NoUnwindInfo),
         }
     }
 
@@ -381,12 +410,36 @@ impl<A: Arch> Walk<'_, '_, A> {
         };
         self.elsewhere = self.stack.read(self.cursor.sp).is_err();
         self.exact = true;
-        Ok(true)
+        Ok(Next::Caller)
     }
 
-    /// Code without unwind information.
+    /// Code without unwind information: no step from it shows that a stack ends there.
     #[cold]
     fn gap(&mut self, place: Option<Place>) -> Step {
+        let before = self.cursor;
+        let exact = self.exact;
+        match self.step_in_gap(place) {
+            Ok(Next::Caller) => Ok(Next::Caller),
+            step => {
+                (self.cursor, self.exact) = (before, exact);
+                self.step_to_entry().unwrap_or(step.and(Err(Why::NoUnwindInfo)))
+            }
+        }
+    }
+
+    /// The first functions in C of some C libraries (musl) have neither unwind information nor frame pointers: the process's entry point
+    /// is found by its return address, a few words above.
+    fn step_to_entry(&mut self) -> Option<Step> {
+        let Cursor { sp, .. } = self.cursor;
+        let code = |word: u64| (word & A::ABI.address_bits).wrapping_sub(1);
+        let mut words = (0..ENTRY_WORDS).map_while(|at| Some((at, self.stack.read(offset(sp, at)).ok()?)));
+        // The first word that points into code is the nearest caller's: where that is another function, frames would be left out.
+        let (at, word) = words.find(|&(_, word)| self.space.find(Address(code(word))).is_some())?;
+        let line = self.unwinder.look_up(self.space, code(word))?;
+        (line.rule.kind == Kind::Root).then(|| self.enter(word, offset(sp, at + 1)))
+    }
+
+    fn step_in_gap(&mut self, place: Option<Place>) -> Step {
         self.health.add(Count::FramePointerFrames, 1);
         let frameless = place.filter(|_| self.exact).and_then(|place| self.frameless(place));
         match frameless {
@@ -397,9 +450,7 @@ impl<A: Arch> Walk<'_, '_, A> {
             Some(Frameless::LinkRegister) => self.enter(self.cursor.lr, self.cursor.sp),
             None => match self.follow_chain() {
                 // An interrupted function that keeps no frame pointer most often keeps nothing on the stack either.
-                Ok(false) | Err(Why::NoUnwindInfo) if self.exact && self.has_return_address() => {
-                    self.return_from_nowhere()
-                }
+                Err(Why::NoUnwindInfo) if self.exact && self.has_return_address() => self.return_from_nowhere(),
                 step => step,
             },
         }
@@ -413,7 +464,7 @@ impl<A: Arch> Walk<'_, '_, A> {
     fn follow_chain(&mut self) -> Step {
         let Cursor { sp, fp, .. } = self.cursor;
         if fp == 0 {
-            return Ok(false);
+            return Err(Why::NoUnwindInfo);
         }
         if fp < sp || fp % 8 != 0 || fp - sp >= MAX_STACK {
             // Go's goroutines have stacks of their own, anywhere: those the kernel's walk may have followed.
@@ -421,7 +472,7 @@ impl<A: Arch> Walk<'_, '_, A> {
         }
         let ra = self.stack.read(fp.wrapping_add(8))? & A::ABI.address_bits;
         let next = self.stack.read(fp)?;
-        if ra != 0 && self.space.find(Address(ra.wrapping_sub(1))).is_none() {
+        if self.space.find(Address(ra.wrapping_sub(1))).is_none() {
             return Err(Why::NoUnwindInfo);
         }
         self.cursor.fp = next;
@@ -437,7 +488,7 @@ impl<A: Arch> Walk<'_, '_, A> {
 
     /// A call of a bad pointer leaves the thread where nothing is mapped, just after the call.
     #[cold]
-    fn return_from_nowhere(&mut self) -> Result<bool, Why> {
+    fn return_from_nowhere(&mut self) -> Step {
         if !self.has_return_address() {
             return Err(Why::Broken);
         }
@@ -453,7 +504,7 @@ impl<A: Arch> Walk<'_, '_, A> {
         for frame in frames {
             match self.step_fully(&file, frame)? {
                 Some(caller) => file = caller,
-                None => return Ok(false),
+                None => return Ok(Next::Root),
             }
         }
         let cursor = Cursor::new::<A>(&file);
@@ -508,7 +559,7 @@ impl<A: Arch> Walk<'_, '_, A> {
         caller[usize::from(A::ABI.fp)] = fp;
         caller[usize::from(A::ABI.ra)] = lr;
         caller[A::ABI.pc] = lr;
-        Ok(step?.then_some(caller))
+        Ok((step? == Next::Caller).then_some(caller))
     }
 }
 

@@ -25,6 +25,11 @@ pub fn c(source: &str, flags: &[&str]) -> PathBuf {
     build("cc", &["-g", "-pthread"], &[source], flags, &["-ldl", "-lm"])
 }
 
+/// Builds a C program with musl instead of the system's C library.
+pub fn musl(source: &str, flags: &[&str]) -> PathBuf {
+    build("musl-gcc", &["-g", "-pthread"], &[source], flags, &[])
+}
+
 /// Builds a C++ program.
 pub fn cpp(source: &str, flags: &[&str]) -> PathBuf {
     build("c++", &["-g", "-pthread"], &[source], flags, &["-ldl"])

@@ -7,7 +7,7 @@ __asm__(
     ".text\n.globl _start, start_thread\n"
     "_start: xor %ebp, %ebp; mov %rsp, %rdi; and $-16, %rsp; call begin; hlt\n"
     // clone(flags, stack): the thread calls `work`, and ends.
-    "start_thread: mov $56, %eax; xor %edx, %edx; xor %r10d, %r10d; xor %r8d, %r8d; syscall; test %eax, %eax; jnz 1f\n"
+    ".balign 64\nstart_thread: mov $56, %eax; xor %edx, %edx; xor %r10d, %r10d; xor %r8d, %r8d; syscall; test %eax, %eax; jnz 1f\n"
     "xor %ebp, %ebp; call work; mov %eax, %edi; xor %eax, %eax; mov $60, %al; syscall; hlt\n"
     "1: ret\n");
 #define CALL(number, a, b, c) \
@@ -17,7 +17,7 @@ enum { WRITE = 1, EXIT_GROUP = 231, CLOCK_GETTIME = 228 };
 __asm__(
     ".text\n.globl _start, start_thread\n"
     "_start: mov x29, #0; mov x30, #0; mov x0, sp; and sp, x0, #-16; bl begin; udf #0\n"
-    "start_thread: mov x8, #220; mov x2, #0; mov x3, #0; mov x4, #0; svc #0; cbnz x0, 1f\n"
+    ".balign 64\nstart_thread: mov x8, #220; mov x2, #0; mov x3, #0; mov x4, #0; svc #0; cbnz x0, 1f\n"
     "mov x29, #0; bl work; mov x8, #93; svc #0\n"
     "1: ret\n");
 #define CALL(number, a, b, c) \

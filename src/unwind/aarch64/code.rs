@@ -1,6 +1,6 @@
 //! What instructions betray, and the kernel's signal frame.
 
-use crate::unwind::arch::Frameless;
+use crate::unwind::arch::{First, Frameless};
 
 /// `struct rt_sigframe` at the stack pointer: `siginfo` (128 bytes), then a `ucontext` whose `sigcontext` is 176 bytes in:
 /// the fault address, x0 … x30, sp, pc.
@@ -19,6 +19,21 @@ pub(super) const SIGNAL_FRAME: [u16; 33] = {
 
 /// `mov x8, #139; svc #0`: `__kernel_rt_sigreturn` of the vDSO.
 pub(super) const SIGRETURN: &[u8] = &[0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4];
+
+/// `mov x8, #93; svc #0`: the thread's end, behind the call of its first function in `clone`.
+const EXIT: &[u8] = &[0xa8, 0x0b, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4];
+/// `mov x0, x19`, and `cbnz x0` behind it: `__startcontext` of glibc, to which functions return that `makecontext` starts.
+const START_CONTEXT: (u32, u32) = (0xaa13_03e0, 0xb500_0000);
+
+/// What the code behind a call says of a stack whose first function was called there.
+pub(super) fn first(code: &[u8]) -> Option<First> {
+    if code.starts_with(EXIT) {
+        return Some(First::Thread);
+    }
+    let instruction = |at: usize| code.get(at..)?.first_chunk().map(|&bytes| u32::from_le_bytes(bytes));
+    let resumes = instruction(0)? == START_CONTEXT.0 && instruction(4)? & 0xff00_001f == START_CONTEXT.1;
+    resumes.then_some(First::Fiber)
+}
 
 /// Before `stp x29, x30, [sp, #-n]!` and at a return the return address is in the link register.
 pub(super) fn frameless(_before: &[u8], code: &[u8]) -> Option<Frameless> {

@@ -28,6 +28,7 @@ impl Arch for Aarch64 {
         sigreturn: code::SIGRETURN,
         fp_tells_sp: false,
         frameless: code::frameless,
+        first: code::first,
     };
 
     fn file(registers: &Registers) -> RegisterFile {

@@ -1,6 +1,6 @@
 //! What instructions betray, and the kernel's signal frame.
 
-use crate::unwind::arch::Frameless;
+use crate::unwind::arch::{First, Frameless};
 
 /// `struct rt_sigframe` as the handler's return leaves it: a `struct ucontext` at the stack pointer, its `sigcontext` 40
 /// bytes in (r8 … r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip), here by DWARF number.
@@ -23,6 +23,27 @@ const PUSH_RBP: &[u8] = &[0x55];
 const MOV_RSP_RBP: [&[u8]; 2] = [&[0x48, 0x89, 0xe5], &[0x48, 0x8b, 0xec]];
 const RETURNS: [&[u8]; 3] = [&[0xc3], &[0xf3, 0xc3], &[0xc2]];
 
+/// `mov %rbx, %rsp; mov (%rsp), %rdi; test %rdi, %rdi`: `__start_context` of glibc, to which functions return that `makecontext`
+/// starts; musl has no `makecontext`.
+const START_CONTEXT: &[u8] = &[0x48, 0x89, 0xdc, 0x48, 0x8b, 0x3c, 0x24, 0x48, 0x85, 0xff];
+/// `xor %rdi, %rdi; call _exit; hlt`: `finish` of Boost.Context's `make_fcontext`; the call's target lies between.
+const FINISH: [&[u8]; 2] = [&[0x48, 0x31, 0xff, 0xe8], &[0xf4]];
+/// `mov $60, %al` or `mov $60, %eax`, and `syscall`: the thread's end, behind the call of its first function in `clone`.
+const EXIT: [&[u8]; 2] = [&[0xb0, 0x3c, 0x0f, 0x05], &[0xb8, 0x3c, 0, 0, 0, 0x0f, 0x05]];
+/// Bytes that move the function's answer into place before that: `mov %eax, %edi; xor %eax, %eax` of musl.
+const BEFORE_EXIT: usize = 5;
+
+/// What the code behind a call says of a stack whose first function was called there.
+pub(super) fn first(code: &[u8]) -> Option<First> {
+    let code = code.strip_prefix(ENDBR64).unwrap_or(code);
+    let exits = |at: usize| code.get(at..).is_some_and(|code| EXIT.iter().any(|exit| code.starts_with(exit)));
+    if (0..=BEFORE_EXIT).any(exits) {
+        return Some(First::Thread);
+    }
+    let finishes = code.starts_with(FINISH[0]) && code.get(8..).is_some_and(|code| code.starts_with(FINISH[1]));
+    (finishes || code.starts_with(START_CONTEXT)).then_some(First::Fiber)
+}
+
 /// Before `push %rbp` and at a return the return address is on top; between `push %rbp` and `mov %rsp, %rbp` it is second.
 pub(super) fn frameless(before: &[u8], code: &[u8]) -> Option<Frameless> {
     let starts = |with: &&[u8]| code.starts_with(with);
@@ -30,4 +51,23 @@ pub(super) fn frameless(before: &[u8], code: &[u8]) -> Option<Frameless> {
         return Some(Frameless::Words(1));
     }
     (before.ends_with(PUSH_RBP) && MOV_RSP_RBP.iter().any(starts)).then_some(Frameless::Words(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_function_of_a_stack_is_known_by_what_it_returns_to() {
+        // clone of musl 1.2.3, clone3 of glibc 2.36, __start_context of glibc 2.36, make_fcontext of Boost 1.74.
+        let musl = [0x89, 0xc7, 0x31, 0xc0, 0xb0, 0x3c, 0x0f, 0x05, 0xf4];
+        let glibc = [0x48, 0x89, 0xc7, 0xb8, 0x3c, 0, 0, 0, 0x0f, 0x05];
+        let context = [0x48, 0x89, 0xdc, 0x48, 0x8b, 0x3c, 0x24, 0x48, 0x85, 0xff, 0x74, 0x08];
+        let boost = [0x48, 0x31, 0xff, 0xe8, 0x10, 0xff, 0xff, 0xff, 0xf4];
+        assert_eq!([first(&musl), first(&glibc)], [Some(First::Thread); 2]);
+        assert_eq!([first(&context), first(&boost)], [Some(First::Fiber); 2]);
+        assert_eq!(first(&[ENDBR64, &context].concat()), Some(First::Fiber));
+        assert_eq!(first(&[0x48, 0x31, 0xff, 0xe8, 0x10, 0xff, 0xff, 0xff, 0xc3]), None);
+        assert_eq!(first(&[0xc3; 16]), None);
+    }
 }

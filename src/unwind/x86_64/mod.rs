@@ -27,6 +27,7 @@ impl Arch for X86_64 {
         sigreturn: code::SIGRETURN,
         fp_tells_sp: true,
         frameless: code::frameless,
+        first: code::first,
     };
 
     fn file(registers: &Registers) -> RegisterFile {
