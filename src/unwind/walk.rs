@@ -302,6 +302,8 @@ impl<A: Arch> Walk<'_, '_, A> {
             match next? {
                 Next::Caller => {}
                 Next::Root => return Ok(End::Root),
+                // Go makes no fibers: a function of its own that seems to return to 0 was called on another stack.
+                Next::Fiber if self.is_go(line.place()) => return Err(Why::NoUnwindInfo),
                 Next::Fiber => return Ok(End::Fiber),
             }
         }
@@ -320,6 +322,18 @@ impl<A: Arch> Walk<'_, '_, A> {
             _ => self.by_chain,
         };
         Stop { why, fp, sp, tells_caller, switched: rule.kind == Kind::StackSwitch }
+    }
+
+    /// Whether the last frame has left its goroutine for the thread's first stack, of which it is the first function then.
+    fn has_left(&self, frames: &[UserFrame]) -> bool {
+        let place = frames.last().and_then(|frame| frame.place);
+        place.and_then(|place| self.unwinder.cfi(place)?.go()?.left(place.rva)).is_some()
+    }
+
+    /// Whether a place lies in a function of Go's.
+    #[cold]
+    fn is_go(&self, place: Option<Place>) -> bool {
+        place.and_then(|place| self.unwinder.images.cfi(place)?.go()?.find(place.rva)).is_some()
     }
 
     /// The frame at the cursor. The return address into a signal's trampoline, or to where a fiber ends, is an instruction that no call
@@ -390,6 +404,7 @@ impl<A: Arch> Walk<'_, '_, A> {
                 self.enter(ra, cfa)
             }
             Kind::Signal => self.signal(),
+            Kind::StackSwitch if fp == 0 && self.has_left(frames) => Ok(Next::Root),
             Kind::StackSwitch => self.follow_chain(),
             Kind::Interpret => self.interpret(frames),
             Kind::Root => Ok(Next::Root),
