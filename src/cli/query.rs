@@ -1,5 +1,6 @@
 //! `rprof query`: what a directory of windows, or one file, tells of a time.
 
+mod none;
 mod series;
 
 use std::fmt::Write as _;
@@ -15,7 +16,7 @@ use super::show::{self, Counts, Granularity, PartArgs, ShowArgs, amount, percent
 use super::{UsageError, usage};
 use crate::encode::{Format, ReadOptions, WriteOptions, write_file_with};
 use crate::ids::UnixNanos;
-use crate::profile::{KeptLabels, KindQuality, MergeOptions, Profile, Quality};
+use crate::profile::{KeptLabels, KindQuality, MergeOptions, PROCESS_LABEL, Profile, Quality};
 use crate::store::{self, Answer, By, Level, Limits, Plan, Query, Selector, Sum, Windows};
 use crate::when;
 
@@ -60,7 +61,7 @@ pub struct QueryArgs {
     /// The series as comma-separated values
     #[arg(long, requires = "series", conflicts_with = "json")]
     pub csv: bool,
-    /// What there is a series for each of: comm, pid, container, unit, host, or a label that `record --label` gave
+    /// What there is a series for each of: process, pid, container, unit, host, or a label that `record --label` gave
     #[arg(long, value_name = "LABEL", default_value = "", hide_default_value = true, requires = "series")]
     pub by: By,
     /// The time between two values of a series
@@ -180,7 +181,7 @@ pub(super) struct Told {
 pub(super) fn ask(directory: &Path, asked: &AskArgs, part: &PartArgs) -> anyhow::Result<Told> {
     let source = Windows::open(directory)?;
     let (query, plan) = asked.plan(&source)?;
-    let sum = add_up(part, &merge_options(part), &query, plan, &source)?;
+    let sum = add_up(part, &merge_options(part, &[PROCESS_LABEL]), &query, plan, &source)?;
     let remarks =
         head(&query, &sum, sum.column()).lines().map(|line| line.trim_start_matches("# ").to_owned()).collect();
     let Sum { answer: Answer { profile, totals, .. }, covered, .. } = sum;
@@ -208,7 +209,7 @@ fn sum(args: &QueryArgs, query: &Query, plan: Plan, source: &Windows) -> anyhow:
         let labels = KeptLabels::AllBut(DROPPED_LABELS.map(str::to_owned).into());
         MergeOptions { labels, functions_only: false }
     } else {
-        merge_options(&args.show.part)
+        merge_options(&args.show.part, if writes { &[PROCESS_LABEL] } else { &[] })
     };
     let sum = add_up(&args.show.part, &options, query, plan, source)?;
     if writes {
@@ -234,6 +235,10 @@ fn add_up(part: &PartArgs, options: &MergeOptions, query: &Query, plan: Plan, so
         &|profile| filter.apply_to_samples(profile),
         &Limits::default(),
     )?;
+    let asks = query.selector.keys().next().is_some();
+    if sum.answer.profile.samples.is_empty() && asks && !filter.selects() {
+        return Err(none::none_selected(source, query, sum.plan));
+    }
     filter.apply_to_frames(&mut sum.answer.profile);
     if filter.selects() {
         sum.answer.profile.merge_equal_samples();
@@ -241,10 +246,11 @@ fn add_up(part: &PartArgs, options: &MergeOptions, query: &Query, plan: Plan, so
     Ok(sum)
 }
 
-/// Tables and flame graphs tell neither labels nor addresses; a pprof file does.
-fn merge_options(part: &PartArgs) -> MergeOptions {
+/// Tables tell neither labels nor addresses, and flame graphs of labels only the process; a pprof file tells all of them.
+fn merge_options(part: &PartArgs, labels: &[&str]) -> MergeOptions {
     let by_place = matches!(part.granularity, Some(Granularity::Lines | Granularity::Addresses));
-    MergeOptions { labels: KeptLabels::Only([].into()), functions_only: !by_place }
+    let labels = KeptLabels::Only(labels.iter().map(|&key| key.to_owned()).collect());
+    MergeOptions { labels, functions_only: !by_place }
 }
 
 fn write(args: &QueryArgs, sum: &Sum, query: &Query) -> anyhow::Result<()> {

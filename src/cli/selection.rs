@@ -357,8 +357,8 @@ fn kinds(args: &WhatArgs, defaults: &Defaults) -> impl Iterator<Item = &'static 
 }
 
 /// Labels that tell something else already: those that rprof and pprof give, and what selectors know of windows.
-const TAKEN: [&str; 11] =
-    ["pid", "tid", "comm", "container", "unit", "state", "waker", "timestamp_ns", "host", "kind", "source"];
+const TAKEN: [&str; 12] =
+    ["pid", "tid", "process", "comm", "container", "unit", "state", "waker", "timestamp_ns", "host", "kind", "source"];
 
 /// `KEY=VALUE`: a key that selectors can name, and a text.
 fn label(text: &str) -> Result<(String, String), String> {

@@ -16,7 +16,7 @@ use super::terminal::{self, News, Options, View};
 use super::usage;
 use super::values::{Share, Span};
 use crate::encode::Format;
-use crate::profile::{KeptLabels, MergeOptions};
+use crate::profile::{KeptLabels, MergeOptions, PROCESS_LABEL};
 use crate::session::top::Top;
 use crate::session::{Bounds, Screen, Timing};
 
@@ -125,8 +125,8 @@ pub fn run(args: &TopArgs, line: &str) -> anyhow::Result<i32> {
         None => {}
     }
     let bounds = Bounds { window: Some(delay), max_overhead: Some(args.max_overhead.0), max_memory: Some(MAX_MEMORY) };
-    // What is shown tells neither labels nor addresses.
-    let merging = MergeOptions { labels: KeptLabels::Only([].into()), functions_only: true };
+    // What is shown tells no addresses, and of labels only processes.
+    let merging = MergeOptions { labels: KeptLabels::Only([PROCESS_LABEL.to_owned()].into()), functions_only: true };
     let title = format!("rprof top: {}", args.what.in_words());
     let top = Top::start(recording, bounds, merging.clone(), &screen)?;
     let iterations = args.iterations.or(args.once.then_some(1));

@@ -102,14 +102,14 @@ fn thread(profile: &Profile, track: &Track<'_>, is_time: bool, tables: &mut Tabl
         .map(|entry| if is_time { json!(milliseconds(entry.value)) } else { json!(entry.value) })
         .collect();
     let pid = track.pid.unwrap_or(0);
-    let name = if track.comm.is_empty() { "all" } else { track.comm };
+    let or_all = |name: &'_ str| if name.is_empty() { "all".to_owned() } else { name.to_owned() };
     json!({
         "isMainThread": track.pid == track.tid,
         "markers": { "category": [], "data": [], "endTime": [], "length": 0, "name": [], "phase": [], "startTime": [] },
-        "name": name,
+        "name": or_all(track.comm),
         "pausedRanges": [],
         "pid": pid.to_string(),
-        "processName": name,
+        "processName": or_all(track.process),
         "processShutdownTime": null,
         "processStartupTime": 0.0,
         "processType": "default",

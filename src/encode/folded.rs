@@ -1,4 +1,4 @@
-//! Folded stacks: `comm;root;…;leaf count`, a line for each distinct stack. The format of Brendan Gregg's
+//! Folded stacks: `process;root;…;leaf count`, a line for each distinct stack. The format of Brendan Gregg's
 //! `flamegraph.pl`, which has no specification besides that program.
 //!
 //! The format knows no escapes and has no place for comments: characters that separate are replaced, and what was lost
@@ -20,7 +20,7 @@ const NO_STACK: &str = "[no stack]";
 /// How much of a bad line an error shows.
 const SHOWN: usize = 80;
 
-/// Writes a line for each distinct stack of a thread name, in alphabetical order. Counts samples unless another value is asked for.
+/// Writes a line for each distinct stack of a process name, in alphabetical order. Counts samples unless another value is asked for.
 pub(super) fn write(profile: &Profile, options: &WriteOptions, out: &mut dyn Write) -> Result<(), EncodeError> {
     let column = match &options.value {
         Some(name) => profile.column(Some(name))?,
@@ -41,10 +41,10 @@ pub(super) fn stacks(
 ) -> BTreeMap<Vec<String>, i128> {
     let mut stacks = BTreeMap::new();
     for sample in &profile.samples {
-        let comm = profile.label(sample, "comm").map(|name| safe(name).into_owned());
+        let process = profile.process_name(sample).map(|name| safe(name).into_owned());
         let bare = sample.stack.is_empty().then(|| NO_STACK.to_owned());
         let frames = profile.frames(sample).rev().map(|frame| show(&frame));
-        let sum = stacks.entry(comm.into_iter().chain(bare).chain(frames).collect()).or_insert(0);
+        let sum = stacks.entry(process.into_iter().chain(bare).chain(frames).collect()).or_insert(0);
         *sum += sample.values.get(column).copied().map_or(0, i128::from);
     }
     stacks

@@ -48,7 +48,8 @@ fn sampled(profile: &Profile, track: &Track<'_>, unit: &str, frames: &mut Frames
     let weights: Vec<i64> = track.samples.iter().map(|entry| entry.value).collect();
     let total = weights.iter().fold(0_i64, |sum, &weight| sum.saturating_add(weight));
     let ids = [track.pid, track.tid].into_iter().flatten().map(|id| id.to_string()).collect::<Vec<_>>().join("/");
-    let name = [track.comm, &ids].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let thread = if track.comm == track.process { "" } else { track.comm };
+    let name = [track.process, thread, &ids].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     let name = if name.is_empty() { "all".to_owned() } else { name };
     json!({
         "type": "sampled",

@@ -10,7 +10,9 @@ pub(super) struct Track<'a> {
     pub(super) pid: Option<i64>,
     /// The thread.
     pub(super) tid: Option<i64>,
-    /// Its name; empty where the profile does not tell.
+    /// The name of its process; empty where the profile does not tell.
+    pub(super) process: &'a str,
+    /// Its own name; empty where the profile does not tell.
     pub(super) comm: &'a str,
     /// What was counted where.
     pub(super) samples: Vec<Entry<'a>>,
@@ -35,7 +37,8 @@ pub(super) fn tracks(profile: &Profile, column: usize) -> Vec<Track<'_>> {
         }
         let (pid, tid) = (number(profile, sample, "pid"), number(profile, sample, "tid"));
         let comm = profile.label(sample, "comm").unwrap_or_default();
-        let new = || Track { pid, tid, comm, samples: Vec::new() };
+        let process = profile.process_name(sample).unwrap_or_default();
+        let new = || Track { pid, tid, process, comm, samples: Vec::new() };
         let entry = Entry { sample, time: number(profile, sample, TIME_LABEL), value };
         tracks.entry((pid, tid, comm)).or_insert_with(new).samples.push(entry);
     }

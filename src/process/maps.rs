@@ -54,6 +54,22 @@ fn map_identity(map: &MemoryMap) -> Identity {
     Identity::Inode { major: map.dev.0 as u32, minor: map.dev.1 as u32, inode: map.inode }
 }
 
+/// The name of the file that a process executes; `None` of kernel threads, of a process that has ended, and where we may not ask.
+pub(super) fn executable_of(pid: Pid) -> Option<Arc<str>> {
+    let path = fs::read_link(format!("/proc/{}/exe", pid.0)).ok()?;
+    file_name(&path.to_string_lossy())
+}
+
+/// The last part of a path as the kernel shows it, where a file that was removed has ` (deleted)` behind its name. Programs that copy
+/// themselves into memory before they execute (container runtimes do) have no name there.
+pub(super) fn file_name(path: &str) -> Option<Arc<str>> {
+    if path.starts_with("/memfd:") {
+        return None;
+    }
+    let name = path.strip_suffix(" (deleted)").unwrap_or(path).rsplit('/').next()?;
+    (!name.is_empty()).then(|| name.into())
+}
+
 pub(super) fn comm_of(path: &str) -> Option<Arc<str>> {
     fs::read_to_string(path).ok().map(|comm| comm.trim_end().into())
 }

@@ -34,8 +34,10 @@ pub struct ProcessInfo {
     pub namespace_pid: Pid,
     /// The user it runs as, where the profiler runs: only files of this user (or root) are believed.
     pub uid: u32,
-    /// Its name (`/proc/PID/comm`).
+    /// The name of its first thread (`/proc/PID/comm`), which the program may have changed; at most 15 bytes.
     pub comm: Arc<str>,
+    /// The name of the file that it executes, without its folder; `None` where that is not known, as of kernel threads.
+    pub executable: Option<Arc<str>>,
     /// Its root directory, held open (`O_PATH`), so that files of its mount namespace can be opened after it has ended.
     pub root: Option<Arc<File>>,
     /// Its perf map, held open from the first sample in code that it made at run time: some compilers delete it at their end.
@@ -47,6 +49,12 @@ pub struct ProcessInfo {
 }
 
 impl ProcessInfo {
+    /// The name of the process, as opposed to those of its threads: its executable's, or else that of its first thread.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        self.executable.as_ref().unwrap_or(&self.comm)
+    }
+
     /// A process of which no more is known.
     #[must_use]
     pub fn new(key: ProcessKey, pid: Pid) -> ProcessInfo {
@@ -56,6 +64,7 @@ impl ProcessInfo {
             namespace_pid: pid,
             uid: u32::MAX,
             comm: "".into(),
+            executable: None,
             root: None,
             perf_map: None,
             container: None,

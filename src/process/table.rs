@@ -12,7 +12,7 @@ use super::ProcessInfo;
 use super::entry::{Process, ProcessKey, Shared};
 use super::image::Image;
 use super::images::{Images, State};
-use super::maps::{comm_of, executable_maps, map_name, map_record};
+use super::maps::{comm_of, executable_maps, executable_of, file_name, map_name, map_record};
 use super::open::{self, Archive, OpenRequest};
 use super::space::{AddressSpace, Content, Epochs, Mapping};
 use crate::capture;
@@ -84,7 +84,7 @@ impl Processes {
             return;
         }
         let maps = executable_maps(pid);
-        self.process(pid);
+        self.process(pid).info.executable = executable_of(pid);
         maps.iter().for_each(|map| self.map_of_proc(pid, map));
     }
 
@@ -135,6 +135,7 @@ impl Processes {
             process.info.comm = name;
             process.threads.clear();
         }
+        process.info.executable = executable_of(pid).or(process.info.executable.take());
         let before = std::mem::replace(&mut process.space, AddressSpace::new(&mut self.epochs));
         maps.iter().for_each(|map| self.map_of_proc(pid, map));
         let Some(process) = self.table.get_mut(&pid) else { return false };
@@ -252,6 +253,10 @@ impl Processes {
         let content = if is_file(&name) { self.map_file(map, end, &name) } else { Content::Anonymous };
         self.process(map.pid);
         if let Some(process) = self.table.get_mut(&map.pid) {
+            // The kernel maps the program itself before its interpreter and libraries.
+            if process.info.executable.is_none() && is_file(&name) && name != open::VDSO {
+                process.info.executable = file_name(&name);
+            }
             process.space.insert(Mapping { start, end, content }, &mut self.epochs);
         }
     }
@@ -307,6 +312,7 @@ impl Processes {
         self.process(pid);
         let Some(process) = self.table.get_mut(&pid) else { return };
         process.info.key = key;
+        process.info.executable = None;
         (process.info.perf_map, process.perf_map_sought) = (None, None);
         process.space.clear(&mut self.epochs);
         process.threads.clear();

@@ -24,6 +24,8 @@ pub const KERNEL: &str = "[kernel.kallsyms]";
 const BATCH: usize = 4096;
 /// The label of a sample's own time: nanoseconds since 1970, as google's perf_data_converter names it.
 pub const TIME_LABEL: &str = "timestamp_ns";
+/// The label of a process's name: see [`ProcessInfo::name`]. `comm` is the name of the sample's thread.
+pub const PROCESS_LABEL: &str = "process";
 /// The label of what a thread did: see [`crate::record::State`].
 const STATE_LABEL: &str = "state";
 /// The label of the thread that woke another.
@@ -381,14 +383,15 @@ impl Builder {
 
     fn thread_labels(&mut self, window: &Window) -> Vec<Vec<Label>> {
         let strings = &mut self.profile.strings;
-        let [pid, tid, comm, container, unit, no_unit] =
-            ["pid", "tid", "comm", "container", "unit", ""].map(|key| strings.intern(key));
+        let [pid, tid, name, comm, container, unit, no_unit] =
+            ["pid", "tid", PROCESS_LABEL, "comm", "container", "unit", ""].map(|key| strings.intern(key));
         let number = |key, value: i32| Label { key, value: LabelValue::Number(value.into(), no_unit) };
         let threads = window.threads.iter();
         threads
             .map(|thread| {
                 let process = window.processes.get(thread.process.0 as usize);
                 let texts = [
+                    (name, process.map(ProcessInfo::name)),
                     (comm, Some(&thread.comm)),
                     (container, process.and_then(|process| process.container.as_ref())),
                     (unit, process.and_then(|process| process.unit.as_ref())),

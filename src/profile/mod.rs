@@ -18,7 +18,7 @@ mod view;
 
 use rustc_hash::FxHashMap;
 
-pub use build::{KERNEL, Namer, TIME_LABEL, build, name_frames};
+pub use build::{KERNEL, Namer, PROCESS_LABEL, TIME_LABEL, build, name_frames};
 pub use check::CheckError;
 pub use filter::{Filter, TagFilter, TagFilterError};
 pub use merge::{KeptLabels, MergeError, MergeOptions, Merger};

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Location, LocationId, Profile, Sample};
+use super::{Location, LocationId, PROCESS_LABEL, Profile, Sample};
 
 /// Where a frame's code comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +95,20 @@ impl Profile {
             super::LabelValue::Text(text) => Some(self.text(text)),
             super::LabelValue::Number(..) => None,
         })
+    }
+
+    /// The name of a sample's process; its thread's, where the profile tells no processes' names, as those of other programs.
+    #[must_use]
+    pub fn process_name<'a>(&'a self, sample: &Sample) -> Option<&'a str> {
+        self.label(sample, PROCESS_LABEL).or_else(|| self.label(sample, "comm"))
+    }
+
+    /// Whether samples are of processes with different names.
+    #[must_use]
+    pub fn has_several_processes(&self) -> bool {
+        let mut names = self.samples.iter().map(|sample| self.process_name(sample));
+        let first = names.next();
+        names.any(|name| Some(name) != first)
     }
 
     fn module(&self, location: &Location) -> &str {

@@ -139,7 +139,7 @@ fn to_message(entry: &Entry, file: &FileName) -> message::Row {
     let of_labels = labels.as_deref().unwrap_or_default();
     let mut names = Table::default();
     let mut column = |of: fn(&Total) -> &str| totals.iter().map(|total| names.number(of(total))).collect();
-    let (comm_of, container_of, unit_of) = (column(|t| &t.comm), column(|t| &t.container), column(|t| &t.unit));
+    let (comm_of, container_of, unit_of) = (column(|t| &t.process), column(|t| &t.container), column(|t| &t.unit));
     message::Row {
         file: key(file),
         bytes: *bytes,
@@ -197,7 +197,7 @@ pub(super) fn entry(payload: &[u8], file: &FileName, names: &mut Names) -> Optio
     let total = |at: usize| {
         Some(Total {
             pid: row.pid_of[at],
-            comm: text(&row.comm_of, at)?,
+            process: text(&row.comm_of, at)?,
             container: text(&row.container_of, at)?,
             unit: text(&row.unit_of, at)?,
             samples: *row.samples_of.get(at)?,
@@ -405,7 +405,7 @@ mod tests {
     fn sample_entry(processes: i64) -> Entry {
         let total = |pid: i64| Total {
             pid,
-            comm: format!("comm {}", pid % 7).into(),
+            process: format!("comm {}", pid % 7).into(),
             container: if pid % 2 == 0 { "".into() } else { "c".repeat(64).into() },
             unit: format!("unit-{}.service", pid % 20).into(),
             samples: pid % 100,

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::series::Part;
 use super::summary::process_names;
 use super::{Row, Total};
-use crate::profile::{LabelValue, Profile, Sample};
+use crate::profile::{LabelValue, PROCESS_LABEL, Profile, Sample};
 
 /// Conditions, all of which must hold. Without any, everything is selected.
 #[derive(Clone, Debug, Default)]
@@ -34,11 +34,8 @@ enum Wanted {
     Regex(Regex),
 }
 
-/// The name of a sample's process, which its busiest thread has; `comm` is its own thread's.
-const PROCESS: &str = "process";
-
 /// Labels of single samples, which rows do not tell.
-const OF_SAMPLES: [&str; 4] = ["state", "waker", "tid", "timestamp_ns"];
+const OF_SAMPLES: [&str; 5] = ["comm", "state", "waker", "tid", "timestamp_ns"];
 
 /// Why a text is no selector, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,11 +147,10 @@ impl Selector {
             && self.of_samples().all(|matcher| may_have(row, matcher))
             && (self.keys().all(Selector::is_of_window)
                 || row.summary.totals.iter().any(|total| {
-                    // What is added up under one name may be anybody; a thread's name may differ from its process's.
+                    // What is added up under one name may be anybody.
                     total.pid == 0
                         || self
                             .of_samples()
-                            .filter(|matcher| matcher.key != "comm")
                             .all(|matcher| of_total(total, &matcher.key).is_none_or(|value| matcher.matches(&value)))
                 }))
     }
@@ -198,10 +194,10 @@ impl Selector {
     /// Whether the conditions hold for a sample of this profile.
     fn of_profile(&self, profile: &Profile) -> impl Fn(&Profile, &Sample) -> bool + use<'_> {
         let of_samples: Vec<&Matcher> = self.of_samples().collect();
-        let processes = if self.names(PROCESS) { process_names(profile) } else { FxHashMap::default() };
+        let processes = if self.names(PROCESS_LABEL) { process_names(profile) } else { FxHashMap::default() };
         move |profile, sample| {
-            of_samples.iter().all(|matcher| match process_of(profile, sample, &processes) {
-                Some(name) if matcher.key == PROCESS => matcher.matches(name),
+            of_samples.iter().all(|matcher| match &*matcher.key {
+                PROCESS_LABEL => matcher.matches(process_of(profile, sample, &processes)),
                 _ => label_matches(profile, sample, matcher),
             })
         }
@@ -241,20 +237,20 @@ fn may_have(row: &Row, matcher: &Matcher) -> bool {
     with_key().any(|of| matcher.matches(&of.text)) || (some_without && matcher.matches(""))
 }
 
-/// The name of a sample's process, where it tells its PID and processes have been named.
-fn process_of<'a>(profile: &Profile, sample: &Sample, names: &'a FxHashMap<i64, Arc<str>>) -> Option<&'a str> {
-    if names.is_empty() {
-        return None;
-    }
-    let pid = sample.labels.iter().find(|label| profile.text(label.key) == "pid")?;
-    let LabelValue::Number(pid, _) = pid.value else { return None };
-    names.get(&pid).map(|name| &**name)
+/// The name of a sample's process: its own label, else the name that processes were given, else the name of its thread, which is all that
+/// is known of a process without a PID.
+fn process_of<'a>(profile: &'a Profile, sample: &Sample, names: &'a FxHashMap<i64, Arc<str>>) -> &'a str {
+    let named = || {
+        let pid = sample.labels.iter().find(|label| profile.text(label.key) == "pid")?;
+        let LabelValue::Number(pid, _) = pid.value else { return None };
+        names.get(&pid).map(|name| &**name)
+    };
+    let own = profile.label(sample, PROCESS_LABEL).or_else(named);
+    own.or_else(|| profile.process_name(sample)).unwrap_or_default()
 }
 
 fn label_matches(profile: &Profile, sample: &Sample, matcher: &Matcher) -> bool {
-    // Without a PID, a thread is all that is known of its process.
-    let key = if matcher.key == PROCESS { "comm" } else { &matcher.key };
-    let label = sample.labels.iter().find(|label| profile.text(label.key) == key);
+    let label = sample.labels.iter().find(|label| profile.text(label.key) == matcher.key);
     match label.map(|label| label.value) {
         Some(LabelValue::Text(text)) => matcher.matches(profile.text(text)),
         Some(LabelValue::Number(number, _)) => matcher.matches(&number.to_string()),
@@ -264,14 +260,14 @@ fn label_matches(profile: &Profile, sample: &Sample, matcher: &Matcher) -> bool 
 
 /// Whether the totals of processes have a label.
 pub(super) fn is_of_process(key: &str) -> bool {
-    matches!(key, "pid" | "comm" | PROCESS | "container" | "unit")
+    matches!(key, "pid" | PROCESS_LABEL | "container" | "unit")
 }
 
 /// The value of a label of processes; `None` for other labels.
 pub(super) fn of_total<'a>(total: &'a Total, key: &str) -> Option<Cow<'a, str>> {
     match key {
         "pid" => Some(total.pid.to_string().into()),
-        "comm" | PROCESS => Some((&*total.comm).into()),
+        PROCESS_LABEL => Some((&*total.process).into()),
         "container" => Some((&*total.container).into()),
         "unit" => Some((&*total.unit).into()),
         _ => None,
@@ -410,8 +406,8 @@ mod tests {
         let (start, end) = (UnixNanos(0), UnixNanos(1));
         let name = WindowName { host, kind, source: Source::Recorder, level: Level::Window, start, end };
         let number = i64::try_from(versions.len()).unwrap();
-        let (comm, container, unit) = ("nginx: worker".into(), "web-1".into(), "nginx.service".into());
-        let total = Total { pid: 12, comm, container, unit, samples: number, value: number };
+        let (process, container, unit) = ("nginx: worker".into(), "web-1".into(), "nginx.service".into());
+        let total = Total { pid: 12, process, container, unit, samples: number, value: number };
         let label = |text: &&str| LabelTotal { key: "version".into(), text: (*text).into(), samples: 1, value: 1 };
         let labels = Some(versions.iter().map(label).collect());
         let summary = Summary { samples: number, value: number, totals: vec![total], labels, ..Summary::default() };
@@ -431,14 +427,14 @@ mod tests {
             ("{}", true),
             ("pid=12", true),
             ("pid!=12", false),
-            ("comm=\"nginx: worker\"", true),
-            ("comm=~\"nginx\"", false),
-            ("comm=~\"nginx.*\"", true),
-            ("{comm=~'nginx.*', container=~\"web.*\", pid=12,}", true),
+            ("process=\"nginx: worker\"", true),
+            ("process=~\"nginx\"", false),
+            ("process=~\"nginx.*\"", true),
+            ("{process=~'nginx.*', container=~\"web.*\", pid=12,}", true),
             ("container!~\"web.*\"", false),
             ("unit!~\"ssh.*\" , container=web-1", true),
-            (r#"comm=~"nginx:\s\w+""#, true),
-            (r#"comm="a\"b\\c""#, false),
+            (r#"process=~"nginx:\s\w+""#, true),
+            (r#"process="a\"b\\c""#, false),
         ] {
             assert_eq!(holds(&Selector::parse(text).unwrap(), &row(&["v1"])), [Ok(expected)], "{text}");
         }
@@ -448,12 +444,13 @@ mod tests {
     fn further_labels_are_decided_where_the_index_tells_them() {
         for (text, versions, expected) in [
             ("tid=1", &["v1"][..], &[Err("tid")][..]),
+            ("comm=\"worker\"", &["v1"], &[Err("comm")]),
             ("tid=1,pid=11", &["v1"], &[Ok(false)]),
-            ("version=v1,comm=~\"nginx.*\"", &["v1"], &[Ok(true)]),
+            ("version=v1,process=~\"nginx.*\"", &["v1"], &[Ok(true)]),
             ("version!=v1", &["v1"], &[Ok(false)]),
             ("version=\"\"", &[], &[Ok(true)]),
             ("version=v1", &["v1", "v2"], &[Ok(true), Ok(false)]),
-            ("version=v1,comm=~\"nginx.*\"", &["v1", "v2"], &[Err("version")]),
+            ("version=v1,process=~\"nginx.*\"", &["v1", "v2"], &[Err("version")]),
         ] {
             assert_eq!(holds(&Selector::parse(text).unwrap(), &row(versions)), expected, "{text} {versions:?}");
         }

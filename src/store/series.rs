@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::selector::{is_of_process, of_total};
 use super::{LabelTotal, Limits, Plan, Query, QueryError, Row, Selector, Total};
 use crate::ids::UnixNanos;
+use crate::profile::PROCESS_LABEL;
 use crate::when;
 
 /// Steps that are chosen from, in seconds.
@@ -59,7 +60,7 @@ pub enum By {
     /// Everything is one series.
     All,
     /// Names of processes.
-    Comm,
+    Process,
     /// Processes.
     Pid,
     /// Containers.
@@ -79,7 +80,8 @@ impl From<&str> for By {
     fn from(name: &str) -> By {
         match name {
             "" => By::All,
-            "comm" => By::Comm,
+            // The index does not tell threads apart: by their names, as this was called, is by those of their processes.
+            PROCESS_LABEL | "comm" => By::Process,
             "pid" => By::Pid,
             "container" => By::Container,
             "unit" => By::Unit,
@@ -94,8 +96,8 @@ impl By {
     fn labels(&self) -> Vec<&str> {
         match self {
             By::All => Vec::new(),
-            By::Comm => vec!["comm"],
-            By::Pid => vec!["pid", "comm"],
+            By::Process => vec![PROCESS_LABEL],
+            By::Pid => vec!["pid", PROCESS_LABEL],
             By::Container => vec!["container"],
             By::Unit => vec!["unit"],
             By::Host => vec!["host"],
@@ -221,12 +223,12 @@ pub fn tells(rows: &[Row], key: &str) -> bool {
 pub enum SeriesError {
     /// The key of a label that the index does not tell.
     #[error(
-        "a series is made of the index, which knows host, kind, source, pid, comm, container and unit, and other labels that \
+        "a series is made of the index, which knows host, kind, source, pid, process, container and unit, and other labels that \
          all samples of a window have, not {0}; ask without it"
     )]
     Undecided(String),
     /// No window has the label that there was to be a line for each value of.
-    #[error("a series is by comm, pid, container, unit, host, or a label that record --label gave, not by {0:?}")]
+    #[error("a series is by process, pid, container, unit, host, or a label that record --label gave, not by {0:?}")]
     NotBy(String),
     /// The step is no duration, and why.
     #[error("{0}")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::{LabelTotal, Summary, Total};
-use crate::profile::{LabelValue, Profile, Quality, Sample, StringId};
+use crate::profile::{LabelValue, PROCESS_LABEL, Profile, Quality, Sample, StringId};
 
 /// Processes that a row tells apart; all others are one. A row of so many has some 20 KB, a day of minutes 30 MB.
 const MAX_TOTALS: usize = 500;
@@ -41,7 +41,7 @@ impl Summary {
 }
 
 /// Labels that totals have, or that are of single samples.
-const TOLD: [&str; 5] = ["comm", "container", "unit", "state", "waker"];
+const TOLD: [&str; 6] = [PROCESS_LABEL, "comm", "container", "unit", "state", "waker"];
 /// Values of labels that a row tells; of a profile with more, none.
 const MAX_LABELS: usize = 64;
 
@@ -83,10 +83,11 @@ struct Sums {
     names: FxHashMap<StringId, i64>,
 }
 
-/// The names of processes by their PIDs, as totals have them: that of the busiest thread.
+/// The names of processes by their PIDs, as totals have them. Of a profile that does not tell them, the name of a process is that of its
+/// busiest thread.
 pub(super) fn process_names(profile: &Profile) -> FxHashMap<i64, Arc<str>> {
     let totals = of_processes(profile, profile.count_column(), None);
-    totals.into_iter().filter(|total| total.pid != 0).map(|total| (total.pid, total.comm)).collect()
+    totals.into_iter().filter(|total| total.pid != 0).map(|total| (total.pid, total.process)).collect()
 }
 
 fn totals(profile: &Profile, count: Option<usize>, value: Option<usize>) -> Vec<Total> {
@@ -97,10 +98,12 @@ fn totals(profile: &Profile, count: Option<usize>, value: Option<usize>) -> Vec<
 }
 
 fn of_processes(profile: &Profile, count: Option<usize>, value: Option<usize>) -> Vec<Total> {
-    let [pid, comm, container, unit] = ["pid", "comm", "container", "unit"].map(|key| profile.strings.find(key));
+    let [pid, process, comm, container, unit] =
+        ["pid", PROCESS_LABEL, "comm", "container", "unit"].map(|key| profile.strings.find(key));
     let mut processes: FxHashMap<Process, Sums> = FxHashMap::default();
     for sample in &profile.samples {
-        let (pid, name) = (number(sample, pid), text(sample, comm));
+        let own = text(sample, process);
+        let (pid, name) = (number(sample, pid), if own == StringId::EMPTY { text(sample, comm) } else { own });
         let nameless = if pid == 0 { name } else { StringId::EMPTY };
         let process = Process { pid, nameless, container: text(sample, container), unit: text(sample, unit) };
         let sums = processes.entry(process).or_default();
@@ -119,7 +122,7 @@ fn total(profile: &Profile, process: Process, sums: &Sums) -> Total {
     let text = |id: StringId| -> Arc<str> { profile.text(id).into() };
     Total {
         pid: process.pid,
-        comm: text(name.map_or(StringId::EMPTY, |(&name, _)| name)),
+        process: text(name.map_or(StringId::EMPTY, |(&name, _)| name)),
         container: text(process.container),
         unit: text(process.unit),
         samples: sums.samples,
@@ -129,7 +132,7 @@ fn total(profile: &Profile, process: Process, sums: &Sums) -> Total {
 
 /// Largest first; equal ones always in the same order, so that an index made again is the same.
 fn order(total: &Total) -> (Reverse<i64>, Reverse<i64>, i64, &str, &str, &str) {
-    (Reverse(total.value), Reverse(total.samples), total.pid, &total.comm, &total.container, &total.unit)
+    (Reverse(total.value), Reverse(total.samples), total.pid, &total.process, &total.container, &total.unit)
 }
 
 fn fold_others(totals: &mut Vec<Total>) {
@@ -138,9 +141,8 @@ fn fold_others(totals: &mut Vec<Total>) {
     }
     let others = totals.split_off(MAX_TOTALS - 1);
     let sum = |of: fn(&Total) -> i64| others.iter().fold(0_i64, |sum, total| sum.saturating_add(of(total)));
-    let comm = OTHERS.into();
     totals.push(Total {
-        comm,
+        process: OTHERS.into(),
         samples: sum(|total| total.samples),
         value: sum(|total| total.value),
         ..Total::default()
@@ -184,11 +186,22 @@ mod tests {
     }
 
     #[test]
-    fn a_process_has_the_name_of_its_busiest_thread() {
+    fn a_process_has_its_own_name() {
+        let mut profile = profile(1);
+        let [key, name] = [PROCESS_LABEL, "svc"].map(|text| profile.strings.intern(text));
+        for sample in &mut profile.samples {
+            sample.labels.push(Label { key, value: LabelValue::Text(name) });
+        }
+        assert_eq!(&*Summary::of(&profile).totals[0].process, "svc");
+        assert_eq!(process_names(&profile)[&1], "svc".into());
+    }
+
+    #[test]
+    fn a_process_without_a_name_has_that_of_its_busiest_thread() {
         let summary = Summary::of(&profile(2));
         assert_eq!((summary.cpus, summary.frequency, summary.lost, &*summary.unit), (64, 19, 3, "nanoseconds"));
         assert_eq!((summary.samples, summary.value, summary.covered), (6, 9, 60_000_000_000));
-        let total = |pid, value| Total { pid, comm: "worker".into(), samples: 3, value, ..Total::default() };
+        let total = |pid, value| Total { pid, process: "worker".into(), samples: 3, value, ..Total::default() };
         assert_eq!(summary.totals, [total(2, 6), total(1, 3)]);
     }
 
@@ -197,7 +210,7 @@ mod tests {
         let summary = Summary::of(&profile(10_000));
         assert_eq!(summary.totals.len(), MAX_TOTALS);
         assert_eq!((summary.samples, summary.value), (30_000, 3 * 10_000 * 10_001 / 2));
-        let last = summary.totals.last().map(|total| (&*total.comm, total.samples));
+        let last = summary.totals.last().map(|total| (&*total.process, total.samples));
         assert_eq!(last, Some((OTHERS, 3 * (10_000 - 499))));
     }
 }

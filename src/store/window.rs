@@ -107,8 +107,8 @@ pub struct LabelTotal {
 pub struct Total {
     /// Its PID; 0 if the file does not tell.
     pub pid: i64,
-    /// Its name: that of the thread with the most samples.
-    pub comm: Arc<str>,
+    /// Its name; in files that do not tell it, that of the thread with the most samples.
+    pub process: Arc<str>,
     /// Its container; empty outside of any.
     pub container: Arc<str>,
     /// Its systemd unit; empty outside of any.

@@ -50,6 +50,11 @@ impl Tree {
         Tree::of_whole_stacks(counts, Way::Down)
     }
 
+    /// As [`Tree::of_callees`]; where there are several processes, each is a root.
+    pub(in crate::cli) fn of_processes(counts: &Counts) -> Tree {
+        Tree::around(counts, |stack| Some((stack.process, 0..stack.frames.len())), Way::Down)
+    }
+
     /// From the leaves of the stacks to their callers.
     pub(in crate::cli) fn of_callers(counts: &Counts) -> Tree {
         Tree::of_whole_stacks(counts, Way::Up)

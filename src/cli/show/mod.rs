@@ -113,6 +113,8 @@ pub(super) struct Counts {
 
 struct CountedStack {
     frames: Range<usize>,
+    /// The row of its process, where there are several.
+    process: Option<usize>,
     value: i128,
     samples: i128,
     /// What a mean is divided by: the first column.
@@ -125,6 +127,7 @@ impl Counts {
         let mut rows = Rows::default();
         let at_location = rows_of_locations(profile, part, &mut rows);
         let count = profile.count_column();
+        let processes = profile.has_several_processes();
         let mut frames = Vec::new();
         let stacks = profile.samples.iter().map(|sample| {
             let start = frames.len();
@@ -134,7 +137,9 @@ impl Counts {
             }
             let value = |at: usize| i128::from(sample.values[at]);
             let samples = count.map_or(0, value);
-            CountedStack { frames: start..frames.len(), value: value(column), samples, divisor: value(0) }
+            let process = processes.then(|| profile.process_name(sample)).flatten();
+            let process = process.map(|name| rows.id(name, "", Origin::Nowhere) as usize);
+            CountedStack { process, frames: start..frames.len(), value: value(column), samples, divisor: value(0) }
         });
         let stacks: Vec<CountedStack> = stacks.collect();
         let kind = profile.sample_types.get(column).copied().unwrap_or_default();

@@ -135,7 +135,7 @@ impl App {
     }
 
     fn new_flame(&self, counts: &Counts) -> Flame {
-        let tree = if self.inverted { Tree::of_callers(counts) } else { Tree::of_callees(counts) };
+        let tree = if self.inverted { Tree::of_callers(counts) } else { Tree::of_processes(counts) };
         Flame::new(tree, self.downwards)
     }
 

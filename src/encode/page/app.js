@@ -8,8 +8,8 @@ import { choicesOf } from "./filters.js";
 import { dropOuterGaps } from "./quality.js";
 import { fromFragment, toFragment, whereOf } from "./state.js";
 
-const INDEX_KEYS = ["comm", "pid", "container", "unit"];
-const SAMPLE_KEYS = [...INDEX_KEYS, "tid", "state"];
+const INDEX_KEYS = ["process", "pid", "container", "unit"];
+const SAMPLE_KEYS = [...INDEX_KEYS, "comm", "tid", "state"];
 const LOADS_PROFILE = ["kind", "from", "to", "selection", "base", "normalize"];
 const LOADS_SERIES = ["kind", "from", "to", "by", "filters"];
 const LOADS_HEAT = ["kind", "from", "to", "selection", "heat", "filters"];

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { percent, plural } from "./format.js";
 
-const WORDS = { comm: "Process or thread by name", pid: "Process", tid: "Thread", container: "Container", unit: "Unit", state: "State" };
+const WORDS = { process: "Process", pid: "PID", comm: "Thread by name", tid: "Thread", container: "Container", unit: "Unit", state: "State" };
 const SHOWN = 60;
 
 export function filterList(app) {

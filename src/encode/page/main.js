@@ -60,9 +60,10 @@ function showInfo() {
   const { info } = app;
   fill(byId("kind"), ...info.kinds.map((kind) => h("option", { value: kind.name }, kind.name)));
   byId("kind").hidden = info.kinds.length < 2;
-  const labels = info.labels.length ? info.labels : ["comm", "pid", "container", "unit"];
-  const keys = labels.filter((key) => key !== "tid" && key !== "state").concat(info.hosts.length > 1 ? ["host"] : []);
-  const words = { comm: "process", pid: "PID", container: "container", unit: "unit", host: "host" };
+  const labels = info.labels.length ? info.labels : ["process", "pid", "container", "unit"];
+  const named = labels.map((key) => (key === "comm" ? "process" : key));
+  const keys = named.filter((key) => !["tid", "state"].includes(key)).concat(info.hosts.length > 1 ? ["host"] : []);
+  const words = { process: "process", pid: "PID", container: "container", unit: "unit", host: "host" };
   fill(byId("by"), ...keys.filter((key, at) => keys.indexOf(key) === at).map((key) => h("option", { value: key }, words[key] ?? key)));
   fill(byId("color"), ...SCHEMES.map(([id, text]) => h("option", { value: id }, text)));
   const hasTimes = app.source.hasStore || app.source.hasTimes;
@@ -378,7 +379,7 @@ function showExports() {
   if (app.source.hasStore) {
     const [from, to] = app.range();
     const links = SERVER_FORMATS.map(([format, text]) => h("a", {
-      href: app.source.exportAddress({ from, to, kind: state.kind, where: whereOf(state.filters, ["comm", "pid", "tid", "container", "unit", "state"]), format }),
+      href: app.source.exportAddress({ from, to, kind: state.kind, where: whereOf(state.filters, ["process", "comm", "pid", "tid", "container", "unit", "state"]), format }),
       download: "", "data-format": format,
     }, text));
     parts.push(h("h3", {}, state.base ? "The range with its filters, whole, without the base" : "The range with its filters, whole"), h("div", { class: "exports" }, ...links));

@@ -5,7 +5,7 @@ import { fileName } from "./format.js";
 export const ORIGINS = ["user code", "inlined", "kernel", "made at run time", "no code", "interpreter"];
 export const INLINED = 1;
 export const KERNEL = 2;
-const TEXT_KEYS = ["comm", "container", "unit", "state"];
+const TEXT_KEYS = ["process", "comm", "container", "unit", "state"];
 
 export class Profile {
   constructor(raw) {

@@ -1,7 +1,7 @@
 // What the page shows, as one object, and its form behind the # of the address: whoever opens the link sees the same.
 
 const DEFAULTS = {
-  kind: "", by: "comm", from: null, to: null, selection: null, heat: null, base: null, normalize: "cpus",
+  kind: "", by: "process", from: null, to: null, selection: null, heat: null, base: null, normalize: "cpus",
   view: "flame", icicle: true, inverted: false, recursion: false, libraries: false, inlined: false, kernel: false,
   color: "", search: "", filters: {}, focus: null, sandwich: null, zoom: [], sort: "self", ascending: false,
 };

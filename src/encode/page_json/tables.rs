@@ -6,7 +6,9 @@ use rustc_hash::FxHashMap;
 use serde::{Serialize, Serializer};
 
 use super::Side;
-use crate::profile::{FunctionId, LabelValue, LocationId, Origin, Profile, Sample, StringId, TIME_LABEL};
+use crate::profile::{
+    FunctionId, LabelValue, LocationId, Origin, PROCESS_LABEL, Profile, Sample, StringId, TIME_LABEL,
+};
 
 /// Stands for the stack of a sample without one, which is still a sample.
 const NO_STACK: &str = "[no stack]";
@@ -67,7 +69,8 @@ enum GroupKey {
     Number(&'static str),
 }
 
-const GROUP_KEYS: [GroupKey; 6] = [
+const GROUP_KEYS: [GroupKey; 7] = [
+    GroupKey::Text(PROCESS_LABEL),
     GroupKey::Text("comm"),
     GroupKey::Number("pid"),
     GroupKey::Number("tid"),
@@ -253,10 +256,11 @@ impl Tables {
     }
 
     fn group(&mut self, profile: &Profile, sample: &Sample, keys: &Keys) -> u32 {
-        let group = keys.ids.map(|(of, key)| match (key, key.and_then(|key| keys.value(sample, key))) {
-            (_, Some(LabelValue::Number(number, _))) if matches!(of, GroupKey::Number(_)) => number,
-            (_, Some(LabelValue::Text(text))) if matches!(of, GroupKey::Text(_)) => {
-                i64::from(self.string(profile.text(text)))
+        let group = keys.ids.map(|(of, key)| match (of, key.and_then(|key| keys.value(sample, key))) {
+            (GroupKey::Number(_), Some(LabelValue::Number(number, _))) => number,
+            (GroupKey::Text(_), Some(LabelValue::Text(text))) => i64::from(self.string(profile.text(text))),
+            (GroupKey::Text(PROCESS_LABEL), None) => {
+                profile.process_name(sample).map_or(NONE, |name| i64::from(self.string(name)))
             }
             _ => NONE,
         });

@@ -12,6 +12,7 @@ use super::messages::{
 };
 use super::types::{OWN_LABELS, Type};
 use crate::ids::UnixNanos;
+use crate::profile::PROCESS_LABEL;
 use crate::store::series::Part;
 use crate::store::{Row, Selector};
 use crate::web::app::Work;
@@ -20,11 +21,9 @@ use crate::web::info::Info;
 use crate::web::params;
 
 /// Labels that the index tells of a process, and Pyroscope's name for it.
-pub(super) const LABELS: [&str; 6] = ["comm", "container", "host", "pid", "service_name", "unit"];
+pub(super) const LABELS: [&str; 6] = ["container", "host", "pid", PROCESS_LABEL, "service_name", "unit"];
 /// The label of a process's name under which Pyroscope's clients look for services.
 const SERVICE: &str = "service_name";
-/// That label under our name.
-const PROCESS: &str = "process";
 /// Values, and sets of labels, at most.
 const MOST: usize = 20_000;
 /// What is told of if no time is asked for: the last day that there is something of.
@@ -44,7 +43,7 @@ impl Conditions {
     /// Reads a selector, as in PromQL.
     pub(super) fn parse(text: &str) -> Result<Conditions, WebError> {
         let (types, samples) = params::selector(text)?.partition(|name| name.starts_with("__"));
-        Ok(Conditions { types, samples: samples.renamed(SERVICE, PROCESS) })
+        Ok(Conditions { types, samples: samples.renamed(SERVICE, PROCESS_LABEL) })
     }
 
     /// All of these hold.
@@ -73,7 +72,7 @@ fn asked(info: &Info, start: i64, end: i64) -> Result<Range<UnixNanos>, WebError
 
 /// A label's name as the index has it.
 pub(super) fn ours(name: &str) -> &str {
-    if name == SERVICE { PROCESS } else { name }
+    if name == SERVICE { PROCESS_LABEL } else { name }
 }
 
 /// Calls with the parts of each window that are selected, told apart by some labels, and the window's types.
