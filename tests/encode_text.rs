@@ -98,7 +98,7 @@ fn is_text(text: &str) -> bool {
 }
 
 #[test]
-fn folded_stacks_are_root_first_with_the_thread_and_inlined_functions() {
+fn folded_stacks_are_root_first_with_the_process_and_inlined_functions() {
     let folded = encode("folded", &server_profile());
     let lines: Vec<_> = folded.lines().collect();
     assert_eq!(
@@ -106,10 +106,10 @@ fn folded_stacks_are_root_first_with_the_thread_and_inlined_functions() {
         [
             "node;LazyCompile:~tick 6",
             "server;/usr/lib/libc.so.6+0x2000;main;lookup(int);hash 40",
+            "server;/usr/lib/libc.so.6+0x2000;main;lookup(int);hash;memcpy 25",
+            "server;[truncated];[vdso]+0xa00 4",
             "server;main;memcpy;do_syscall_64 10",
             "server;main;recurse;recurse;recurse 15",
-            "worker 1;/usr/lib/libc.so.6+0x2000;main;lookup(int);hash;memcpy 25",
-            "worker 1;[truncated];[vdso]+0xa00 4",
         ]
     );
     let weights = try_encode("folded", &server_profile(), Some("cpu")).unwrap();

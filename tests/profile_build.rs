@@ -112,7 +112,7 @@ fn threads_are_numbers_and_names_are_texts() {
     let profile = server_profile();
     for sample in &profile.samples {
         let keys: Vec<_> = sample.labels.iter().map(|label| profile.text(label.key)).collect();
-        assert_eq!(keys, ["pid", "tid", "comm"]);
+        assert_eq!(keys, ["pid", "tid", "process", "comm"]);
         assert!(matches!(sample.labels[0].value, LabelValue::Number(42 | 77, StringId::EMPTY)));
         assert!(matches!(sample.labels[1].value, LabelValue::Number(..)));
         assert!(matches!(sample.labels[2].value, LabelValue::Text(_)));

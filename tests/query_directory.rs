@@ -153,9 +153,12 @@ fn a_selector_chooses_samples_and_windows() {
     assert_eq!(total(""), whole);
     assert_eq!(total(r#"comm=~"worker.*""#), whole / 100 * 29);
     assert_eq!(total(r#"comm!="node",pid=42"#), whole / 100 * 94);
+    assert_eq!(total("process=server"), whole / 100 * 94);
     assert_eq!(total("host=here,kind=cpu,source=recorder,pid=77"), whole / 100 * 6);
     let none = query(folder.path(), &[&time[..], &["--where", "host=there"]].concat());
     assert!(none.status == Some(255) && none.said.contains("no window"), "{}", none.said);
+    let idle = query(folder.path(), &[&time[..], &["--where", "process=worker"]].concat());
+    assert!(idle.status == Some(255) && idle.said.contains("process can be server, node"), "{}", idle.said);
     let wrong = query(folder.path(), &[&time[..], &["--where", "comm~x"]].concat());
     assert!(wrong.status == Some(129) && wrong.said.contains("at character 5"), "{}", wrong.said);
 }
@@ -164,7 +167,7 @@ fn a_selector_chooses_samples_and_windows() {
 fn a_series_has_a_value_for_each_step_and_none_for_a_gap() {
     let folder = directory();
     let time = ["--from", "2026-11-22", "--width", "10m", "--series", "--step", "1m"];
-    let document = json(folder.path(), &[&time[..], &["--by", "comm"]].concat());
+    let document = json(folder.path(), &[&time[..], &["--by", "process"]].concat());
     let lines = document["series"].as_array().unwrap();
     assert_eq!(lines.iter().map(|line| line["name"].as_str().unwrap()).collect::<Vec<_>>(), ["server", "node"]);
     let cpus: Vec<Option<f64>> = lines[0]["cpus"].as_array().unwrap().iter().map(Value::as_f64).collect();
@@ -208,7 +211,8 @@ fn a_series_is_by_a_label_that_was_given() {
     let sources = json(folder.path(), &[&time[..], &["--by", "source"]].concat());
     assert_eq!(sources["series"][0]["name"], "recorder");
     let wrong = query(folder.path(), &[&time[..], &["--by", "mood"]].concat());
-    let said = "a series is by comm, pid, container, unit, host, or a label that record --label gave, not by \"mood\"";
+    let said =
+        "a series is by process, pid, container, unit, host, or a label that record --label gave, not by \"mood\"";
     assert!(wrong.status == Some(129) && wrong.said.contains(said), "{:?} {}", wrong.status, wrong.said);
 }
 
@@ -240,9 +244,9 @@ fn a_series_has_a_bounded_number_of_values() {
             "pid",
             Some("more than 4000000 values (lines times steps); ask for a larger step, for less time"),
         ),
-        ("24h", "1ms", "comm", Some("a step of 1ms gives more than 100000 values; make it longer")),
-        ("24h", "0s", "comm", Some("make it longer")),
-        ("24h", "soon", "comm", Some("\"soon\"")),
+        ("24h", "1ms", "process", Some("a step of 1ms gives more than 100000 values; make it longer")),
+        ("24h", "0s", "process", Some("make it longer")),
+        ("24h", "soon", "process", Some("\"soon\"")),
         ("99000s", "1m", "pid", None),
         ("90s", "1ms", "host", None),
     ] {

@@ -47,7 +47,7 @@ fn every_way_to_ask_gives_the_same_total() {
     let worker = server.json(&format!("/api/profile?{TIME}&where=comm%3D~%22worker.*%22"));
     assert_eq!(number(&worker["total"]), TOTAL / 100 * 29);
 
-    let series = server.json(&format!("/api/series?{TIME}&by=comm&step=1m"));
+    let series = server.json(&format!("/api/series?{TIME}&by=process&step=1m"));
     let lines = series["series"].as_array().unwrap();
     let values = lines.iter().flat_map(|line| line["values"].as_array().unwrap());
     assert_eq!(values.map(|value| value.as_f64().unwrap()).sum::<f64>().round() as i64, TOTAL);
@@ -183,11 +183,11 @@ fn series_by_a_label_that_was_given() {
     let none = server.json("/api/series?by=version&where=version%21%3D%22v1%22");
     assert_eq!(none["series"], serde_json::json!([]));
     // All samples have it, so that processes can be told too.
-    let worker = server.json("/api/series?by=version&where=comm%3Dnode");
+    let worker = server.json("/api/series?by=version&where=process%3Dnode");
     assert!((value(&worker, "v1") - total * 0.06).abs() < 1.0, "{worker}");
-    let worker = server.json("/api/series?by=comm&where=version%3Dv1,comm%3Dnode");
+    let worker = server.json("/api/series?by=process&where=version%3Dv1,process%3Dnode");
     assert!((value(&worker, "node") - total * 0.06).abs() < 1.0, "{worker}");
-    assert_eq!(server.json("/api/series?by=comm&where=version%3Dv2")["series"], serde_json::json!([]));
+    assert_eq!(server.json("/api/series?by=process&where=version%3Dv2")["series"], serde_json::json!([]));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_label_that_differs_within_a_window_is_told_alone() {
     assert_eq!(of("", "version%3Dv1"), [(String::new(), first)]);
     let both = of("version", "");
     assert!(both.len() == 2 && both.contains(&("v1".to_owned(), first)), "{both:?}");
-    for target in [format!("{target}comm&where=version%3Dv1"), format!("{target}version&where=comm%3Dnode")] {
+    for target in [format!("{target}process&where=version%3Dv1"), format!("{target}version&where=process%3Dnode")] {
         let refused = server.get(&target);
         assert!(refused.status == 400 && refused.text().contains("not version"), "{target}: {}", refused.text());
     }
@@ -238,7 +238,8 @@ fn a_series_has_a_bounded_number_of_values() {
 fn what_takes_too_long_is_told_so() {
     let folder = directory();
     let server = serve(folder.path(), &["--timeout", "1ns"]);
-    for target in [format!("/api/profile?{TIME}"), format!("/api/series?{TIME}&by=comm"), format!("/profile?{TIME}")] {
+    for target in [format!("/api/profile?{TIME}"), format!("/api/series?{TIME}&by=process"), format!("/profile?{TIME}")]
+    {
         let late = server.get(&target);
         assert_eq!((late.status, late.header("retry-after")), (503, Some("5")), "{target}: {}", late.text());
         assert!(late.text().contains("takes longer than it may; ask for less time"), "{target}: {}", late.text());

@@ -175,7 +175,7 @@ fn labels_and_series_are_told_by_the_index() {
     let names = ask(&server, "LabelNames", &json!({}));
     let names: Vec<&str> = names["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     assert!(
-        ["__profile_type__", "comm", "host", "pid", "service_name"].iter().all(|name| names.contains(name)),
+        ["__profile_type__", "host", "pid", "process", "service_name"].iter().all(|name| names.contains(name)),
         "{names:?}"
     );
     let values = |name: &str, matcher: &str| {
