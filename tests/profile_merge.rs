@@ -105,7 +105,7 @@ fn labels_that_are_not_kept_tell_nothing_apart() {
     let none = merge(&[server_profile()], KeptLabels::Only(keys(&[])));
     assert!(none.samples.iter().all(|sample| sample.labels.is_empty()));
     let only = merge(&[server_profile(), server_profile()], KeptLabels::Only(keys(&["comm"])));
-    let but = merge(&[server_profile(), server_profile()], KeptLabels::AllBut(keys(&["pid", "tid"])));
+    let but = merge(&[server_profile(), server_profile()], KeptLabels::AllBut(keys(&["pid", "tid", "process"])));
     assert_eq!(content(&only), content(&but));
     assert_eq!(only.total(1), 2 * server_profile().total(1));
     assert!(only.samples.iter().all(|sample| sample.labels.len() == 1));
