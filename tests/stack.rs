@@ -369,7 +369,8 @@ fn profiles_are_written_in_every_format() {
     let traces = String::from_utf8_lossy(&go.expect("go; see scripts/install-test-tools").stdout).into_owned();
     assert!(traces.contains("wchan:") && traces.contains("in_epoll"), "{traces}");
     let folded = fs::read_to_string(write("stacks.folded")).unwrap();
-    assert!(folded.lines().any(|line| line.contains(";in_nanosleep;") && line.ends_with(" 3")), "{folded}");
+    // The three threads that were asked for stand where another of the process sleeps.
+    assert!(folded.lines().any(|line| line.contains(";in_nanosleep;") && line.ends_with(" 4")), "{folded}");
     assert!(fs::read_to_string(write("stacks.svg")).unwrap().contains("in_select"));
 }
 
