@@ -18,7 +18,7 @@
 //!
 //! Where an image says nothing (code made at run time, hand-written assembly) the walk follows the frame pointer, and
 //! counts that. What the copy does not hold (another stack, or what lies behind the copied part) the kernel's own walk
-//! may have seen: [`Unwinder::splice`].
+//! may have seen: `Unwinder::splice`.
 
 pub mod aarch64;
 mod arch;
