@@ -40,6 +40,64 @@ fn unsafe_stays_inside_its_fence() {
     assert!(wrong.is_empty(), "unsafe outside src/{FENCE}: {wrong:?}");
 }
 
+/// Who opens or reads files by path beside `sys`'s door, and of what: paths that neither a target nor whoever writes to a store chose.
+const OPENERS: &[(&str, &str)] = &[
+    ("capture/event.rs", "tracefs"),
+    ("capture/live/open.rs", "/proc/sys/kernel"),
+    ("capture/namespace.rs", "/proc/self"),
+    ("capture/pmu.rs", "/sys/bus/event_source"),
+    ("capture/selector.rs", "/proc/PID"),
+    ("capture/snapshot.rs", "/proc/sys/kernel"),
+    ("capture/snapshot/task.rs", "/proc/PID/task"),
+    ("capture/target.rs", "/proc, /sys, and the folder of a cgroup"),
+    ("capture/uprobe.rs", "/sys/bus/event_source"),
+    ("cli/doctor.rs", "/proc and /sys"),
+    ("cli/perf.rs", "/proc/sys/kernel"),
+    ("encode/file.rs", "the profile that the user named, which may be a FIFO: <(command)"),
+    ("process/labels.rs", "/proc/PID/cgroup"),
+    ("process/maps.rs", "/proc/PID"),
+    ("process/open.rs", "/proc/PID/root, as a place (O_PATH)"),
+    ("record/perf_data/reader.rs", "the recording that the user named, which may be a FIFO, and the standard input"),
+    ("record/perf_data/write/host.rs", "/proc and /sys"),
+    ("record/perf_data/write/tracing.rs", "tracefs"),
+    ("session/control.rs", "the FIFO of --control, opened without waiting"),
+    ("session/replay.rs", "/sys/kernel/notes"),
+    ("session/signals.rs", "/dev/tty"),
+    ("sys/open.rs", "the door"),
+    ("sys/output.rs", "the door for what is written"),
+    ("web/guard.rs", "the token's file, which the user named"),
+];
+
+#[test]
+fn files_are_opened_by_one_door() {
+    let ways = [
+        "File::open",
+        "File::create",
+        "File::options",
+        "OpenOptions",
+        "fs::read",
+        "fs::read_to_string",
+        "fs::write",
+        "fs::copy",
+    ];
+    let opens = |code: &str| {
+        ways.iter().any(|way| code.split(way).skip(1).any(|rest| rest.starts_with(['(', ':', ' ', ';', ','])))
+    };
+    let mut found = BTreeSet::new();
+    for (file, code) in sources() {
+        // Tests make the files that they open.
+        let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+        if opens(code) {
+            found.insert(file.strip_prefix(root()).expect("a source lies below src").to_string_lossy().into_owned());
+        }
+    }
+    let allowed: BTreeSet<String> = OPENERS.iter().map(|(file, _)| (*file).to_owned()).collect();
+    let wrong: Vec<_> = found.difference(&allowed).collect();
+    assert!(wrong.is_empty(), "these open files beside sys::open_regular, open_own and sys::output: {wrong:?}");
+    let past: Vec<_> = allowed.difference(&found).collect();
+    assert!(past.is_empty(), "these open no file any more and need not stand in OPENERS: {past:?}");
+}
+
 #[test]
 fn the_reader_of_code_is_not_fooled() {
     let code = code_only(

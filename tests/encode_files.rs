@@ -46,27 +46,27 @@ fn a_file_is_written_and_read() {
 }
 
 #[test]
-fn the_mode_is_that_of_a_normal_file() {
+fn files_are_their_owners_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, normal) = (folder.path().join("cpu.pb.gz"), folder.path().join("normal"));
-    fs::write(&normal, "").unwrap();
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    let path = folder.path().join("cpu.pb.gz");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     write(&path, &server_profile()).unwrap();
-    assert_eq!(mode(&path), mode(&normal));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(mode(&path), 0o600);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     write(&path, &server_profile()).unwrap();
-    assert_eq!(mode(&path) & 0o777, 0o600, "a file keeps its mode");
+    assert_eq!(mode(&path), 0o600, "whoever made the file before has no say");
 }
 
 #[test]
-fn a_link_stays_a_link() {
+fn a_link_is_replaced_and_not_followed() {
     let folder = tempfile::tempdir().unwrap();
     let (link, target) = (folder.path().join("latest"), folder.path().join("cpu.pb.gz"));
     fs::write(&target, "old").unwrap();
     symlink(&target, &link).unwrap();
     write(&link, &server_profile()).unwrap();
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(read_file(&target).unwrap(), server_profile());
+    assert!(fs::symlink_metadata(&link).unwrap().is_file());
+    assert_eq!(read_file(&link).unwrap(), server_profile());
+    assert_eq!(fs::read(&target).unwrap(), b"old");
 }
 
 #[test]

@@ -303,6 +303,41 @@ fn a_bomb_is_refused() {
 }
 
 /// Any profile that keeps the rules.
+/// A profile with one stack of one location with one function, each so often.
+fn repeated(stack: usize, lines: usize, name: &str) -> Vec<u8> {
+    let mut profile = Profile::default();
+    profile.sample_types = vec![profile.value_type("samples", "count")];
+    let name = profile.strings.intern(name);
+    profile.functions = vec![Function { name, ..Function::default() }];
+    let line = SourceLine { function: FunctionId(0), line: 0, column: 0 };
+    profile.locations = vec![Location { lines: vec![line; lines], ..Location::default() }];
+    profile.samples = vec![Sample { stack: vec![LocationId(0); stack], values: vec![1], labels: Vec::new() }];
+    encode(&profile)
+}
+
+#[test]
+fn a_few_bytes_that_stand_for_thousands_of_millions_of_frames_are_refused() {
+    let bytes = repeated(60_000, 60_000, "f");
+    assert!(bytes.len() < 8192, "{} bytes", bytes.len());
+    for bytes in [bytes.clone(), plain(&bytes)] {
+        let error = decode(&bytes).unwrap_err();
+        assert!(matches!(error, DecodeError::TooLarge { what: "frames in one stack", .. }), "{error}");
+    }
+    let error = decode(&repeated(60_000, 1, &"n".repeat(100_000))).unwrap_err();
+    assert!(matches!(error, DecodeError::TooLarge { what: "bytes of names in all stacks together", .. }), "{error}");
+    assert_eq!(decode(&repeated(200_000, 1, "f")).unwrap().samples[0].stack.len(), 200_000, "deep, and yet read");
+    let inlined = decode(&repeated(500, 500, "f")).unwrap();
+    assert_eq!(inlined.frames(&inlined.samples[0]).count(), 250_000);
+}
+
+#[test]
+fn folded_stacks_are_bounded_too() {
+    let stack = |depth: usize| format!("{} 1\n", vec!["f"; depth].join(";"));
+    assert_eq!(decode(stack(200_000).as_bytes()).unwrap().samples[0].stack.len(), 200_000);
+    let error = decode(stack(300_000).as_bytes()).unwrap_err();
+    assert!(matches!(error, DecodeError::TooLarge { what: "frames in one stack", .. }), "{error}");
+}
+
 fn any_profile() -> impl Strategy<Value = Profile> {
     let texts = prop::collection::vec(any::<String>(), 1..12);
     let tables = (1..4_u32, 1..6_u32, 1..8_u32);

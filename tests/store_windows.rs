@@ -2,6 +2,7 @@
 
 mod store_support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -97,7 +98,8 @@ fn a_torn_index_hides_no_window() {
 #[test]
 fn readers_need_no_right_to_write() {
     let folder = tempfile::tempdir().unwrap();
-    write_minutes(&mut open(folder.path()), 0..3);
+    let everybody = Some("644".parse().unwrap());
+    write_minutes(&mut Writer::open_with(folder.path(), Source::Recorder, everybody).unwrap(), 0..3);
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let listed = std::process::Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_rprof"), "ls", "-l"])
@@ -106,6 +108,42 @@ fn readers_need_no_right_to_write() {
         .expect("run setpriv");
     let printed = String::from_utf8_lossy(&listed.stdout);
     assert_eq!(printed.matches(".pb.gz").count(), 3, "{printed}{}", String::from_utf8_lossy(&listed.stderr));
+}
+
+/// The rights of all files and folders below a folder, each once.
+#[allow(clippy::unwrap_used)] // a folder that cannot be listed fails its test
+fn modes(folder: &Path) -> BTreeSet<(bool, u32)> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let meta = entry.metadata().unwrap();
+        found.insert((meta.is_dir(), meta.permissions().mode() & 0o777));
+        if meta.is_dir() {
+            found.extend(modes(&entry.path()));
+        }
+    }
+    found
+}
+
+#[test]
+fn files_are_their_owners_alone_unless_somebody_says_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = Policy { five_minutes_after: Some(minutes(1)), ..Policy::default() };
+    let fill = |directory: &Path, mode: Option<&str>| {
+        let mode = mode.map(|mode| mode.parse().unwrap());
+        write_minutes(&mut Writer::open_with(directory, Source::Recorder, mode).unwrap(), 0..12);
+        // Another writer, which is not told.
+        let mut writer = open(directory);
+        write_minutes(&mut writer, 20..22);
+        tend(&mut writer, at(3600), &policy);
+        writer.rebuild_index().unwrap();
+        let row = rows(directory).remove(0);
+        Store::open(directory).unwrap().pin(&row.path, "why").unwrap();
+    };
+    let (alone, shared) = (folder.path().join("alone"), folder.path().join("shared"));
+    fill(&alone, None);
+    assert_eq!(modes(&alone), [(false, 0o600), (true, 0o700)].into());
+    fill(&shared, Some("640"));
+    assert_eq!(modes(&shared), [(false, 0o640), (true, 0o750)].into());
 }
 
 #[test]

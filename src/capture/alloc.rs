@@ -19,16 +19,16 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::{Ebpf, EbpfLoader};
+use object::Endianness;
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader, ProgramHeader};
-use object::{Endianness, ReadCache};
 use procfs::process::{MMPermissions, MMapPath, Process};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::alive::lives;
 use super::bpf::{self, BpfError};
 use super::event::{Event, Probe, Rate};
-use super::sites::{Code, FileId, Site};
+use super::sites::{self, Code, FileId, Site};
 use crate::ids::Pid;
 use crate::record::{MapRecord, Placed, Record};
 use crate::sys;
@@ -344,7 +344,7 @@ impl Alloc {
 
     /// Probes a file that a process has mapped, if it has the functions of an allocator.
     fn look_at(&mut self, pid: Pid, path: &Path) {
-        let Ok(file) = File::open(path) else { return };
+        let Ok(file) = sys::open_regular(None, path, true) else { return };
         let Ok(meta) = file.metadata() else { return };
         let id = FileId::of(&meta);
         let whom = (!self.everybody).then_some(pid);
@@ -516,7 +516,8 @@ fn cookie(site: Site, function: Function) -> u64 {
 /// Removes probes while others go on: the kernel waits for a tenth of a second at each.
 fn remove(probes: Vec<Probes>) {
     if !probes.is_empty() {
-        thread::spawn(move || drop(probes));
+        // Without a thread they are removed at once.
+        let _ = thread::Builder::new().spawn(move || drop(probes));
     }
 }
 
@@ -532,8 +533,8 @@ fn gap(at: u32) -> u32 {
 
 /// The functions of an allocator in a file, each of them once: many have several names.
 fn allocator(file: &File) -> Allocator {
-    let cache = ReadCache::new(file);
-    let Ok(code) = Code::read(&cache) else { return Rc::new([]) };
+    let Ok(map) = sites::map(file) else { return Rc::new([]) };
+    let Ok(code) = Code::read(&map) else { return Rc::new([]) };
     let mut found = FxHashMap::default();
     let mut operators = FxHashMap::default();
     for (name, address) in code.functions() {
@@ -611,7 +612,7 @@ fn found_in_path(program: &Path) -> Option<PathBuf> {
 fn interpreter(program: &Path) -> Option<PathBuf> {
     const HEADERS: u64 = 1 << 20;
     let mut bytes = Vec::new();
-    File::open(program).ok()?.take(HEADERS).read_to_end(&mut bytes).ok()?;
+    sys::open_regular(None, program, true).ok()?.take(HEADERS).read_to_end(&mut bytes).ok()?;
     if let Some(line) = bytes.strip_prefix(b"#!").and_then(|rest| rest.split(|&byte| byte == b'\n').next()) {
         let line = String::from_utf8_lossy(line).trim().to_owned();
         let shell = line.split_whitespace().next()?;

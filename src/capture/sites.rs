@@ -5,8 +5,11 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use object::elf::STT_GNU_IFUNC;
-use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, SegmentFlags, SymbolFlags, SymbolKind};
+use memmap2::Mmap;
+use object::{Object, ObjectSegment, SegmentFlags};
+
+use crate::elf::{self, Table};
+use crate::sys;
 
 /// A place in a file's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,15 +79,21 @@ impl FileId {
     }
 }
 
-/// A file of code, of which little is read.
+/// A file of code, of which little is read: pages of a mapping come as they are looked at.
 pub(super) struct Code<'a> {
-    elf: object::File<'a, &'a ReadCache<&'a File>>,
+    elf: object::File<'a>,
+}
+
+/// Maps a file of code. One that is truncated meanwhile reads as zeros.
+pub(super) fn map(file: &File) -> io::Result<Mmap> {
+    sys::survive_truncated_files();
+    sys::map_file(file)
 }
 
 impl<'a> Code<'a> {
     /// Reads the headers of a file.
-    pub(super) fn read(file: &'a ReadCache<&'a File>) -> Result<Code<'a>, SiteError> {
-        let elf = object::File::parse(file).map_err(|error| SiteError::Elf(error.to_string()))?;
+    pub(super) fn read(map: &'a Mmap) -> Result<Code<'a>, SiteError> {
+        let elf = object::File::parse(&**map).map_err(|error| SiteError::Elf(error.to_string()))?;
         Ok(Code { elf })
     }
 
@@ -95,14 +104,10 @@ impl<'a> Code<'a> {
 
     /// Names of code, with its address and whether that is but the resolver of an indirect function.
     fn symbols(&self) -> impl Iterator<Item = (&str, u64, bool)> {
-        let symbols = self.elf.dynamic_symbols().chain(self.elf.symbols());
-        let code = symbols.filter_map(|symbol| {
-            let indirect =
-                matches!(symbol.flags(), SymbolFlags::Elf { st_info, .. } if st_info.st_type() == STT_GNU_IFUNC);
-            let direct = symbol.is_definition() && symbol.kind() == SymbolKind::Text;
-            (direct || (indirect && !symbol.is_undefined())).then_some((symbol, indirect))
-        });
-        code.filter_map(|(symbol, indirect)| Some((symbol.name().ok()?, symbol.address(), indirect)))
+        let tables = [Table::Dynamic, Table::Full].into_iter();
+        let symbols = tables.flat_map(|table| elf::symbols(&self.elf, table));
+        let code = symbols.filter(|symbol| symbol.defined && (symbol.is_function() || symbol.is_indirect()));
+        code.filter_map(|symbol| Some((std::str::from_utf8(symbol.name()).ok()?, symbol.address, symbol.is_indirect())))
     }
 
     /// The address of a function.
@@ -123,7 +128,7 @@ impl<'a> Code<'a> {
                 near.insert((alike * -1e6) as i64, known.to_owned());
             }
         }
-        let exported = self.elf.symbols().next().is_none();
+        let exported = elf::symbols(&self.elf, Table::Full).next().is_none();
         let near = near.into_values().take(3).collect();
         Err(if empty { SiteError::Stripped } else { SiteError::NoFunction { near, exported } })
     }

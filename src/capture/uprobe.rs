@@ -5,15 +5,16 @@ use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
-use object::ReadCache;
 use procfs::process::{MMapPath, MemoryMap};
 
 use super::event::{EACH, Event, EventError, modified};
 use super::grammar::Terms;
-use super::sites::{Code, FileId, SiteError};
+use super::sites::{self, Code, FileId, SiteError};
 use crate::ids::{Pid, Unit};
+use crate::sys;
 
 /// A place in a file where the kernel stops whoever comes by (`format/` of `/sys/bus/event_source/devices/uprobe`).
 #[derive(Clone, Debug)]
@@ -114,7 +115,8 @@ fn uprobe_event(spelling: &str, path: &str, place: &str, returns: bool) -> Resul
     let number = fs::read_to_string(format!("{UPROBES}/type"));
     let number = number.map_err(|error| format!("this kernel has no probes of programs ({UPROBES}: {error})"))?;
     let kind = number.trim().parse().map_err(|_| format!("{UPROBES}/type is no number"))?;
-    let file = fs::File::open(path).map_err(|error| format!("cannot open {path}: {error}"))?;
+    let file =
+        sys::open_regular(None, Path::new(path), true).map_err(|error| format!("cannot open {path}: {error}"))?;
     let offset = offset_of(&file, place, returns).map_err(|error| format!("{path}: {error}"))?;
     let function = place.split(['+', ':']).next().unwrap_or(place);
     let uprobe = Uprobe::new(path, file, offset).map_err(|error| format!("{path}: {error}"))?;
@@ -134,8 +136,8 @@ fn uprobe_event(spelling: &str, path: &str, place: &str, returns: bool) -> Resul
 }
 
 fn offset_of(file: &fs::File, place: &str, returns: bool) -> Result<u64, SiteError> {
-    let cache = ReadCache::new(file);
-    let code = Code::read(&cache)?;
+    let map = sites::map(file)?;
+    let code = Code::read(&map)?;
     let number = |text: &str| {
         text.strip_prefix("0x").map_or_else(|| text.parse().ok(), |digits| u64::from_str_radix(digits, 16).ok())
     };

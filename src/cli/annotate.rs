@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, IntelFormatter};
-use object::{Object, ObjectSection, ObjectSymbol};
+use object::{Object, ObjectSection};
 use rustc_hash::FxHashMap;
 
 use super::input::{self, ForceArgs, LookArgs, RecordingArgs};
 use super::overhead::is_file;
 use super::show::{self, printable};
+use crate::elf::{self, Table};
 use crate::ids::{Architecture, BuildId, ImageId, Rva};
 use crate::process::{Image, ImageInfo};
 use crate::profile::{Mapping, MappingId, Profile};
@@ -163,15 +163,14 @@ fn disassemble(image: &Image, counted: &Counted, syntax: Syntax) -> anyhow::Resu
     let (Some(&first), Some(&last)) = (counted.addresses.keys().next(), counted.addresses.keys().next_back()) else {
         bail!("{} has no samples with addresses", counted.name);
     };
-    let elf = image.elf();
+    let file = image.elf();
     let holds = |start: u64, size: u64| size > 0 && start <= first && last - start < size;
-    let symbols = elf.symbols().chain(elf.dynamic_symbols());
-    let symbol = symbols
-        .map(|symbol| (symbol.address(), symbol.size()))
-        .find(|&(start, size)| first >= start && holds(start, size));
+    let symbols = [Table::Full, Table::Dynamic].into_iter().flat_map(|table| elf::symbols(file, table));
+    let symbol =
+        symbols.map(|symbol| (symbol.address, symbol.size)).find(|&(start, size)| first >= start && holds(start, size));
     let (start, size) = symbol.unwrap_or((first, last - first + LONGEST));
     let section =
-        elf.sections().find(|section| section.address() <= start && start - section.address() < section.size());
+        file.sections().find(|section| section.address() <= start && start - section.address() < section.size());
     let bytes = section.as_ref().and_then(|section| {
         section.data_range(start, size.min(section.address() + section.size() - start).min(MOST_CODE)).ok()?
     });
@@ -215,8 +214,7 @@ impl Sources {
     fn line(&mut self, file: &Arc<str>, line: u32) -> Option<&str> {
         let lines = self.0.entry(file.clone()).or_insert_with(|| {
             let path = Path::new(&**file);
-            let small = fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= MOST_SOURCE);
-            let text = if small { fs::read(path).unwrap_or_default() } else { Vec::new() };
+            let text = sys::read_regular(path, true, MOST_SOURCE).unwrap_or_default();
             String::from_utf8_lossy(&text).lines().map(printable).collect()
         });
         lines.get((line as usize).checked_sub(1)?).map(String::as_str)

@@ -1,13 +1,12 @@
 //! `rprof compact`: the housekeeping of a directory that no recorder writes to.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{anyhow, bail};
 use clap::Args;
 
-use super::when;
+use super::{show, when};
 use crate::ids::UnixNanos;
 use crate::store::{Policy, Source, Store, StoreError, Writer};
 
@@ -87,8 +86,5 @@ fn tend(writer: &mut Writer, policy: &Policy) -> anyhow::Result<Vec<StoreError>>
 }
 
 fn say(line: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout(), "{line}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    show::print(&format!("{line}\n"))
 }

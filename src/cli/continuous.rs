@@ -9,7 +9,7 @@ use super::perf::{self, Rotation};
 use super::usage;
 use super::values::{Amount, Share, Size, Span};
 use crate::session::{Bounds, Continuous};
-use crate::store::{self, Policy};
+use crate::store::{self, Mode, Policy};
 
 /// How to record for ever.
 #[derive(Args, Debug)]
@@ -52,6 +52,9 @@ pub struct ContinuousArgs {
     /// them always)
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
+    /// Who may read the directory's files: 640 for the group too [default: as those that are there; 600 in a new directory]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<Mode>,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -128,6 +131,7 @@ impl ContinuousArgs {
             (self.max_overhead.is_some(), "--max-overhead"),
             (self.max_memory.is_some(), "--max-memory"),
             (self.metrics.is_some(), "--metrics"),
+            (self.mode.is_some(), "--mode"),
         ];
         match given.iter().find(|(given, _)| *given) {
             Some((_, option)) => Err(usage(format!("{option} needs --continuous"))),
@@ -164,6 +168,7 @@ impl ContinuousArgs {
                 max_memory: Some(self.max_memory.map_or(256 << 20, |size| size.0)),
             },
             metrics: self.metrics.clone(),
+            mode: self.mode,
         })
     }
 }

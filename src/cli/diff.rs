@@ -3,8 +3,7 @@
 mod table;
 mod tree;
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -17,6 +16,7 @@ use crate::encode::{Format, WriteOptions, comparison, write_file_with};
 use crate::profile::compare;
 use crate::profile::{KeptLabels, MergeOptions};
 use crate::store::{Compared, TIMESTAMP};
+use crate::sys::output::Output;
 
 /// Show what changed between two profiles, or between two times of a directory, and whether it is more than chance
 #[derive(Args, Debug, Clone)]
@@ -117,7 +117,7 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<()> {
 
 #[expect(clippy::print_stderr, reason = "the standard output may be the file")]
 fn say(text: &str) {
-    eprint!("{text}");
+    eprint!("{}", show::printable_lines(text));
 }
 
 impl DiffArgs {
@@ -174,17 +174,18 @@ fn form_of(path: &Path) -> anyhow::Result<Form> {
     }
 }
 
-/// Writes bytes to a file, or to the standard output for `-`, where a reader that has seen enough is no error.
+/// Writes bytes to a file, or to the standard output for `-`. A reader that has seen enough is no error.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let context = || format!("cannot write {}", path.display());
-    if path == Path::new("-") {
-        return match io::stdout().lock().write_all(bytes) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).with_context(context),
-            _ => Ok(()),
-        };
+    let written = Output::create(path).and_then(|mut out| {
+        out.write_all(bytes)?;
+        out.finish()
+    });
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).with_context(|| format!("cannot write {}", path.display()))
+        }
+        _ => Ok(()),
     }
-    let mut file = BufWriter::new(File::create(path).with_context(context)?);
-    file.write_all(bytes).and_then(|()| file.flush()).with_context(context)
 }
 
 /// The mark of a change by one of its estimates: what became of it, in parentheses where it is no more than chance makes.

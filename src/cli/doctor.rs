@@ -4,7 +4,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use caps::{CapSet, Capability};
@@ -22,7 +21,7 @@ pub struct DoctorArgs {}
 /// Where standard output cannot be written.
 pub fn run(_: &DoctorArgs) -> anyhow::Result<i32> {
     let host = Host::read();
-    std::io::stdout().write_all(report(&host).as_bytes())?;
+    super::show::print(&report(&host))?;
     Ok(if own_commands(&host).works { 0 } else { 1 })
 }
 

@@ -1,6 +1,5 @@
 //! What the commands that read a profile have in common: a file of any kind, recordings of `perf record` among them.
 
-use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use crate::record::perf_data::{Header, PerfData};
 use crate::session::Screen;
 use crate::session::replay::{Replay, ReplayOptions, TimeRange};
 use crate::symbol::KernelSymbols;
+use crate::sys;
 
 /// The file that perf writes and reads where none is named.
 pub(super) const DEFAULT: &str = "perf.data";
@@ -165,7 +165,7 @@ pub fn is_recording(path: &Path) -> bool {
     // A FIFO would lose what is looked at here.
     let regular = path.is_file();
     regular
-        && File::open(path).and_then(|file| file.take(8).read_to_end(&mut head)).is_ok()
+        && sys::open_regular(None, path, true).and_then(|file| file.take(8).read_to_end(&mut head)).is_ok()
         && PerfData::recognize(&head)
 }
 

@@ -1,17 +1,15 @@
 //! `rprof ls`: what a directory of windows holds, by hours or days, or file by file.
 
-use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use anyhow::Context;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::show::{amount, printable};
+use super::show::{self, amount, printable};
 use super::{UsageError, when};
 use crate::ids::UnixNanos;
 use crate::store::{self, Damaged, Listing, Row, Source, Store};
@@ -54,10 +52,7 @@ pub fn run(args: &LsArgs) -> anyhow::Result<()> {
     listing.rows.retain(wanted);
     listing.damaged.retain(|damaged| wanted(&damaged.row));
     let text = if args.json { json_text(&listing) } else { table(&listing, &store, args.long) };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write the list"),
-        _ => Ok(()),
-    }
+    show::print(&text)
 }
 
 fn range(args: &LsArgs) -> anyhow::Result<Range<UnixNanos>> {

@@ -1,13 +1,12 @@
 //! `rprof pin`: windows that are to stay.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 
-use super::{UsageError, when};
+use super::{UsageError, show, when};
 use crate::ids::UnixNanos;
 use crate::store::Store;
 
@@ -35,7 +34,6 @@ pub fn run(args: &PinArgs) -> anyhow::Result<()> {
     let store = Store::open(&args.directory)?;
     let now = UnixNanos::from(SystemTime::now());
     let found = args.windows.iter().map(|text| windows(&store, text, now)).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut out = io::stdout().lock();
     for path in found.into_iter().flatten() {
         let did = if !args.remove {
             store.pin(&path, &args.reason)?;
@@ -45,10 +43,7 @@ pub fn run(args: &PinArgs) -> anyhow::Result<()> {
         } else {
             "was not pinned"
         };
-        match writeln!(out, "{}: {did}", path.display()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error).context("cannot write"),
-            _ => {}
-        }
+        show::print(&format!("{}: {did}\n", path.display()))?;
     }
     Ok(())
 }

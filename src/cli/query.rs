@@ -276,7 +276,7 @@ fn write(args: &QueryArgs, sum: &Sum, query: &Query) -> anyhow::Result<()> {
 
 #[expect(clippy::print_stderr, reason = "the standard output may be the profile")]
 fn say(text: &str) {
-    eprint!("{text}");
+    eprint!("{}", show::printable_lines(text));
 }
 
 fn table(args: &QueryArgs, query: &Query, sum: &Sum, column: usize) -> anyhow::Result<String> {

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::input::{self, RecordingArgs};
+use super::show;
 use super::values::Size;
 use crate::store::{self, Windows};
 use crate::web::{self, Address, Costs, Listen, Options, ServeError, Token};
@@ -90,7 +91,7 @@ fn tell(name: &str, address: &Address, token: Option<&Token>, file: Option<&Path
     };
     let fragment = token.filter(|_| out.is_terminal()).map(Token::fragment).unwrap_or_default();
     // Whoever closed the output does not want to know.
-    let _ = writeln!(out, "rprof: {name} is served at {address}{fragment}");
+    let _ = writeln!(out, "rprof: {} is served at {address}{fragment}", show::printable(name));
     if let Some(file) = file.filter(|_| fragment.is_empty()) {
         let _ = writeln!(out, "rprof: the token is in {}", file.display());
     }

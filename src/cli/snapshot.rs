@@ -10,7 +10,7 @@ use super::selection::{Defaults, WhatArgs};
 use super::usage;
 use crate::encode::Format;
 use crate::session::{self, Output, Screen, Timing};
-use crate::store;
+use crate::store::{self, Mode};
 
 /// Record one window into a directory of windows: from cron, by a timer, or beside a recorder
 ///
@@ -23,6 +23,9 @@ pub struct SnapshotArgs {
     /// The directory [default: /var/lib/rprof, or ~/.local/state/rprof for ordinary users]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Who may read the directory's files: 640 for the group too [default: as those that are there; 600 in a new directory]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<Mode>,
     /// Format to write: pprof, folded
     #[arg(long, value_name = "NAME", default_value = "pprof")]
     format: String,
@@ -49,7 +52,7 @@ pub fn run(args: &SnapshotArgs, line: &str) -> anyhow::Result<i32> {
     let timing = Timing { duration: Some(duration), ..Timing::default() };
     let recording = recording(&args.what, &Defaults::SNAPSHOT, timing, format, None, line, &screen)?;
     let directory = args.output.clone().unwrap_or_else(store::default_directory);
-    Ok(session::record(recording, &Output::Window(directory), &screen)?)
+    Ok(session::record(recording, &Output::Window(directory, args.mode), &screen)?)
 }
 
 /// A window must be readable again.

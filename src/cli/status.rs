@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::show::amount;
+use super::show::{self, amount};
 use crate::profile::{KindQuality, Quality};
-use crate::session::status::{self, STATUS, read};
+use crate::session::status::{self, STATUS, read, text};
 use crate::store;
 
 /// Show how the recorder of a directory does: samples, losses, unwinding, cost, disk
@@ -40,19 +39,17 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<i32> {
         )
     })?;
     let runs = store::recorder(&directory).is_some();
-    let text = if args.metrics {
-        fs::read_to_string(&path)?
+    let shown = if args.metrics {
+        text(&path)?
     } else {
         let age = fs::metadata(&path)?.modified()?.elapsed().unwrap_or_default();
-        show(&metrics, runs, age)?
+        table(&metrics, runs, age)?
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write the status"),
-        _ => Ok(i32::from(!runs)),
-    }
+    show::print(&shown)?;
+    Ok(i32::from(!runs))
 }
 
-fn show(metrics: &BTreeMap<String, f64>, runs: bool, age: Duration) -> anyhow::Result<String> {
+fn table(metrics: &BTreeMap<String, f64>, runs: bool, age: Duration) -> anyhow::Result<String> {
     let value = |name: &str| metrics.get(name).copied().unwrap_or(0.0);
     let Some(info) = metrics.keys().find(|name| name.starts_with("rprof_info{")) else {
         bail!("the status file is not one of rprof's");
@@ -104,7 +101,7 @@ fn show(metrics: &BTreeMap<String, f64>, runs: bool, age: Duration) -> anyhow::R
         ),
         ("disk", format!("{} in {} files", bytes("rprof_disk_bytes"), count("rprof_files"))),
     ];
-    Ok(rows.iter().map(|(name, text)| format!("{name:<10} {}\n", super::show::printable(text))).collect())
+    Ok(rows.iter().map(|(name, text)| format!("{name:<10} {}\n", show::printable(text))).collect())
 }
 
 /// What was lost of each kind: `7 (6.54 %) of cpu, 0 (0.00 %) of off_cpu`.

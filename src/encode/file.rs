@@ -1,20 +1,16 @@
-//! Profiles in files. A file is written beside its final name and renamed when it is whole and on the disk: whoever
-//! looks at the final name sees the old file, or none, or all of the new one.
+//! Profiles in files.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-
-use tempfile::NamedTempFile;
+use std::fs::File;
+use std::io::{self, BufWriter, Read};
+use std::path::Path;
 
 use super::{DecodeError, EncodeError, Format, ReadOptions, Room, WriteOptions, decode_into};
 use crate::profile::Profile;
+use crate::sys;
+use crate::sys::output::{Output, folder};
 
 /// Bytes of a file that are read at most: as many as a profile may have when decompressed.
 const MAX_FILE: u64 = 256 << 20;
-/// What a normal create asks for; the umask takes from it.
-const MODE: u32 = 0o666;
 
 /// Why a file could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +57,8 @@ pub fn write_file(path: &Path, format: &Format, profile: &Profile) -> Result<(),
     write_file_with(path, format, profile, &WriteOptions::default())
 }
 
-/// Writes a profile to a file: all of it, or nothing under that name. `-` is the standard output; a device or a FIFO is
-/// written directly. A reader of the standard output that has seen enough (a closed pipe) is no error.
+/// Writes a profile to a file: all of it, or nothing under that name ([`Output`]). `-` is the standard output; a device or a FIFO is
+/// written directly. A reader that has seen enough (a closed pipe) is no error.
 ///
 /// # Errors
 /// [`FileError`] with the path, the cause and what mends it.
@@ -72,11 +68,7 @@ pub fn write_file_with(
     profile: &Profile,
     options: &WriteOptions,
 ) -> Result<(), FileError> {
-    let written = match destination(path) {
-        Destination::Stdout => pass_closed_pipe(write_to(io::stdout().lock(), format, profile, options)),
-        Destination::Special => open_special(path).and_then(|file| write_to(file, format, profile, options)),
-        Destination::File(path) => write_beside(&path, format, profile, options),
-    };
+    let written = pass_closed_pipe(write_to(path, format, profile, options));
     let path = || path.display().to_string();
     written.map_err(|error| match error {
         EncodeError::Io(source) => FileError::Write { path: path(), source },
@@ -94,14 +86,32 @@ pub fn read_file(path: &Path) -> Result<Profile, FileError> {
     Ok(reader.room.profile)
 }
 
+/// Reads a profile of any format in a folder where others may write; see [`FileReader::of_folder`].
+///
+/// # Errors
+/// [`FileError`] if it cannot be read, or is no profile.
+pub fn read_file_of_folder(path: &Path) -> Result<Profile, FileError> {
+    let mut reader = FileReader::of_folder();
+    reader.read(path, &ReadOptions::default())?;
+    Ok(reader.room.profile)
+}
+
 /// Reads one file after the other into the same room.
 #[derive(Debug, Default)]
 pub struct FileReader {
     bytes: Vec<u8>,
     room: Room,
+    /// Whether links, FIFOs and devices are refused.
+    only_regular: bool,
 }
 
 impl FileReader {
+    /// A reader of files in a folder where others may write: links, FIFOs and devices are refused.
+    #[must_use]
+    pub fn of_folder() -> FileReader {
+        FileReader { only_regular: true, ..FileReader::default() }
+    }
+
     /// As [`read_file`]; the profile is lent until the next one is read.
     ///
     /// # Errors
@@ -109,88 +119,32 @@ impl FileReader {
     pub fn read(&mut self, path: &Path, options: &ReadOptions) -> Result<&mut Profile, FileError> {
         let name = || path.display().to_string();
         self.bytes.clear();
-        read_bounded(path, &mut self.bytes).map_err(|source| FileError::Read { path: name(), source })?;
+        self.fill(path).map_err(|source| FileError::Read { path: name(), source })?;
         let decoded = decode_into(&self.bytes, options, &mut self.room);
         decoded.map_err(|source| FileError::Decode { path: name(), source })?;
         Ok(&mut self.room.profile)
     }
-}
 
-fn read_bounded(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
-    let source: Box<dyn Read> =
-        if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
-    source.take(MAX_FILE + 1).read_to_end(bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MAX_FILE} bytes")));
-    }
-    Ok(())
-}
-
-enum Destination {
-    Stdout,
-    Special,
-    File(PathBuf),
-}
-
-fn destination(path: &Path) -> Destination {
-    let stdout = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
-    if stdout.iter().any(|name| path == Path::new(name)) {
-        return Destination::Stdout;
-    }
-    match fs::metadata(path).map(|data| data.file_type()) {
-        Ok(kind) if kind.is_fifo() || kind.is_char_device() || kind.is_block_device() || kind.is_socket() => {
-            Destination::Special
+    fn fill(&mut self, path: &Path) -> io::Result<()> {
+        let source: Box<dyn Read> = match () {
+            () if self.only_regular => Box::new(sys::open_regular(None, path, false)?),
+            () if path == Path::new("-") => Box::new(io::stdin()),
+            // The user named it, and may have named a FIFO: <(command).
+            () => Box::new(File::open(path)?),
+        };
+        source.take(MAX_FILE + 1).read_to_end(&mut self.bytes)?;
+        if self.bytes.len() as u64 > MAX_FILE {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MAX_FILE} bytes")));
         }
-        // A link to a file stays a link: what it leads to is replaced.
-        Ok(_) => Destination::File(fs::canonicalize(path).unwrap_or_else(|_| path.into())),
-        Err(_) => Destination::File(path.into()),
+        Ok(())
     }
 }
 
-fn open_special(path: &Path) -> Result<File, EncodeError> {
-    Ok(OpenOptions::new().write(true).open(path)?)
-}
-
-fn write_to(out: impl Write, format: &Format, profile: &Profile, options: &WriteOptions) -> Result<(), EncodeError> {
-    let mut out = BufWriter::new(out);
+fn write_to(path: &Path, format: &Format, profile: &Profile, options: &WriteOptions) -> Result<(), EncodeError> {
+    let mut out = BufWriter::new(Output::create(path)?);
     (format.write)(profile, options, &mut out)?;
-    Ok(out.flush()?)
-}
-
-fn write_beside(path: &Path, format: &Format, profile: &Profile, options: &WriteOptions) -> Result<(), EncodeError> {
-    if path.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
-    }
-    let folder = folder(path);
-    let beside = create_beside(path, folder)?;
-    write_to(beside.as_file(), format, profile, options)?;
-    beside.as_file().sync_all()?;
-    beside.persist(path).map_err(|error| error.error)?;
-    // The name is on the disk when its folder is. The file is there by now, and some file systems cannot sync a folder.
-    let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    Ok(())
-}
-
-/// An empty file in the same folder, with the mode of the file that it will replace, or of a new one.
-fn create_beside(path: &Path, folder: &Path) -> io::Result<NamedTempFile<File>> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let old = fs::metadata(path).ok().map(|old| old.permissions());
-    // The error of `tempfile` tells the temporary name, which means nothing to the user.
-    let mut cause = None;
-    let create = |path: &Path| {
-        let created = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
-        created.inspect_err(|error| cause = error.raw_os_error())
-    };
-    let beside = tempfile::Builder::new().prefix(&format!(".{name}.")).make_in(folder, create);
-    let beside = beside.map_err(|error| cause.map_or(error, io::Error::from_raw_os_error))?;
-    if let Some(mode) = old {
-        beside.as_file().set_permissions(mode)?;
-    }
-    Ok(beside)
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok(out.finish()?)
 }
 
 fn pass_closed_pipe(written: Result<(), EncodeError>) -> Result<(), EncodeError> {

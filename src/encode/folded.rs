@@ -10,8 +10,10 @@ use std::io::Write;
 
 use rustc_hash::FxHashMap;
 
+use super::bounds::Bounds;
 use super::{DecodeError, EncodeError, ReadOptions, Room, WriteOptions};
 use crate::profile::{FrameView, Function, FunctionId, Location, LocationId, Profile, Sample, SourceLine};
+use crate::text::steers;
 
 /// How much of a file is looked at to recognize it.
 const LOOK: usize = 64 << 10;
@@ -70,13 +72,13 @@ pub(super) fn safe(name: &str) -> Cow<'_, str> {
     if trimmed.is_empty() {
         return Cow::Borrowed("[unknown]");
     }
-    if !trimmed.contains(|c: char| c == ';' || c.is_control() || is_no_xml(c)) {
+    if !trimmed.contains(|c: char| c == ';' || steers(c) || is_no_xml(c)) {
         return Cow::Borrowed(trimmed);
     }
     let replace = |c| match c {
         ';' => ':',
         '\t' => ' ',
-        c if c.is_control() || is_no_xml(c) => '?',
+        c if steers(c) || is_no_xml(c) => '?',
         c => c,
     };
     Cow::Owned(trimmed.chars().map(replace).collect())
@@ -103,13 +105,16 @@ pub(super) fn recognize(bytes: &[u8]) -> bool {
 /// Reads folded stacks of any program. Counts may have a fraction, as some write them; they are rounded.
 pub(super) fn read(bytes: &[u8], _: &ReadOptions, room: &mut Room) -> Result<(), DecodeError> {
     let text = String::from_utf8_lossy(bytes);
-    let mut reader = Reader::default();
+    let (mut reader, bounds) = (Reader::default(), Bounds::of_file(bytes.len()));
     for (index, line) in text.lines().enumerate().map(|(index, line)| (index, line.trim())) {
         if is_blank(line) {
             continue;
         }
         let (stack, count) = parse(line)
             .ok_or_else(|| DecodeError::Folded { line: index + 1, text: line.chars().take(SHOWN).collect() })?;
+        let frames = 1 + stack.bytes().filter(|&byte| byte == b';').count();
+        bounds.stack(frames as u64, stack.len() as u64)?;
+        bounds.list::<LocationId>(frames)?;
         reader.add(stack, count);
     }
     let mut profile = reader.profile;

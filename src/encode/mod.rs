@@ -2,6 +2,7 @@
 //!
 //! A new format is a file here and a row in [`FORMATS`].
 
+mod bounds;
 pub mod comparison;
 mod file;
 mod firefox;
@@ -18,7 +19,7 @@ mod wire;
 use std::io::{self, Write};
 use std::path::Path;
 
-pub use file::{FileError, FileReader, read_file, write_file, write_file_with};
+pub use file::{FileError, FileReader, read_file, read_file_of_folder, write_file, write_file_with};
 pub use pprof::message as pprof_message;
 
 use crate::profile::{CheckError, KeptLabels, Profile, UnknownValue};

@@ -105,7 +105,7 @@ impl Shelf for Archive {
         (status.files, status.disk_bytes) = (usage.windows as u64, usage.bytes);
         for path in &self.metrics {
             // A status that cannot be written now is written the next time; a full disk is told by the windows.
-            if let Err(error) = status.write(path)
+            if let Err(error) = status.write(path, self.writer.mode())
                 && self.verbose
             {
                 self.screen.say(&format!("cannot write {}: {error}", path.display()));

@@ -15,7 +15,7 @@ use crate::capture::{Event, Live, Rate};
 use crate::health::Health;
 use crate::ids::{Timestamp, UnixNanos};
 use crate::profile::{KindQuality, Quality};
-use crate::store::{Policy, Source, Writer};
+use crate::store::{Mode, Policy, Source, Writer};
 use crate::sys;
 use crate::sys::child::Child;
 
@@ -40,6 +40,8 @@ pub struct Continuous {
     pub bounds: Bounds,
     /// A further file for the status, for a collector of metrics.
     pub metrics: Option<PathBuf>,
+    /// Who may read the files, if somebody says so.
+    pub mode: Option<Mode>,
 }
 
 /// How long windows are, and what recording them may cost.
@@ -63,7 +65,7 @@ pub fn record_continuously(
     screen: &Screen,
 ) -> Result<i32, RecordingError> {
     let signals = Signals::listen_for_cuts().map_err(no_signals)?;
-    let writer = Writer::open(&continuous.directory, Source::Recorder)?;
+    let writer = Writer::open_with(&continuous.directory, Source::Recorder, continuous.mode)?;
     let metrics = [continuous.directory.join(STATUS)].into_iter().chain(continuous.metrics).collect();
     let (format, verbose) = (recording.format, recording.verbose);
     let archive = Archive::new(writer, continuous.policy, format, metrics, screen.clone(), verbose);

@@ -15,8 +15,9 @@ pub mod stack;
 pub mod status;
 pub mod top;
 
+pub use crate::text::{printable, printable_lines};
 pub use continuous::{Bounds, Continuous, record_continuously};
 pub use control::ControlPlace;
 pub use perf_data::{PerfData, PerfDataError, Switch};
 pub use record::{Output, Recording, RecordingError, Timing, record};
-pub use screen::{Screen, printable};
+pub use screen::Screen;

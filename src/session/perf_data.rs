@@ -16,6 +16,7 @@ use crate::record::perf_data::write::{
     self, Binary, EventSpec, Keep, KernelClock, SampleFields, SpecRate, Stamp, WriteOptions, Writer, Written, callchain,
 };
 use crate::record::{Raw, Record, Sample};
+use crate::sys::output::{self, Stream};
 use crate::sys::perf_event::abi;
 
 /// What is written of a recording.
@@ -89,6 +90,8 @@ pub(super) struct Recorder {
     data: PerfData,
     spec: WriteOptions,
     writer: Option<Writer>,
+    /// The file that is written, to see whether it still has its name in the end.
+    file: Option<fs::File>,
     /// A command whose program is not executed yet.
     waiting: Option<Pid>,
     /// When the present file was begun.
@@ -125,6 +128,7 @@ impl Recorder {
         let mut recorder = Recorder {
             data: data.clone(),
             writer: None,
+            file: None,
             waiting,
             began: Instant::now(),
             kept: VecDeque::new(),
@@ -146,14 +150,14 @@ impl Recorder {
         Ok(())
     }
 
-    fn create(&self) -> Result<Writer, PerfDataError> {
-        let writer = match &self.data.path {
-            None => Writer::to_pipe(Box::new(io::stdout()), self.spec.clone()),
-            Some(path) if is_special(path) => fs::File::options()
-                .write(true)
-                .open(path)
-                .and_then(|file| Writer::to_pipe(Box::new(file), self.spec.clone())),
-            Some(path) => write::create(path).and_then(|file| Writer::to_file(file, self.spec.clone())),
+    fn create(&mut self) -> Result<Writer, PerfDataError> {
+        let path = self.data.path.as_deref().unwrap_or(Path::new("-"));
+        let writer = match Stream::at(path).map_err(|source| self.error(source))? {
+            Some(stream) => Writer::to_pipe(Box::new(stream), self.spec.clone()),
+            None => output::create_recording(path).and_then(|file| {
+                self.file = Some(file.try_clone()?);
+                Writer::to_file(file, self.spec.clone())
+            }),
         };
         writer.map_err(|source| self.error(source))
     }
@@ -327,6 +331,9 @@ impl Recorder {
         }
         let binaries: Vec<Binary> = collector.binaries().filter_map(binary).collect();
         let written = writer.finish(&binaries).map_err(|source| self.error(source))?;
+        if let (Some(file), Some(path)) = (self.file.take(), &self.data.path) {
+            output::check_named(&file, path).map_err(|source| self.error(source))?;
+        }
         self.total.bytes += written.bytes;
         self.total.samples += written.samples;
         self.name_by_time(screen, last)
@@ -384,11 +391,6 @@ impl Closing {
             format!("[ {} record: Captured and wrote {megabytes:.3} MB {name} ({samples} samples) ]", self.program),
         ]
     }
-}
-
-/// A device or a FIFO, in which nothing can be corrected.
-fn is_special(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
 }
 
 fn binary(info: &crate::process::ImageInfo) -> Option<Binary> {

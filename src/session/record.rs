@@ -15,7 +15,7 @@ use crate::collect::{Frame, OFF_CPU_STACKS, Window};
 use crate::encode::{self, FileError, Format};
 use crate::ids::Timestamp;
 use crate::profile::{self, Profile};
-use crate::store::{self, Source, StoreError, WindowName, Writer};
+use crate::store::{self, Mode, Source, StoreError, WindowName, Writer};
 use crate::symbol::Symbolizer;
 use crate::sys;
 use crate::sys::child::Child;
@@ -43,7 +43,7 @@ pub enum Output {
     /// Sample by sample into perf.data.
     PerfData(PerfData),
     /// As a window into a directory of them: a snapshot.
-    Window(PathBuf),
+    Window(PathBuf, Option<Mode>),
 }
 
 /// What to record.
@@ -114,7 +114,7 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
     let signals = if perf_data.is_some() { Signals::listen_for_files() } else { Signals::listen() };
     let signals = signals.map_err(|source| RecordingError::System { what: "listen for signals", source })?;
     let mut writer = match output {
-        Output::Window(directory) => Some(Writer::open(directory, Source::Snapshot)?),
+        Output::Window(directory, mode) => Some(Writer::open_with(directory, Source::Snapshot, *mode)?),
         Output::File(_) | Output::PerfData(_) => None,
     };
     let control = control.as_ref().map(Control::open).transpose();
@@ -158,11 +158,11 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
         summary.files.extend(match (output, &mut writer) {
             // They are written already.
             (Output::PerfData(_), _) => None,
-            (Output::Window(_), Some(writer)) => {
+            (Output::Window(..), Some(writer)) => {
                 let written = writer.write(&window_name(&profile, Source::Snapshot), &profile, format)?;
                 Some(size_of(&written.path))
             }
-            (Output::File(path) | Output::Window(path), _) => {
+            (Output::File(path) | Output::Window(path, _), _) => {
                 let path = if apart && several { named_after(path, format, &profile) } else { path.clone() };
                 encode::write_file(&path, format, &profile)?;
                 Some(size_of(&path))

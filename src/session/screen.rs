@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::health::{Count, Health};
 use crate::profile::{KindQuality, Profile, Quality};
+use crate::text::printable;
 
 /// Where a session talks to its user; a clone talks to the same.
 #[derive(Clone)]
@@ -180,24 +181,4 @@ fn style(template: &str) -> ProgressStyle {
 fn eprintln(text: &str) {
     // Lines hold names that others chose.
     text.lines().for_each(|line| eprintln!("{}", printable(line)));
-}
-
-/// A text in one line without control characters, which a terminal would obey, and without those that turn the direction of text, by which
-/// it would look like another.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    let turns =
-        |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if c.is_control() || turns(c) { '?' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_cannot_steer_a_terminal() {
-        assert_eq!(printable("a\x1b[31mb\n"), "a?[31mb?");
-        assert_eq!(printable("safe\u{202e}dab\u{9b}"), "safe?dab?");
-    }
 }

@@ -59,6 +59,7 @@ impl Signals {
         wake.set_nonblocking(true)?;
         let (last, cut, deadly, stopped) = Default::default();
         let signals = Signals { last, cut, deadly, stopped, wake, waker };
+        crate::sys::output::watch_signal(signals.last.clone());
         let ending = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !cutting.contains(signal));
         for signal in ending.filter(|&signal| !is_ignored(signal)) {
             signal_hook::flag::register_conditional_default(signal, signals.deadly.clone())?;

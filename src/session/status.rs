@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,9 +10,14 @@ use std::time::{Duration, SystemTime};
 use crate::health::{Count, Health};
 use crate::ids::UnixNanos;
 use crate::profile::{KindQuality, Quality};
+use crate::store::Mode;
+use crate::sys::{self, output};
 
 /// The name of the status file in a directory of windows.
 pub const STATUS: &str = "rprof.prom";
+
+/// Bytes of a status file that are read; a recorder with a hundred events writes 40 KB.
+const LONGEST: u64 = 4 << 20;
 
 /// How a recorder does.
 #[derive(Clone, Debug, Default)]
@@ -87,16 +91,14 @@ impl Status {
         }
     }
 
-    /// Writes the file: readers see the old one or the new one, and all of it.
+    /// Writes the file: readers see the old one or the new one, and all of it. It holds the command line, so who may read it is told by the
+    /// directory's mode.
     ///
     /// # Errors
     /// What the file system answers.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // A collector of metrics runs as another user.
-        let mode = fs::Permissions::from_mode(0o644);
-        let mut file = tempfile::Builder::new().prefix(".rprof.prom.").permissions(mode).tempfile_in(folder)?;
+    pub fn write(&self, path: &Path, mode: Mode) -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".rprof.prom.").tempfile_in(output::folder(path))?;
+        sys::set_mode(file.as_file(), mode.file())?;
         file.write_all(self.text().as_bytes())?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
@@ -204,12 +206,20 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
+/// The text of a status file.
+///
+/// # Errors
+/// If it cannot be read, or is no file.
+pub fn text(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&sys::read_regular(path, false, LONGEST)?).into_owned())
+}
+
 /// Reads the metrics of a status file: each name with its labels as they are written, and its value.
 ///
 /// # Errors
 /// If the file cannot be read.
 pub fn read(path: &Path) -> io::Result<BTreeMap<String, f64>> {
-    let text = fs::read_to_string(path)?;
+    let text = text(path)?;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     Ok(lines
         .filter_map(|line| {
@@ -233,7 +243,7 @@ mod tests {
             status.counted.add(kind, &KindQuality { samples, lost, ..KindQuality::default() });
         }
         status.disk_bytes = 5;
-        status.write(&path).unwrap();
+        status.write(&path, Mode::default()).unwrap();
         let read = read(&path).unwrap();
         assert_eq!(read["rprof_up"], 1.0);
         assert_eq!(read["rprof_disk_bytes"], 5.0);

@@ -118,7 +118,7 @@ impl Writer {
         let (profile, totals) = self.merged(slot)?;
         let written = self.write(&slot.name, &profile, format())?;
         let problem = |problem: String| StoreError::Merge { path: written.path.clone(), problem };
-        let holds = encode::read_file(&written.path).map_err(StoreError::from).and_then(|read| {
+        let holds = encode::read_file_of_folder(&written.path).map_err(StoreError::from).and_then(|read| {
             let same = sums(&read) == totals && read.merged().eq(profile.merged());
             same.then_some(()).ok_or_else(|| problem("what was written is not what they hold".into()))
         });
@@ -145,7 +145,7 @@ impl Writer {
         let mut totals: Vec<i128> = Vec::new();
         let mut names: BTreeSet<String> = BTreeSet::new();
         for file in &slot.files {
-            let profile = encode::read_file(&self.directory.join(file.path()))?;
+            let profile = encode::read_file_of_folder(&self.directory.join(file.path()))?;
             // What was merged into an input and could not be removed is in the sum too.
             let here = |name: &&str| FileName::parse(name).is_some_and(|old| self.directory.join(old.path()).exists());
             names.extend(profile.merged().filter(here).map(str::to_owned));

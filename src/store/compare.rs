@@ -12,6 +12,7 @@ use crate::profile::compare::{
     CompareError, CompareOptions, Comparison, ENOUGH_WINDOWS, Evidence, EvidenceOptions, SIDES, Stretch,
 };
 use crate::profile::{Filter, KeptLabels, MergeError, MergeOptions, Merger, Profile, TIME_LABEL};
+use crate::sys::in_threads;
 
 /// Sub-windows that a side is cut into where its samples tell their times: more tell the variance better, and each must hold more than one
 /// burst.
@@ -284,17 +285,7 @@ fn windows(
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     // Neighbours in time stay together, so that a worker's sub-windows follow each other.
     let stretches: Vec<&[Row]> = rows.chunks(rows.len().div_ceil(cores.min(MAX_WORKERS)).max(1)).collect();
-    let gathered: Vec<Result<Gathering<'_>, CompareSidesError>> = thread::scope(|scope| {
-        let workers: Vec<_> = stretches
-            .into_iter()
-            .map(|rows| scope.spawn(move || stretch(store, query, rows, side, options, parts)))
-            .collect();
-        let join = |worker: thread::ScopedJoinHandle<'_, _>| match worker.join() {
-            Ok(gathered) => gathered,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        workers.into_iter().map(join).collect()
-    });
+    let gathered = in_threads(stretches.len(), |at| stretch(store, query, stretches[at], side, options, parts));
     let mut sum = Gathering::new(options, parts);
     for gathered in gathered {
         sum.absorb(gathered?).map_err(|error| error.of_side(side))?;
@@ -317,7 +308,7 @@ fn stretch<'a>(
     parts: usize,
 ) -> Result<Gathering<'a>, CompareSidesError> {
     let mut gathering = Gathering::new(options, parts);
-    let mut reader = FileReader::default();
+    let mut reader = FileReader::of_folder();
     let whole = ReadOptions { labels: KeptLabels::All };
     let bare =
         ReadOptions { labels: options.sums.as_ref().map_or(KeptLabels::Only([].into()), |of| of.labels.clone()) };

@@ -162,7 +162,7 @@ pub(super) fn describe(directory: &Path, file: &FileName) -> Result<Option<Descr
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::io("read", &path)(error)),
     };
-    let (profile, damage, lasting) = match encode::read_file(&path) {
+    let (profile, damage, lasting) = match encode::read_file_of_folder(&path) {
         Ok(profile) => (profile, None, true),
         Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(FileError::Decode { source, .. }) => (Profile::default(), Some(source.to_string()), true),

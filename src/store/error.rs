@@ -88,6 +88,11 @@ impl StoreError {
         is_full(source)
     }
 
+    /// Whether something that is no file stands in a file's place: a FIFO, a link, a folder.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        matches!(self, StoreError::Io { source, .. } if is_in_the_way(source))
+    }
+
     /// An error of the kernel's, told with what was tried on what.
     pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         move |source| StoreError::Io { what, path: path.into(), source }
@@ -98,10 +103,15 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+fn is_in_the_way(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory)
+}
+
 /// What the user can do about it.
 fn mend(error: &io::Error, path: &Path) -> String {
     match error.kind() {
         _ if is_full(error) => "; make room, or let rprof keep less with --max-size".into(),
+        _ if is_in_the_way(error) => "; somebody else put it there: move it away, and rprof makes the file anew".into(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             format!("; make {} writable, or name another directory with -o", path.parent().unwrap_or(path).display())
         }

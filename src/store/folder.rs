@@ -8,7 +8,8 @@ use rustc_hash::FxHashSet;
 use tempfile::NamedTempFile;
 
 use super::name::{Day, FileName, Hour, PIN};
-use super::{Source, StoreError};
+use super::{Mode, Source, StoreError};
+use crate::sys;
 
 /// The name of a day's index, in the day's folder.
 pub(super) const INDEX: &str = "index";
@@ -55,12 +56,10 @@ pub(super) fn list(directory: &Path, hour: Hour) -> Result<Listing, StoreError> 
 }
 
 /// A file with a name that tells who writes it, so that no other writer takes it for a dead one's.
-pub(super) fn temporary(folder: &Path, source: Source) -> Result<NamedTempFile, StoreError> {
-    use std::os::unix::fs::PermissionsExt;
+pub(super) fn temporary(folder: &Path, source: Source, mode: Mode) -> Result<NamedTempFile, StoreError> {
     let suffix = ending(source);
-    // As other files: what may read it is the umask's matter.
-    let mode = fs::Permissions::from_mode(0o666);
-    let made = tempfile::Builder::new().prefix(".").suffix(&suffix).permissions(mode).tempfile_in(folder);
+    let made = tempfile::Builder::new().prefix(".").suffix(&suffix).tempfile_in(folder);
+    let made = made.and_then(|made| sys::set_mode(made.as_file(), mode.file()).map(|()| made));
     // The error of `tempfile` tells the temporary name, which means nothing to the user.
     made.map_err(|error| StoreError::io("write to", folder)(bare(error)))
 }
@@ -90,11 +89,6 @@ pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(StoreError::io("remove", path)(error)),
     }
-}
-
-/// Puts names on the disk. Some file systems cannot sync a folder; then they come when they come.
-pub(super) fn sync(folder: &Path) {
-    let _ = fs::File::open(folder).and_then(|folder| folder.sync_all());
 }
 
 /// The error of the kernel, without what was wrapped around it.

@@ -5,7 +5,7 @@
 //! next one to append cuts it off. A row of bytes that are not those that were written is passed over. In both cases the
 //! window is read again from its file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::folder::{self, INDEX};
 use super::lock::Lock;
 use super::name::{Day, FileName};
-use super::{LabelTotal, Row, Source, StoreError, Summary, Total};
+use super::{LabelTotal, Mode, Row, Source, StoreError, Summary, Total};
+use crate::sys;
 
 /// How an index of this version begins. A reader of another version makes the rows anew instead of guessing.
 const HEADER: &[u8; 8] = b"rprofix\x01";
@@ -246,9 +247,10 @@ impl Rows {
     /// Begins to read the index of a day; one that is not there has no rows.
     pub(super) fn of(directory: &Path, day: Day) -> Result<Rows, StoreError> {
         let path = path(directory, day);
-        match File::open(&path) {
+        match sys::open_regular(None, &path, false) {
             Ok(file) => Rows::read(file, &path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // What is no file (a FIFO, a link) tells no row either; a writer says so, and the windows are read.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
                 Ok(Rows { source: None, payload: Vec::new(), end: 0, bad: 0 })
             }
             Err(error) => Err(StoreError::io("read", &path)(error)),
@@ -329,11 +331,11 @@ impl Appender {
     /// If there is no room, the index is as it was.
     pub(super) fn append(&mut self, directory: &Path, day: Day, frames: &[u8]) -> Result<(), StoreError> {
         let path = path(directory, day);
-        let _lock = Lock::of_index(directory)?;
+        let lock = Lock::of_index(directory, Mode::default())?;
+        let mode = lock.mode().map_err(StoreError::io("look at the lock of", &path))?;
         let at = self.whole_length(directory, day)?;
         self.whole = None;
-        let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let mut file = open.map_err(StoreError::io("open", &path))?;
+        let mut file = sys::open_own(&path, mode.file()).map_err(StoreError::io("open", &path))?;
         let end = write_at(&mut file, at, frames).map_err(StoreError::io("write", &path))?;
         self.whole = Some((day, end));
         Ok(())
@@ -373,9 +375,10 @@ pub(super) fn rewrite(
 ) -> Result<(), StoreError> {
     let path = path(directory, day);
     let failed = |what| StoreError::io(what, &path);
-    let _lock = Lock::of_index(directory)?;
+    let lock = Lock::of_index(directory, Mode::default())?;
+    let mode = lock.mode().map_err(failed("look at the lock of"))?;
     let mut rows = Rows::of(directory, day)?;
-    let beside = folder::temporary(&directory.join(day.folder()), source)?;
+    let beside = folder::temporary(&directory.join(day.folder()), source, mode)?;
     let mut out = BufWriter::new(beside.as_file());
     out.write_all(HEADER).map_err(failed("write"))?;
     while let Some((head, payload)) = rows.next_with_head().map_err(failed("read"))? {

@@ -20,6 +20,7 @@ use crate::ids::UnixNanos;
 use crate::profile::{
     KeptLabels, KindQuality, LabelValue, MergeError, MergeOptions, Merger, Profile, Sample, StringId,
 };
+use crate::sys::in_threads;
 
 /// The label that holds a sample's time, in nanoseconds since 1970.
 pub const TIMESTAMP: &str = "timestamp_ns";
@@ -315,15 +316,7 @@ impl Query {
         let rows = job.rows;
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let workers = cores.min(MAX_WORKERS).min(rows.len()).max(1);
-        let parts: Vec<Result<Part, QueryError>> = thread::scope(|scope| {
-            let others: Vec<_> = (1..workers).map(|worker| scope.spawn(move || job.part(worker, workers))).collect();
-            let first = job.part(0, workers);
-            let join = |part: thread::ScopedJoinHandle<'_, _>| match part.join() {
-                Ok(part) => part,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            std::iter::once(first).chain(others.into_iter().map(join)).collect()
-        });
+        let parts = in_threads(workers, |worker| job.part(worker, workers));
         join(parts, rows.len())
     }
 }
@@ -356,7 +349,7 @@ impl Job<'_> {
     /// order of the sum's tables the same too.
     fn part(&self, worker: usize, workers: usize) -> Result<Part, QueryError> {
         let mut part = Part { merger: Merger::new(self.options.clone()), ..Part::default() };
-        let mut reader = FileReader::default();
+        let mut reader = FileReader::of_folder();
         let whole = ReadOptions { labels: KeptLabels::All };
         for row in self.rows.iter().skip(worker).step_by(workers) {
             self.limits.check(self.rows.len(), part.merger.len())?;

@@ -1,20 +1,23 @@
 //! Reading a directory, which takes neither a lock nor the right to write.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::index::Names;
 use super::name::{Day, FileName, PIN};
-use super::{Row, StoreError, WindowName, day, folder};
+use super::{Mode, Row, StoreError, WindowName, day, folder};
 use crate::encode;
 use crate::ids::UnixNanos;
 use crate::profile::Profile;
+use crate::sys;
 
 /// Days before the asked time that are looked into. A window lies with the day of its start. One that began two days before
 /// is possible (the machine slept), but then nothing else was recorded in between: it lies in one of the last folders before.
 const DAYS_BEFORE: usize = 2;
+/// Bytes of a pin's reason that are read.
+const LONGEST_REASON: u64 = 64 << 10;
 
 /// A directory of windows, for reading.
 #[derive(Clone, Debug)]
@@ -119,7 +122,7 @@ impl Store {
     /// [`StoreError::Window`] if its file is damaged, or gone: a recorder may have removed it since it was listed, or merged it into
     /// another one, which a new list has.
     pub fn load(&self, row: &Row) -> Result<Profile, StoreError> {
-        Ok(encode::read_file(&self.path(row))?)
+        Ok(encode::read_file_of_folder(&self.path(row))?)
     }
 
     /// The file of a window.
@@ -152,8 +155,14 @@ impl Store {
     pub fn pin(&self, file: &Path, reason: &str) -> Result<(), StoreError> {
         let pin = self.pin_path(file);
         let text = if reason.is_empty() { String::new() } else { format!("{reason}\n") };
-        fs::write(&pin, text).map_err(StoreError::io("write", &pin))?;
-        pin.parent().into_iter().for_each(folder::sync);
+        let window = fs::metadata(self.directory.join(file)).map_err(StoreError::io("look at", file))?;
+        let mode = Mode::of(&window.permissions());
+        let written = sys::open_own(&pin, mode.file()).and_then(|mut pin| {
+            pin.set_len(0)?;
+            pin.write_all(text.as_bytes())
+        });
+        written.map_err(StoreError::io("write", &pin))?;
+        pin.parent().into_iter().for_each(sys::output::sync_folder);
         Ok(())
     }
 
@@ -171,7 +180,7 @@ impl Store {
     /// [`StoreError::Io`] if the pin cannot be read.
     pub fn pin_reason(&self, file: &Path) -> Result<Option<String>, StoreError> {
         let pin = self.pin_path(file);
-        match fs::read(&pin) {
+        match sys::read_regular(&pin, false, LONGEST_REASON) {
             Ok(text) => Ok(Some(String::from_utf8_lossy(&text).trim_end().to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("read", &pin)(error)),

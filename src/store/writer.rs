@@ -15,10 +15,11 @@ use super::folder::{self, INDEX};
 use super::index::{self, Appender, Entry, Head};
 use super::lock::Lock;
 use super::name::{Day, FileName, Hour};
-use super::{Source, StoreError, WindowName, retain};
+use super::{Mode, Source, StoreError, WindowName, retain};
 use crate::encode::{EncodeError, Format, WriteOptions};
 use crate::ids::UnixNanos;
 use crate::profile::Profile;
+use crate::sys;
 
 /// How often all folders are counted anew: others write and remove there too.
 const RECOUNT: Duration = Duration::from_secs(3600);
@@ -89,6 +90,7 @@ pub struct Usage {
 pub struct Writer {
     pub(super) directory: PathBuf,
     pub(super) source: Source,
+    mode: Mode,
     /// What each hour holds, as far as this writer knows.
     pub(super) hours: BTreeMap<Hour, Usage>,
     /// Days whose index lacks rows.
@@ -108,12 +110,27 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Locked`] if another one writes, and [`StoreError::Io`] if the directory cannot be made, read or written.
     pub fn open(directory: &Path, source: Source) -> Result<Writer, StoreError> {
-        fs::create_dir_all(directory).map_err(StoreError::io("make the folder", directory))?;
-        let lock = Lock::of_writer(directory, source)?;
+        Writer::open_with(directory, source, None)
+    }
+
+    /// As [`Writer::open`]; from now on the files and folders that are made have this mode. Without one they have that of the directory's
+    /// files before, or [`Mode::default`].
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    pub fn open_with(directory: &Path, source: Source, mode: Option<Mode>) -> Result<Writer, StoreError> {
+        let failed = |what| StoreError::io(what, directory);
+        mode.unwrap_or_default().make_folder(directory).map_err(failed("make the folder"))?;
+        let of_index = Lock::of_index(directory, mode.unwrap_or_default())?;
+        mode.map_or(Ok(()), |mode| of_index.set_mode(mode)).map_err(failed("set the mode of index.lock in"))?;
+        let mode = of_index.mode().map_err(failed("look at index.lock in"))?;
+        drop(of_index);
+        let lock = Lock::of_writer(directory, source, mode)?;
         folder::clear(directory, source)?;
         let mut writer = Writer {
             directory: directory.into(),
             source,
+            mode,
             hours: BTreeMap::new(),
             incomplete: BTreeSet::new(),
             newest: UnixNanos(i64::MIN),
@@ -186,6 +203,12 @@ impl Writer {
         self.hours.values().fold(Usage::default(), add)
     }
 
+    /// The rights of the files that are written.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// Makes the index anew from the windows; tells how many rows it has.
     ///
     /// # Errors
@@ -204,8 +227,8 @@ impl Writer {
     fn open_day(&mut self, day: Day) -> Result<(), StoreError> {
         let merged = match self.mend(day) {
             Ok(merged) => merged,
-            // On a full disk readers do without rows; the windows are what counts.
-            Err(error) if error.is_full() => {
+            // On a full disk, or where something else stands in the index's place, readers do without rows; the windows are what counts.
+            Err(error) if error.is_full() || error.is_in_the_way() => {
                 self.incomplete.insert(day);
                 day::merged(&self.directory, day)?
             }
@@ -286,7 +309,7 @@ impl Writer {
         }
         self.hours.remove(&hour);
         let day = self.directory.join(hour.day().folder());
-        let _lock = Lock::of_index(&self.directory)?;
+        let _lock = Lock::of_index(&self.directory, self.mode)?;
         let entries = fs::read_dir(&day).map_err(StoreError::io("list", &day))?;
         if entries.flatten().all(|entry| entry.file_name() == INDEX) {
             folder::remove(&day.join(INDEX))?;
@@ -308,14 +331,14 @@ impl Writer {
     /// A temporary file in a folder, which is made if it is not there (any more).
     fn begin_file(&self, folder: &Path) -> Result<NamedTempFile, StoreError> {
         for _ in 1..ATTEMPTS {
-            fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
-            match folder::temporary(folder, self.source) {
+            self.mode.make_folder(folder).map_err(StoreError::io("make the folder", folder))?;
+            match folder::temporary(folder, self.source, self.mode) {
                 Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
                 made => return made,
             }
         }
-        fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))?;
-        folder::temporary(folder, self.source)
+        self.mode.make_folder(folder).map_err(StoreError::io("make the folder", folder))?;
+        folder::temporary(folder, self.source, self.mode)
     }
 
     /// Gives a file the first name that no other has or had. A name that was merged into a longer window is not given again:
@@ -368,6 +391,6 @@ fn encode(profile: &Profile, format: &Format, beside: &NamedTempFile) -> Result<
 /// A new file's name is on the disk when its folder is, and that when the folder above it is.
 fn sync_up(folder: &Path, directory: &Path) {
     for folder in folder.ancestors().take_while(|above| above.starts_with(directory)) {
-        folder::sync(folder);
+        sys::output::sync_folder(folder);
     }
 }

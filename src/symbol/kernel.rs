@@ -2,16 +2,14 @@
 //!
 //! Without `CAP_SYSLOG` (or by `kernel.kptr_restrict`) every address in it is 0: then no name is guessed.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use object::{Object, ObjectSymbol, SymbolKind};
-
 use super::Symbol;
 use super::names::Names;
+use crate::elf;
 use crate::ids::{ImageId, KernelAddress};
 use crate::process::Image;
 
@@ -19,6 +17,8 @@ use crate::process::Image;
 const MOST_BYTES: u64 = 256 << 20;
 /// Bytes behind a symbol's address that it may name. kallsyms has no sizes, and the text of the kernel is followed by a gap.
 const LONGEST_FUNCTION: u64 = 1 << 20;
+/// Bytes of names of all symbols together; a kernel with its modules has 6 MB.
+const MOST_NAMES: u32 = 128 << 20;
 /// How often the file is read again for an address that has no name: modules and BPF programs come and go.
 const READ_AGAIN: Duration = Duration::from_secs(60);
 
@@ -69,7 +69,7 @@ impl Kernel {
         };
         // What was read before an error stands.
         let _ = match source {
-            KernelSymbols::Kallsyms(path) => File::open(path)
+            KernelSymbols::Kallsyms(path) => crate::sys::open_regular(None, path, true)
                 .map(|file| BufReader::with_capacity(1 << 16, file.take(MOST_BYTES)))
                 .and_then(|lines| kernel.parse(lines)),
             KernelSymbols::Vmlinux(path) => kernel.read_elf(path),
@@ -125,13 +125,14 @@ impl Kernel {
         let file = crate::sys::open_regular(None, path, true)?;
         let image = Image::from_file(ImageId(u32::MAX), &path.to_string_lossy(), &file);
         let image = image.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        for symbol in image.elf().symbols().filter(|symbol| symbol.kind() == SymbolKind::Text || symbol.is_global()) {
-            if let Ok(name) = symbol.name() {
-                let (address, text) = (symbol.address(), symbol.kind() == SymbolKind::Text);
-                self.refer(name, address);
-                if text && !name.is_empty() {
-                    self.add(&Line { address, name, module: None });
-                }
+        for symbol in elf::symbols(image.elf(), elf::Table::Full) {
+            let text = symbol.is_function() || symbol.is_indirect();
+            let Ok(name) = std::str::from_utf8(symbol.name()) else { continue };
+            if text || symbol.is_exported() {
+                self.refer(name, symbol.address);
+            }
+            if text && !name.is_empty() {
+                self.add(&Line { address: symbol.address, name, module: None });
             }
         }
         Ok(())
@@ -155,9 +156,8 @@ impl Kernel {
     fn add(&mut self, symbol: &Line<'_>) {
         self.refer(symbol.name, symbol.address);
         let module = symbol.module.map_or(Some(0), |module| self.module(module));
-        let (Ok(name), Ok(length), Some(module)) =
-            (u32::try_from(self.names.len()), u16::try_from(symbol.name.len()), module)
-        else {
+        let place = u32::try_from(self.names.len()).ok().filter(|&at| at < MOST_NAMES);
+        let (Some(name), Ok(length), Some(module)) = (place, u16::try_from(symbol.name.len()), module) else {
             return;
         };
         self.names.push_str(symbol.name);

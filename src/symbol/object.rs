@@ -9,30 +9,20 @@ use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 
-use object::elf::{SHF_EXECINSTR, STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE};
-use object::read::elf::{ElfFile, FileHeader, SectionHeader, Sym};
-use object::{File, ReadRef};
+use object::elf::{SHF_EXECINSTR, STT_NOTYPE};
+use object::{File, Object, ObjectSection, SectionFlags};
 
+use crate::elf::{self, Symbol, name_at};
 use crate::ids::Rva;
 use crate::process::Image;
 
-/// Symbols read of one table; the largest real ones (a browser with debug info) have some 2 million.
-const MOST_SYMBOLS: usize = 8 << 20;
 /// Symbols looked at behind the nearest one for a function that encloses the address (functions nest in hand-written assembly only).
 const ENCLOSING_STEPS: usize = 16;
-/// Bytes of a symbol's name that are looked at; a string table of a stranger need not end its strings.
-const LONGEST_NAME: usize = 4096;
 /// Names of one address among which the best is chosen; linkers that fold identical functions leave some hundred.
 const MOST_ALIASES: usize = 512;
 
 /// Which table of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// `.symtab`: all functions.
-    Full,
-    /// `.dynsym`: what is exported or imported.
-    Dynamic,
-}
+pub(super) use crate::elf::Table as Kind;
 
 /// A function. `size` 0 means up to the next symbol or the end of the section.
 #[derive(Clone, Copy, Debug)]
@@ -62,12 +52,7 @@ struct Functions {
 impl SymbolTable {
     /// Reads a table; empty if the file has none.
     pub(super) fn read(file: &Arc<Image>, kind: Kind) -> SymbolTable {
-        let functions = match file.elf() {
-            File::Elf32(elf) => functions(elf, file.bytes(), kind),
-            File::Elf64(elf) => functions(elf, file.bytes(), kind),
-            _ => None,
-        };
-        SymbolTable { file: file.clone(), functions: functions.unwrap_or_default() }
+        SymbolTable { file: file.clone(), functions: functions(file.elf(), file.bytes(), kind).unwrap_or_default() }
     }
 
     /// Whether there is no function in it.
@@ -104,33 +89,14 @@ fn section_of(code: &[Range<u64>], address: u64) -> Option<&Range<u64>> {
     code[..behind].last().filter(|section| address < section.end)
 }
 
-/// The string at an offset of a string table, without its end.
-fn name_at(strings: &[u8], offset: u32) -> &[u8] {
-    let rest = strings.get(offset as usize..).unwrap_or_default();
-    let rest = &rest[..rest.len().min(LONGEST_NAME)];
-    &rest[..rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len())]
-}
-
 /// The functions of a table, sorted and one for each address, and the sections that hold code.
-fn functions<'data, Elf: FileHeader, R: ReadRef<'data>>(
-    elf: &ElfFile<'data, Elf, R>,
-    bytes: &[u8],
-    kind: Kind,
-) -> Option<Functions> {
-    let endian = elf.endian();
-    let table = match kind {
-        Kind::Full => elf.elf_symbol_table(),
-        Kind::Dynamic => elf.elf_dynamic_symbol_table(),
-    };
-    let strings = elf.elf_section_table().section(table.string_section()).ok()?.file_range(endian)?;
-    let strings = usize::try_from(strings.0).ok()?..usize::try_from(strings.0.checked_add(strings.1)?).ok()?;
+fn functions(elf: &File<'_>, bytes: &[u8], kind: Kind) -> Option<Functions> {
+    let strings = elf::strings(elf, kind)?;
     let names = bytes.get(strings.clone())?;
     let code = code_sections(elf);
-    let mut candidates: Vec<Candidate> = table
-        .iter()
-        .take(MOST_SYMBOLS)
-        .filter(|symbol| !symbol.is_undefined(endian))
-        .filter_map(|symbol| Candidate::new(symbol, endian))
+    let mut candidates: Vec<Candidate> = elf::symbols(elf, kind)
+        .filter(|symbol| symbol.defined)
+        .filter_map(|symbol| Candidate::new(&symbol))
         .filter(|candidate| candidate.function || section_of(&code, candidate.entry.address).is_some())
         .filter(|candidate| candidate.entry.size > 0 || !is_mapping_symbol(name_at(names, candidate.entry.name)))
         .collect();
@@ -140,16 +106,11 @@ fn functions<'data, Elf: FileHeader, R: ReadRef<'data>>(
     Some(Functions { entries, code, strings })
 }
 
-fn code_sections<'data, Elf: FileHeader, R: ReadRef<'data>>(elf: &ElfFile<'data, Elf, R>) -> Vec<Range<u64>> {
-    let endian = elf.endian();
-    let sections = elf.elf_section_table().iter();
-    let code = sections.filter(|section| section.sh_flags(endian).contains(SHF_EXECINSTR));
-    let mut ranges: Vec<Range<u64>> = code
-        .map(|section| {
-            let start: u64 = section.sh_addr(endian).into();
-            start..start.saturating_add(section.sh_size(endian).into())
-        })
-        .collect();
+fn code_sections(elf: &File<'_>) -> Vec<Range<u64>> {
+    let holds_code = |flags| matches!(flags, SectionFlags::Elf { sh_flags, .. } if sh_flags.contains(SHF_EXECINSTR));
+    let code = elf.sections().filter(|section| holds_code(section.flags()));
+    let mut ranges: Vec<Range<u64>> =
+        code.map(|section| section.address()..section.address().saturating_add(section.size())).collect();
     ranges.sort_unstable_by_key(|range| range.start);
     ranges
 }
@@ -163,19 +124,17 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn new<S: Sym>(symbol: &S, endian: S::Endian) -> Option<Candidate> {
-        let kind = symbol.st_type();
-        let function = kind == STT_FUNC || kind == STT_GNU_IFUNC;
-        if !function && kind != STT_NOTYPE {
+    fn new(symbol: &Symbol<'_>) -> Option<Candidate> {
+        let function = symbol.is_function() || symbol.is_indirect();
+        if !function && symbol.kind != STT_NOTYPE {
             return None;
         }
-        let size: u64 = symbol.st_size(endian).into();
         let entry = Entry {
-            address: symbol.st_value(endian).into(),
-            size: u32::try_from(size).unwrap_or(u32::MAX),
-            name: symbol.st_name(endian),
+            address: symbol.address,
+            size: u32::try_from(symbol.size).unwrap_or(u32::MAX),
+            name: symbol.name_offset,
         };
-        (entry.name != 0).then_some(Candidate { entry, function, exported: symbol.st_bind() != STB_LOCAL })
+        (entry.name != 0).then_some(Candidate { entry, function, exported: symbol.is_exported() })
     }
 }
 

@@ -3,11 +3,14 @@
 pub mod bpf;
 pub mod child;
 mod fault;
+pub mod memory;
 mod open;
+pub mod output;
 pub mod perf_event;
 pub mod ptrace;
 pub mod ring;
 pub mod stops;
+mod threads;
 
 use std::fs::File;
 use std::io;
@@ -22,7 +25,8 @@ use nix::time::{ClockId, clock_gettime};
 use crate::ids::{Address, Tid, Timestamp};
 
 pub use fault::survive_truncated_files;
-pub use open::open_regular;
+pub use open::{open_own, open_regular, read_regular, set_mode};
+pub use threads::in_threads;
 
 /// Bytes of a page of memory.
 #[must_use]

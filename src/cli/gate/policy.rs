@@ -8,6 +8,10 @@ use serde::Deserialize;
 
 use crate::cli::usage;
 use crate::profile::compare::gate::{Policy, Rule};
+use crate::sys;
+
+/// Bytes of a policy that are read.
+const LONGEST: u64 = 1 << 20;
 
 /// The file. A field of another name is a mistake, and is told.
 #[derive(Deserialize)]
@@ -63,7 +67,9 @@ impl TryFrom<ShareFile> for Share {
 /// # Errors
 /// If the file cannot be read, or means nothing: what, and where.
 pub(super) fn read(path: &Path) -> anyhow::Result<Policy> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the policy {}", path.display()))?;
+    let text =
+        sys::read_regular(path, true, LONGEST).with_context(|| format!("cannot read the policy {}", path.display()))?;
+    let text = String::from_utf8_lossy(&text);
     parse(&text).map_err(|problem| usage(format!("the policy {}: {}", path.display(), problem.trim_end())))
 }
 

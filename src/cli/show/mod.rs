@@ -18,7 +18,7 @@ use regex::Regex;
 use rustc_hash::FxHashMap;
 
 use crate::profile::{FunctionId, LocationId, MappingId, Origin, Profile, SourceLine, scale};
-pub(super) use crate::session::printable;
+pub(super) use crate::session::{printable, printable_lines};
 pub(super) use calls::{Node, Tree};
 pub use filters::FilterArgs;
 pub(super) use json::{functions_json, number};
@@ -39,10 +39,13 @@ pub(super) fn width() -> usize {
     terminal.map_or(WIDTH, |(width, _)| usize::from(width.0).max(MIN_WIDTH))
 }
 
-/// Writes text to the standard output. A reader that has seen enough (a closed pipe) is no error.
+/// Writes text to the standard output, without anything that steers a terminal. A reader that has seen enough (a closed pipe) is no error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write the report"),
+    let mut out = io::stdout().lock();
+    match out.write_all(printable_lines(text).as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to the standard output")
+        }
         _ => Ok(()),
     }
 }
@@ -148,7 +151,7 @@ impl Counts {
             frames,
             rows: rows.rows,
             origins: rows.origins,
-            value: profile.text(kind.name).to_owned(),
+            value: printable(profile.text(kind.name)),
             unit: profile.text(kind.unit).to_owned(),
             total,
             has_samples: count.is_some_and(|count| count != column),

@@ -22,7 +22,11 @@ pub(super) fn neighbours(counts: &Counts, wanted: &Regex, width: usize, out: &mu
         bail!("no function's name matches {:?}", wanted.as_str());
     }
     found.sort_by_key(|&row| Reverse((sums[row].total.abs(), sums[row].own.abs())));
-    let edges = edges(counts);
+    let (mut callers, mut callees) = (Neighbours::default(), Neighbours::default());
+    for ((caller, callee), value) in edges(counts) {
+        callers.entry(callee).or_default().push((caller, value));
+        callees.entry(caller).or_default().push((callee, value));
+    }
     out.push_str(&format!("{:>9}  {:>11}  {:>11}  callers above, callees below\n", "TOTAL %", "SELF", "TOTAL"));
     let name = |row: usize, indent: &str| {
         let row = &counts.rows[row];
@@ -30,27 +34,25 @@ pub(super) fn neighbours(counts: &Counts, wanted: &Regex, width: usize, out: &mu
         format!("{indent}{}", fit(&name, width.saturating_sub(NUMBERS).max(MIN_NAME)))
     };
     for row in found {
-        let side = |of: fn(&(usize, usize)) -> (usize, usize)| {
-            let mut side: Vec<(usize, i128)> =
-                edges.iter().filter(|(edge, _)| of(edge).0 == row).map(|(edge, &value)| (of(edge).1, value)).collect();
+        let side = |of: &Neighbours| {
+            let mut side = of.get(&row).cloned().unwrap_or_default();
             side.sort_by_key(|&(other, value)| (Reverse(value.abs()), &counts.rows[other].name));
             side
         };
         let line = |other: usize, value: i128| {
             format!("{:>9}  {:>11}  {:>11}  {}\n", counts.percent(value), "", counts.amount(value), name(other, "    "))
         };
-        side(|&(caller, callee)| (callee, caller))
-            .into_iter()
-            .for_each(|(other, value)| out.push_str(&line(other, value)));
+        side(&callers).into_iter().for_each(|(other, value)| out.push_str(&line(other, value)));
         let (own, total) = (counts.amount(sums[row].own), counts.amount(sums[row].total));
         out.push_str(&format!("{:>9}  {own:>11}  {total:>11}  {}\n", counts.percent(sums[row].total), name(row, "")));
-        side(|&(caller, callee)| (caller, callee))
-            .into_iter()
-            .for_each(|(other, value)| out.push_str(&line(other, value)));
+        side(&callees).into_iter().for_each(|(other, value)| out.push_str(&line(other, value)));
         out.push('\n');
     }
     Ok(())
 }
+
+/// The rows on one side of each row, and what was counted with them.
+type Neighbours = FxHashMap<usize, Vec<(usize, i128)>>;
 
 /// What was counted in stacks with a call from one row to another; a call that stands twice in a stack counts once.
 fn edges(counts: &Counts) -> FxHashMap<(usize, usize), i128> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::profile::compare::{Change, Comparison, Estimate, Normalize, SideSummary};
+use crate::text::steers;
 
 /// The functions that changed most, as a table; `limit` of them (0 for all).
 #[must_use]
@@ -153,7 +154,7 @@ pub fn percent_of(ratio: f64) -> String {
 
 /// A name as code in a cell: names are hostile, and a cell ends at a bar.
 pub(super) fn code(name: &str) -> String {
-    let safe: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let safe: String = name.chars().map(|c| if steers(c) { '?' } else { c }).collect();
     let longest = safe.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let pad = if safe.starts_with('`') || safe.ends_with('`') { " " } else { "" };
@@ -166,7 +167,7 @@ pub(super) fn escape(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '<' | '>' | '#' | '|' | '!' | '~' => out.extend(['\\', c]),
-            c if c.is_control() => out.push('?'),
+            c if steers(c) => out.push('?'),
             c => out.push(c),
         }
     }

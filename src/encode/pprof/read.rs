@@ -6,6 +6,7 @@ use std::io::Read;
 use flate2::read::MultiGzDecoder;
 use rustc_hash::FxHashMap;
 
+use super::super::bounds::Bounds;
 use super::super::wire::{Fields, Value};
 use super::super::{DecodeError, ReadOptions, Room};
 use crate::profile::{
@@ -16,7 +17,9 @@ use crate::profile::{
 /// Decompressed bytes that are read at most. A window of a busy host with 100,000 stacks has 20 MB; 256 MB is a day's.
 const MAX_BYTES: usize = 256 << 20;
 /// Entries that are read at most, all tables together: an entry of two bytes takes up to 100 in memory.
-const MAX_ENTRIES: usize = 8 << 20;
+const MAX_ENTRIES: usize = 4 << 20;
+/// Comments that are read at most; a window that was merged of an hour's has some thousand.
+const MOST_COMMENTS: usize = 1 << 20;
 /// Entries of lists for which room is kept for the next file, of all samples or of all locations together: 100,000 samples of 40. Each
 /// entry has the room of the largest list that it ever had, which files could be made to drive up.
 const MAX_ROOM: usize = 4 << 20;
@@ -34,12 +37,12 @@ pub(in crate::encode) fn read(bytes: &[u8], options: &ReadOptions, room: &mut Ro
     let Room { plain, profile } = room;
     empty(profile);
     if !bytes.starts_with(GZIP_MAGIC) {
-        return read_plain(bytes, options, profile);
+        return read_plain(bytes, bytes.len(), options, profile);
     }
     plain.clear();
     let limit = MAX_BYTES as u64 + 1;
     MultiGzDecoder::new(bytes).take(limit).read_to_end(plain).map_err(DecodeError::Gzip)?;
-    read_plain(plain, options, profile)
+    read_plain(plain, bytes.len(), options, profile)
 }
 
 /// Makes a profile as good as new but for the room that it has. The entries of tables whose lists are used again stay until they are
@@ -57,11 +60,13 @@ fn empty(profile: &mut Profile) {
     *profile = Profile { strings, samples, locations, ..Profile::default() };
 }
 
-fn read_plain(bytes: &[u8], options: &ReadOptions, profile: &mut Profile) -> Result<(), DecodeError> {
+/// Reads what was decompressed of a file of `size` bytes.
+fn read_plain(bytes: &[u8], size: usize, options: &ReadOptions, profile: &mut Profile) -> Result<(), DecodeError> {
     if bytes.len() > MAX_BYTES {
         return Err(DecodeError::TooLarge { limit: MAX_BYTES, what: "bytes when decompressed" });
     }
-    WireProfile::read(bytes)?.profile(options, profile)
+    let bounds = Bounds::of_file(size);
+    WireProfile::read(bytes)?.profile(options, &bounds, profile)
 }
 
 /// The fields of the outermost message, without anything being allocated for them.
@@ -98,7 +103,6 @@ impl<'a> WireProfile<'a> {
     fn read(bytes: &'a [u8]) -> Result<WireProfile<'a>, DecodeError> {
         let mut message = WireProfile::default();
         let mut fields = Fields(bytes);
-        // A packed list of comments is one entry of many; it is bounded by the bytes.
         let mut entries = 0;
         while let Some((tag, value)) = fields.next()? {
             entries += 1;
@@ -118,7 +122,14 @@ impl<'a> WireProfile<'a> {
                 10 => message.duration_nanos = value.signed()?,
                 11 => message.period_type.get_or_insert_default().read(value.bytes()?)?,
                 12 => message.period = value.signed()?,
-                13 => value.each_number(|comment| message.comments.push(comment.cast_signed()))?,
+                13 => {
+                    let count = value.count();
+                    if count > MOST_COMMENTS {
+                        return Err(DecodeError::TooLarge { limit: MOST_COMMENTS, what: "comments" });
+                    }
+                    message.comments.reserve(count);
+                    value.each_number(|comment| message.comments.push(comment.cast_signed()))?;
+                }
                 14 => message.default_sample_type = value.signed()?,
                 15 => message.doc_url = value.signed()?,
                 _ => {}
@@ -127,7 +138,7 @@ impl<'a> WireProfile<'a> {
         Ok(message)
     }
 
-    fn profile(&self, options: &ReadOptions, profile: &mut Profile) -> Result<(), DecodeError> {
+    fn profile(&self, options: &ReadOptions, bounds: &Bounds, profile: &mut Profile) -> Result<(), DecodeError> {
         let strings = Texts::read(&self.strings, &mut profile.strings)?;
         for bytes in &self.sample_types {
             let mut kind = WireValueType::default();
@@ -138,11 +149,18 @@ impl<'a> WireProfile<'a> {
             table("mapping", &self.mappings, &mut profile.mappings, |bytes, to| mapping(bytes, &strings, to))?;
         let read = |bytes: &[u8], to: &mut Function| function(bytes, &strings, to);
         let functions = table("function", &self.functions, &mut profile.functions, read)?;
-        let read = |bytes: &[u8], to: &mut Location| location(bytes, &mappings, &functions, to);
+        let read = |bytes: &[u8], to: &mut Location| location(bytes, &mappings, &functions, bounds, to);
         let locations = table("location", &self.locations, &mut profile.locations, read)?;
         let kept = options.labels.of(&profile.strings);
-        let reader =
-            SampleReader { columns: profile.sample_types.len(), strings: &strings, locations: &locations, kept };
+        let reader = SampleReader {
+            columns: profile.sample_types.len(),
+            strings: &strings,
+            locations: &locations,
+            costs: &profile.locations.iter().map(|location| Cost::of(location, profile)).collect::<Vec<_>>(),
+            texts: &profile.strings,
+            bounds,
+            kept,
+        };
         self.samples(&reader, options.labels != KeptLabels::All, &mut profile.samples)?;
         self.header(&strings, profile)
     }
@@ -269,7 +287,7 @@ fn function(bytes: &[u8], strings: &Texts, to: &mut Function) -> Entry {
     Ok((id, entry()))
 }
 
-fn location(bytes: &[u8], mappings: &Ids, functions: &Ids, to: &mut Location) -> Entry {
+fn location(bytes: &[u8], mappings: &Ids, functions: &Ids, bounds: &Bounds, to: &mut Location) -> Entry {
     to.lines.clear();
     *to = Location { lines: std::mem::take(&mut to.lines), ..Location::default() };
     let (mut id, mut mapping) = (0, 0);
@@ -286,6 +304,7 @@ fn location(bytes: &[u8], mappings: &Ids, functions: &Ids, to: &mut Location) ->
                     Some(index) => line.function = FunctionId(index),
                     None => missing = missing.or(Some(function)),
                 }
+                bounds.list::<SourceLine>(1)?;
                 // Most have one; a list that grows would have room for four.
                 if to.lines.is_empty() {
                     to.lines.reserve_exact(1);
@@ -327,7 +346,36 @@ struct SampleReader<'a, Kept> {
     columns: usize,
     strings: &'a Texts,
     locations: &'a Ids,
+    /// What each location stands for.
+    costs: &'a [Cost],
+    texts: &'a Strings,
+    bounds: &'a Bounds,
     kept: Kept,
+}
+
+/// What a location adds to whatever shows a stack with it.
+#[derive(Clone, Copy)]
+struct Cost {
+    frames: u32,
+    /// Bytes of names.
+    text: u32,
+}
+
+impl Cost {
+    fn of(location: &Location, profile: &Profile) -> Cost {
+        /// No path that a kernel knows is longer; those within are not counted, as few outputs have one for each frame.
+        const PATH_MAX: usize = 4096;
+        let length = |text: StringId| profile.text(text).len();
+        let path = |text: StringId| length(text).saturating_sub(PATH_MAX);
+        let function = |line: &SourceLine| profile.functions.get(line.function.0 as usize);
+        let names = location.lines.iter().filter_map(function).map(|of| length(of.name) + path(of.file)).sum::<usize>();
+        let mapping = location.mapping.and_then(|mapping| profile.mappings.get(mapping.0 as usize));
+        let text = names + mapping.map_or(0, |mapping| path(mapping.file));
+        Cost {
+            frames: u32::try_from(location.lines.len().max(1)).unwrap_or(u32::MAX),
+            text: u32::try_from(text).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 impl<Kept: Fn(StringId) -> bool> SampleReader<'_, Kept> {
@@ -351,12 +399,17 @@ impl<Kept: Fn(StringId) -> bool> SampleReader<'_, Kept> {
                     stack = if let Value::Bytes(packed) = value { Some(packed) } else { None };
                 }
                 2 => {
+                    self.bounds.list::<i64>(value.count())?;
                     reserve(values, value);
                     value.each_number(|value| values.push(value.cast_signed()))?;
                 }
                 3 => {
                     let label = label(value.bytes()?, owner, self.strings)?;
                     if (self.kept)(label.key) {
+                        self.bounds.list::<Label>(1)?;
+                        if let LabelValue::Text(text) = label.value {
+                            self.bounds.text(self.texts.get(text).len())?;
+                        }
                         labels.push(label);
                     }
                 }
@@ -377,6 +430,7 @@ impl<Kept: Fn(StringId) -> bool> SampleReader<'_, Kept> {
         let mut fields = Fields(bytes);
         while let Some((tag, value)) = fields.next()? {
             if tag == 1 {
+                self.bounds.list::<LocationId>(value.count())?;
                 reserve(stack, value);
                 value.each_number(|id| match self.locations.index(id) {
                     Some(index) => stack.push(LocationId(index)),
@@ -384,6 +438,11 @@ impl<Kept: Fn(StringId) -> bool> SampleReader<'_, Kept> {
                 })?;
             }
         }
+        let cost =
+            |id: &LocationId| self.costs.get(id.0 as usize).map_or((1, 0), |of| (of.frames.into(), of.text.into()));
+        let add = |(frames, text): (u64, u64), of: (u64, u64)| (frames.saturating_add(of.0), text.saturating_add(of.1));
+        let (frames, text) = stack.iter().map(cost).fold((0, 0), add);
+        self.bounds.stack(frames, text)?;
         let missing = missing.map(|id| self.locations.find(|| format!("sample {number}"), id));
         missing.transpose().map(|_| ())
     }

@@ -19,6 +19,7 @@ use super::queue::Queue;
 use super::stream::{End, Stream};
 use crate::ids::Timestamp;
 use crate::record::{Decoder, EventIndex, Record};
+use crate::sys;
 use crate::sys::perf_event::abi;
 
 /// Events of a file, and ids of all of them, at most: a globbed tracepoint has a thousand, on each of a thousand CPUs.
@@ -139,14 +140,16 @@ impl PerfData {
         }
         let directory = path.is_dir();
         let main = if directory { path.join("data") } else { path.to_path_buf() };
-        let file = File::open(&main).map_err(failed)?;
+        // The user named a file, which may be a FIFO; what lies in a directory somebody else may have put there.
+        let file = if directory { sys::open_regular(None, &main, false) } else { File::open(&main) };
+        let file = file.map_err(failed)?;
         if !file.metadata().map_err(failed)?.is_file() {
             return PerfData::from_pipe(Box::new(file), &name);
         }
         let mut read = PerfData::from_file(file, &name)?;
         if directory {
             for part in parts(path).map_err(failed)? {
-                let part = File::open(part).map_err(failed)?;
+                let part = sys::open_regular(None, &part, false).map_err(failed)?;
 
                 let size = part.metadata().map_err(failed)?.len();
                 read.size = read.size.map(|sum| sum.saturating_add(size));

@@ -21,7 +21,6 @@ mod tracing;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -392,20 +391,6 @@ impl Writer {
         }
         Ok(Written { bytes: self.sink.bytes(), samples: self.samples })
     }
-}
-
-/// Opens the file to write to; one that is there already becomes `FILE.old`, as with perf.
-///
-/// # Errors
-/// What the file system answers.
-pub fn create(path: &Path) -> io::Result<File> {
-    let mut old = path.as_os_str().to_owned();
-    old.push(".old");
-    let replaced = path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > 0);
-    if replaced {
-        std::fs::rename(path, old)?;
-    }
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 /// The callchain of a stack: the kernel's part as the kernel wrote it, then the user's, each behind its mark.

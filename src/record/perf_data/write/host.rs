@@ -1,7 +1,7 @@
 //! What a file tells of the machine and its kernel.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use crate::ids::{BuildId, Timestamp};
+use crate::sys;
 
 /// A clock of the kernel that times are told by (`perf_event_attr.clockid`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,7 +157,7 @@ pub(super) fn kernel_maps(root: &Path) -> Vec<KernelMap> {
 /// First and last address of the kernel's code.
 fn kernel_text(kallsyms: &Path) -> Option<(u64, u64)> {
     let (mut start, mut end) = (None, None);
-    for line in BufReader::with_capacity(1 << 16, File::open(kallsyms).ok()?).lines() {
+    for line in BufReader::with_capacity(1 << 16, sys::open_regular(None, kallsyms, true).ok()?).lines() {
         let line = line.ok()?;
         let mut words = line.split_ascii_whitespace();
         let (Some(address), _, Some(name)) = (words.next(), words.next(), words.next()) else { continue };
