@@ -29,6 +29,15 @@ fn directory() -> tempfile::TempDir {
     folder
 }
 
+/// Every command on every file that is made to hurt it; `scripts/hostile` tells what.
+#[test]
+fn no_file_hangs_kills_or_steers_a_command() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/hostile");
+    let ran = Command::new(script).args(["--quick", "--rprof", env!("CARGO_BIN_EXE_rprof")]).output();
+    let ran = ran.expect("python3 runs scripts/hostile");
+    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+}
+
 #[test]
 fn ls_tells_hours_and_their_gaps() {
     let folder = directory();
