@@ -70,7 +70,7 @@ fn table(metrics: &BTreeMap<String, f64>, runs: bool, age: Duration) -> anyhow::
     let quality = status::quality(metrics);
     let cut = ends.iter().filter(|(end, number)| *number > 0.0 && *end != "root");
     let cut = cut.map(|(end, number)| format!("{} {}", amount(*number as i128, ""), end.replace('_', " ")));
-    let stacks: Vec<String> = super::show::complete(&quality).into_iter().chain(cut).collect();
+    let stacks: Vec<String> = show::complete(&quality).into_iter().chain(cut).collect();
     let seconds = age.as_secs();
     let rows = [
         ("recorder", format!("{state}; told {seconds} s ago")),
