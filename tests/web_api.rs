@@ -18,7 +18,7 @@ use rprof::encode::{Format, decode, write_file};
 use rprof::health::Count;
 use rprof::profile::{KindQuality, build};
 use rprof::session::status::{STATUS, Status};
-use rprof::store::{WindowName, Writer};
+use rprof::store::{Mode, WindowName, Writer};
 use serde_json::Value;
 use support::encode_support;
 use support::{SECOND, START, TIME, TOTAL, directory, exchange, processes, serve, timed, versioned, window, write};
@@ -593,7 +593,7 @@ fn write_status(folder: &Path, kinds: &[(&str, Counted)]) {
         let counted = KindQuality { samples: known.samples, lost: known.lost, ..KindQuality::default() };
         status.counted.add(kind, &counted);
     }
-    status.write(&folder.join(STATUS)).unwrap();
+    status.write(&folder.join(STATUS), Mode::default()).unwrap();
 }
 
 #[test]
