@@ -10,10 +10,9 @@ use jiff::{Timestamp, ToSpan};
 use crate::ids::UnixNanos;
 
 /// What can be written, for errors and help.
-pub const TIMES: &str =
-    "now, now-1h, -15m, 14:32, 14:32:10, yesterday 14:32, 2026-11-23, 2026-11-23T14:30[:05][Z|+01:00], @1795444200";
+pub const TIMES: &str = "now, now-1h, -15m, 15m (ago), 14:32, 14:32:10, yesterday 14:32, 2026-11-23, 2026-11-23T14:30[:05][Z|+01:00], @1795444200";
 /// What a duration can be.
-const DURATIONS: &str = "90s, 2m, 1h30m, 7d";
+const DURATIONS: &str = "20us, 500ms, 90s, 2m, 1h30m, 7d, or a number of seconds";
 /// Units of durations, the longer spellings first, in nanoseconds.
 const UNITS: &[(&str, u64)] = &[
     ("ms", 1_000_000),
@@ -109,11 +108,20 @@ pub fn show_clock(time: UnixNanos) -> String {
     show_in(time, if whole { "%H:%M" } else { "%H:%M:%S" }, &TimeZone::system())
 }
 
-/// Reads a duration: numbers with units from `ns` to `w` (weeks), added up.
+/// Reads a duration, as every option takes it: numbers with units from `ns` to `w` (weeks), added up, or one number of seconds.
 ///
 /// # Errors
 /// A sentence that says what was not understood, and what would be.
 pub fn duration(text: &str) -> Result<Duration, String> {
+    let number = text.trim();
+    let is_number =
+        number.contains(|c: char| c.is_ascii_digit()) && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let seconds = times(number, NANOS).filter(|_| is_number);
+    seconds.map_or_else(|| with_units(text), |nanos| Ok(Duration::from_nanos(nanos)))
+}
+
+/// Reads a duration of which every number has a unit.
+fn with_units(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration; write one like {DURATIONS}");
     let mut rest = text.trim();
     if rest.is_empty() {
@@ -164,11 +172,16 @@ fn parse_in(text: &str, now: UnixNanos, zone: &TimeZone) -> Result<UnixNanos, St
     if let Some(on) = offset.strip_prefix('+').map(str::trim) {
         return shift(now, on, |now, by| now.checked_add(by));
     }
+    // `5m` alone is five minutes ago.
+    if let Ok(ago) = with_units(text) {
+        let ago = i64::try_from(ago.as_nanos()).map_err(|_| wrong())?;
+        return now.0.checked_sub(ago).map(UnixNanos).ok_or_else(wrong);
+    }
     civil(text, now, zone).ok_or_else(wrong)
 }
 
 fn shift(now: UnixNanos, by: &str, add: fn(i64, i64) -> Option<i64>) -> Result<UnixNanos, String> {
-    let by = i64::try_from(duration(by)?.as_nanos()).map_err(|_| format!("{by:?} is too long"))?;
+    let by = i64::try_from(with_units(by)?.as_nanos()).map_err(|_| format!("{by:?} is too long"))?;
     add(now.0, by).map(UnixNanos).ok_or_else(|| "the time lies outside of what can be counted".into())
 }
 
@@ -263,6 +276,7 @@ mod tests {
             ("now-1h", "2026-11-23 11:00:00 CET"),
             ("now-1h30m", "2026-11-23 10:30:00 CET"),
             ("-15m", "2026-11-23 11:45:00 CET"),
+            ("15m", "2026-11-23 11:45:00 CET"),
             ("now+90s", "2026-11-23 12:01:30 CET"),
             ("11:32", "2026-11-23 11:32:00 CET"),
             ("9:05", "2026-11-23 09:05:00 CET"),
@@ -305,12 +319,20 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, seconds) in
-            [("90s", 90.0), ("2m", 120.0), ("1h30m", 5400.0), ("7d", 604_800.0), ("1.5m", 90.0), ("250ms", 0.25)]
-        {
+        for (text, seconds) in [
+            ("90s", 90.0),
+            ("2", 2.0),
+            ("0.5", 0.5),
+            ("20us", 0.000_02),
+            ("2m", 120.0),
+            ("1h30m", 5400.0),
+            ("7d", 604_800.0),
+            ("1.5m", 90.0),
+            ("250ms", 0.25),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
         }
-        for text in ["", "m", "5", "5x", "1h30", "-5m", "999999999w", "1..5s"] {
+        for text in ["", "m", ".", "5x", "1h30", "-5m", "999999999w", "1..5s"] {
             assert!(duration(text).unwrap_err().contains("write one like"), "{text}");
         }
     }

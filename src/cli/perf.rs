@@ -373,8 +373,8 @@ pub(super) fn switch(text: &str) -> Result<Switch, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     match &text[number.len()..] {
         _ if text == "signal" => Ok(Switch::Signal),
-        "s" | "m" | "h" | "d" => text.parse().map(|Span(time)| Switch::Time(time)),
         "B" | "K" | "M" | "G" => text.parse().map(|Size(bytes)| Switch::Size(bytes)),
+        "ns" | "us" | "ms" | "s" | "m" | "h" | "d" | "w" => text.parse().map(|Span(time)| Switch::Time(time)),
         _ => Err(format!("--switch-output={text}: write signal, a size (100M) or a time (30s)")),
     }
 }

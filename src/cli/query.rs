@@ -84,8 +84,8 @@ pub struct AskArgs {
     /// What lies around this time, half of the width before and half behind
     #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"], allow_hyphen_values = true)]
     pub around: Option<String>,
-    /// How much time: 2m around a time, 1h before now
-    #[arg(long, value_name = "DURATION", conflicts_with = "to")]
+    /// How much time: 2m around a time, 1h before now (--last 1h says the same)
+    #[arg(long, alias = "last", value_name = "DURATION", conflicts_with = "to")]
     pub width: Option<String>,
     /// What was counted: cpu, page_faults, …
     #[arg(long)]

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::capture::{CallGraph, MAX_STACK_BYTES};
+use crate::when;
 
 /// `-F`: a number, or `max`.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +71,7 @@ fn stack_bytes(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A length of time: a number and a unit.
+/// A length of time, in the grammar of [`when::duration`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span(pub(super) Duration);
 
@@ -78,17 +79,7 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Span, String> {
-        let (number, unit) = number_and_unit(text);
-        let number: f64 = number.parse().map_err(|_| format!("'{text}' is no time; write 10s, 500ms or 2m"))?;
-        let seconds = match unit {
-            "s" | "" => number,
-            "ms" => number / 1e3,
-            "m" => number * 60.0,
-            "h" => number * 3600.0,
-            "d" => number * 86_400.0,
-            other => return Err(format!("unknown unit '{other}'; write 10s, 500ms, 2m, 1h or 7d")),
-        };
-        Duration::try_from_secs_f64(seconds).map(Span).map_err(|error| error.to_string())
+        when::duration(text).map(Span)
     }
 }
 
@@ -198,6 +189,9 @@ mod tests {
         assert_eq!(Span::from_str("1.5s").unwrap().0, Duration::from_millis(1500));
         assert_eq!(Span::from_str("2m").unwrap().0, Duration::from_secs(120));
         assert_eq!(Span::from_str("7d").unwrap().0, Duration::from_secs(7 * 86_400));
+        assert_eq!(Span::from_str("20us").unwrap().0, Duration::from_micros(20));
+        assert_eq!(Span::from_str("1h30m").unwrap().0, Duration::from_secs(5400));
+        assert_eq!(Span::from_str("2").unwrap().0, Duration::from_secs(2));
         assert!(Span::from_str("2y").is_err());
         assert_eq!(Size::from_str("1.5GiB").unwrap().0, 3 << 29);
     }
