@@ -146,3 +146,21 @@ fn an_empty_profile_has_a_report() {
         assert!(try_report(profile.clone(), args, 120).unwrap().contains("0 samples"));
     }
 }
+
+#[test]
+fn amounts_are_left_out_before_a_name_is_cut() {
+    let mut profile = server_profile();
+    let long = "a_function_with_a_name_that_needs_almost_all_of_it";
+    let name = profile.strings.intern(long);
+    let hash = profile.functions.iter().position(|function| profile.text(function.name) == "hash").unwrap();
+    profile.functions[hash].name = name;
+    for (width, headings) in [
+        (120, "SELF % SELF TOTAL % TOTAL SAMPLES FUNCTION MODULE"),
+        (80, "SELF % TOTAL % FUNCTION MODULE"),
+        (usize::MAX, "SELF % SELF TOTAL % TOTAL SAMPLES FUNCTION MODULE"),
+    ] {
+        let report = try_report(profile.clone(), &[], width).unwrap();
+        assert!(report.contains(long) || width == 80, "{report}");
+        assert_eq!(line(&report, "FUNCTION").join(" "), headings, "{report}");
+    }
+}

@@ -28,15 +28,15 @@ pub(super) use quality::{complete, lost, quality_in_words};
 pub(super) use table::{FunctionSums, functions, functions_table, order};
 pub(super) use text::{amount, cpus, fit, percent};
 
-/// Columns when the output is no terminal.
-const WIDTH: usize = 120;
 /// Narrower terminals are written to as if they had this many.
 const MIN_WIDTH: usize = 60;
 
-/// The columns of the terminal.
+/// The columns to write to: those of `COLUMNS`, else those of the terminal. Where the output is no terminal, names are whole.
 pub(super) fn width() -> usize {
-    let terminal = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
-    terminal.map_or(WIDTH, |(width, _)| usize::from(width.0).max(MIN_WIDTH))
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|&columns| columns > 0);
+    let terminal = || io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+    let columns: Option<usize> = asked.or_else(|| terminal().map(|(width, _)| usize::from(width.0)));
+    columns.map_or(usize::MAX, |columns| columns.max(MIN_WIDTH))
 }
 
 /// Writes text to the standard output, without anything that steers a terminal. A reader that has seen enough (a closed pipe) is no error.

@@ -9,6 +9,10 @@ use super::{Counts, Listing, Sort};
 const GAP: &str = "  ";
 /// A name is cut to no less than this, however narrow the terminal.
 const MIN_NAME: usize = 20;
+/// Names are padded to no more than this: behind a longer one, its module follows at once.
+const MAX_PADDING: usize = 100;
+/// The columns of amounts, in the order in which they are left out before a name is cut: samples, total, self. Shares stay.
+const LEFT_OUT: [usize; 3] = [4, 3, 1];
 /// A module's name is cut to this share of the room for names.
 const MODULE_SHARE: usize = 3;
 
@@ -37,10 +41,10 @@ pub(in crate::cli) fn functions_table(counts: &Counts, listing: &Listing<'_>, wi
     let order = order(&sums, counts, listing);
     let limit = if listing.limit == 0 { order.len() } else { listing.limit };
     let shown = &order[..limit.min(order.len())];
-    let numbers = numbers(counts, &sums, shown, whole);
+    let mut numbers = numbers(counts, &sums, shown, whole);
+    leave_out(&mut numbers, Names::needed(counts, shown), width);
     let widths = widths(&numbers);
-    let used: usize = widths.iter().map(|width| width + GAP.len()).sum();
-    let room = width.saturating_sub(used).max(MIN_NAME);
+    let room = width.saturating_sub(used(&numbers)).max(MIN_NAME);
     let names = Names::new(counts, shown, room);
     for (index, cells) in numbers.iter().enumerate() {
         for (cell, width) in cells.iter().zip(&widths) {
@@ -131,6 +135,23 @@ fn widths(numbers: &[Vec<String>]) -> Vec<usize> {
     (0..columns).map(|column| numbers.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect()
 }
 
+/// The columns that the numbers take.
+fn used(numbers: &[Vec<String>]) -> usize {
+    widths(numbers).iter().map(|width| width + GAP.len()).sum()
+}
+
+/// Leaves out columns of amounts until the names have the columns that they need.
+fn leave_out(numbers: &mut [Vec<String>], needed: usize, width: usize) {
+    for column in LEFT_OUT {
+        if used(numbers).saturating_add(needed) <= width {
+            return;
+        }
+        for row in numbers.iter_mut().filter(|row| column < row.len()) {
+            row.remove(column);
+        }
+    }
+}
+
 /// How the room for names is shared: modules get what they need up to a third, functions the rest.
 struct Names {
     function: usize,
@@ -139,11 +160,23 @@ struct Names {
 
 impl Names {
     fn new(counts: &Counts, shown: &[usize], room: usize) -> Names {
+        let Names { function, module } = Names::longest(counts, shown);
+        let module = module.min(room / MODULE_SHARE);
+        Names { function: function.min(room.saturating_sub(module + GAP.len())), module }
+    }
+
+    /// The columns of the longest function and the longest module.
+    fn longest(counts: &Counts, shown: &[usize]) -> Names {
         let length = |text: &str| text.chars().count();
-        let longest = shown.iter().map(|&row| length(&counts.rows[row].module)).max().unwrap_or(0);
-        let module = longest.max("MODULE".len()).min(room / MODULE_SHARE);
-        let longest = shown.iter().map(|&row| length(&counts.rows[row].name)).max().unwrap_or(0);
-        Names { function: longest.max("FUNCTION".len()).min(room.saturating_sub(module + GAP.len())), module }
+        let function = shown.iter().map(|&row| length(&counts.rows[row].name)).max().unwrap_or(0);
+        let module = shown.iter().map(|&row| length(&counts.rows[row].module)).max().unwrap_or(0);
+        Names { function: function.max("FUNCTION".len()), module: module.max("MODULE".len()) }
+    }
+
+    /// The columns that all names take without a cut.
+    fn needed(counts: &Counts, shown: &[usize]) -> usize {
+        let Names { function, module } = Names::longest(counts, shown);
+        function + GAP.len() + module
     }
 
     fn of<'a>(&self, counts: &'a Counts, row: usize) -> (&'a str, &'a str) {
@@ -151,7 +184,8 @@ impl Names {
     }
 
     fn line(&self, function: &str, module: &str) -> String {
-        let (width, function, module) = (self.function, fit(function, self.function), fit(module, self.module));
+        let (width, function, module) =
+            (self.function.min(MAX_PADDING), fit(function, self.function), fit(module, self.module));
         format!("{function:<width$}{GAP}{module}")
     }
 }
