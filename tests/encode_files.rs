@@ -146,3 +146,41 @@ fn no_recording_is_made_of_a_profile() {
     }
     assert_eq!(files(folder.path()), ["cpu.pb.gz"]);
 }
+
+#[test]
+fn any_format_is_gzipped_where_the_name_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["stacks.folded.gz", "tracks.json.gz"] {
+        let path = folder.path().join(name);
+        write_file(&path, Format::for_path(&path).unwrap(), &server_profile()).unwrap();
+        let (mut zipped, mut plain) = (String::new(), Vec::new());
+        flate2::read::GzDecoder::new(fs::File::open(&path).unwrap()).read_to_string(&mut zipped).unwrap();
+        let format = Format::for_path(Path::new(name.strip_suffix(".gz").unwrap())).unwrap();
+        (format.write)(&server_profile(), &Default::default(), &mut plain).unwrap();
+        assert!(zipped.as_bytes() == plain, "{name}");
+    }
+    let mut again = Vec::new();
+    let read = read_file(&folder.path().join("stacks.folded.gz")).unwrap();
+    (Format::by_name("folded").unwrap().write)(&read, &Default::default(), &mut again).unwrap();
+    let mut first = Vec::new();
+    (Format::by_name("folded").unwrap().write)(&server_profile(), &Default::default(), &mut first).unwrap();
+    assert_eq!(String::from_utf8(again), String::from_utf8(first));
+}
+
+#[test]
+fn endings_of_other_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["cpu.png", "cpu.zip", "cpu.flamegraph", "cpu.gz"] {
+        let path = folder.path().join(name);
+        let mut rprof = Command::new(env!("CARGO_BIN_EXE_rprof"));
+        let output = rprof.args(["record", "-o"]).arg(&path).args(["--", "true"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(129) && said.contains(".svg") && !path.exists(), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_line_of_two_counts_is_refused() {
+    let error = rprof::encode::decode(b"main;work 10 12\nmain 1 0\n").unwrap_err().to_string();
+    assert!(error.contains("line 1 has two counts") && error.contains("rprof diff"), "{error}");
+}

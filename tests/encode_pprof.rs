@@ -423,3 +423,14 @@ proptest! {
         let _ = decode(&gzip(&bytes));
     }
 }
+
+#[test]
+fn a_function_without_a_name_has_its_system_name() {
+    let mut profile = server_profile();
+    let system_name = profile.strings.intern("_ZN3app4workEv");
+    profile.functions[0].name = profile.strings.intern("");
+    profile.functions[0].system_name = system_name;
+    let message = rprof::encode::pprof_message(&profile).unwrap();
+    let read = rprof::encode::decode(&message).unwrap();
+    assert_eq!(read.text(read.functions[0].name), "_ZN3app4workEv");
+}

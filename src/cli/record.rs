@@ -4,7 +4,6 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 
@@ -59,7 +58,7 @@ impl RecordArgs {
             // A device or a FIFO has no ending that was meant.
             None if path.exists() && !path.is_file() => true,
             // As perf, which takes any name: perf.data.1, or what mktemp makes.
-            None => Format::for_path(path).is_err(),
+            None => Format::for_path(path).is_err() && !names_another_kind(path),
         }
     }
 
@@ -216,11 +215,40 @@ fn writable(path: &Path) -> anyhow::Result<()> {
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let place = if path.exists() && !path.is_file() { path } else { folder };
-    access(place, AccessFlags::W_OK).with_context(|| {
-        format!(
-            "cannot write {}: no right to write to {}; choose another place with -o",
-            path.display(),
-            place.display()
-        )
+    access(place, AccessFlags::W_OK).map_err(|errno| {
+        let (path, place) = (path.display(), place.display());
+        let why = match errno {
+            nix::errno::Errno::EACCES | nix::errno::Errno::EPERM => format!("no right to write to {place}"),
+            nix::errno::Errno::ENOENT => format!("{place} does not exist"),
+            nix::errno::Errno::EROFS => format!("{place} is on a read-only file system"),
+            other => format!("{place}: {}", other.desc()),
+        };
+        anyhow::anyhow!("cannot write {path}: {why}; choose another place with -o")
     })
+}
+
+/// Whether a file's ending names a kind of file that no recording is: somebody expects a picture, and would get a perf.data.
+fn names_another_kind(path: &Path) -> bool {
+    const OTHERS: &[&str] = &[
+        "bz2",
+        "csv",
+        "flamegraph",
+        "gif",
+        "gz",
+        "htm",
+        "jfr",
+        "jpeg",
+        "jpg",
+        "pdf",
+        "png",
+        "tar",
+        "tgz",
+        "webp",
+        "xml",
+        "xz",
+        "yaml",
+        "zip",
+        "zst",
+    ];
+    path.extension().is_some_and(|ending| OTHERS.iter().any(|other| ending.eq_ignore_ascii_case(other)))
 }

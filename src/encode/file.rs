@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read};
 use std::path::Path;
 
+use flate2::{Compression, GzBuilder};
+
 use super::{DecodeError, EncodeError, Format, ReadOptions, Room, WriteOptions, decode_into};
 use crate::profile::Profile;
 use crate::sys;
@@ -140,9 +142,17 @@ impl FileReader {
     }
 }
 
+/// Writes in a format, gzipped where the file's name asks for that and the format is not gzipped by itself.
 fn write_to(path: &Path, format: &Format, profile: &Profile, options: &WriteOptions) -> Result<(), EncodeError> {
+    let gzipped = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz")) && format.name != "pprof";
     let mut out = BufWriter::new(Output::create(path)?);
-    (format.write)(profile, options, &mut out)?;
+    if gzipped {
+        let mut gzip = GzBuilder::new().write(out, Compression::default());
+        (format.write)(profile, options, &mut gzip)?;
+        out = gzip.finish()?;
+    } else {
+        (format.write)(profile, options, &mut out)?;
+    }
     let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     Ok(out.finish()?)
 }

@@ -112,6 +112,9 @@ pub(super) fn read(bytes: &[u8], _: &ReadOptions, room: &mut Room) -> Result<(),
         }
         let (stack, count) = parse(line)
             .ok_or_else(|| DecodeError::Folded { line: index + 1, text: line.chars().take(SHOWN).collect() })?;
+        if stack.rsplit_once(char::is_whitespace).is_some_and(|(_, word)| is_count(word)) {
+            return Err(DecodeError::TwoCounts { line: index + 1 });
+        }
         let frames = 1 + stack.bytes().filter(|&byte| byte == b';').count();
         bounds.stack(frames as u64, stack.len() as u64)?;
         bounds.list::<LocationId>(frames)?;

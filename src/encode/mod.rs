@@ -183,6 +183,14 @@ pub enum DecodeError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A line of `difffolded.pl`, which compares two profiles.
+    #[error(
+        "line {line} has two counts, as difffolded.pl writes them; rprof diff BASE NEW compares the two files it was made of"
+    )]
+    TwoCounts {
+        /// The line, from 1.
+        line: usize,
+    },
     /// Not a folded stack.
     #[error("line {line} is not a stack and a count: {text:?}")]
     Folded {
@@ -200,8 +208,12 @@ impl Format {
     /// [`UnknownFormat::Ending`] if none does.
     pub fn for_path(path: &Path) -> Result<&'static Format, UnknownFormat> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        let has = |format: &&Format| format.endings.iter().any(|ending| has_ending(&name, ending));
-        FORMATS.iter().find(has).ok_or_else(|| UnknownFormat::Ending { path: path.display().to_string() })
+        let of =
+            |name: &str| FORMATS.iter().find(|format| format.endings.iter().any(|ending| has_ending(name, ending)));
+        // Any format can be gzipped; pprof's own `.pb.gz` is found first.
+        of(&name)
+            .or_else(|| of(name.strip_suffix(".gz")?))
+            .ok_or_else(|| UnknownFormat::Ending { path: path.display().to_string() })
     }
 
     /// The format of a name (or one of its endings).
@@ -260,5 +272,6 @@ fn names() -> String {
 
 fn endings() -> String {
     let endings = FORMATS.iter().flat_map(|format| format.endings);
-    endings.map(|ending| format!(".{ending}")).collect::<Vec<_>>().join(", ")
+    let endings = endings.map(|ending| format!(".{ending}")).collect::<Vec<_>>().join(", ");
+    format!("{endings}, each also with .gz behind it")
 }

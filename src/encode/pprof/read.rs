@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::super::bounds::Bounds;
 use super::super::wire::{Fields, Value};
-use super::super::{DecodeError, ReadOptions, Room};
+use super::super::{DecodeError, ReadOptions, Room, folded};
 use crate::profile::{
     Function, FunctionId, KeptLabels, Label, LabelValue, Location, LocationId, Mapping, MappingId, Profile, Sample,
     SourceLine, StringId, Strings, ValueType,
@@ -42,6 +42,10 @@ pub(in crate::encode) fn read(bytes: &[u8], options: &ReadOptions, room: &mut Ro
     plain.clear();
     let limit = MAX_BYTES as u64 + 1;
     MultiGzDecoder::new(bytes).take(limit).read_to_end(plain).map_err(DecodeError::Gzip)?;
+    if plain.len() <= MAX_BYTES && folded::recognize(plain) {
+        let text = std::mem::take(plain);
+        return folded::read(&text, options, room);
+    }
     read_plain(plain, bytes.len(), options, profile)
 }
 
@@ -280,8 +284,10 @@ fn function(bytes: &[u8], strings: &Texts, to: &mut Function) -> Entry {
         }
     }
     let text = |index| strings.get(|| format!("function {id}"), index);
+    // `name` is for people, and optional: writers that do not demangle fill only `system_name`.
+    let shown = if name == 0 { system_name } else { name };
     let mut entry = || {
-        *to = Function { name: text(name)?, system_name: text(system_name)?, file: text(file)?, start_line };
+        *to = Function { name: text(shown)?, system_name: text(system_name)?, file: text(file)?, start_line };
         Ok(())
     };
     Ok((id, entry()))
