@@ -99,7 +99,7 @@ fn ls_tells_damaged_files_and_a_directory_that_is_not_there() {
 #[test]
 fn pins_are_set_by_time_and_by_file_and_keep_windows_whole() {
     let folder = directory();
-    let by_time = run(&["pin", "--reason", "the outage"], folder.path(), &["2026-11-23T14:10:10Z"]);
+    let by_time = run(&["pin"], folder.path(), &["2026-11-23T14:10:10Z", "--reason", "the outage"]);
     assert_eq!(
         by_time.printed.matches(": pinned").count(),
         2,

@@ -52,7 +52,7 @@ const GATE_ERROR: u8 = 2;
 
 /// A sampling profiler for Linux: whole stacks without frame pointers, named, in one file.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 120, disable_help_subcommand = true)]
+#[command(version, about, max_term_width = 120)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -225,8 +225,12 @@ fn version(args: &VersionArgs) -> anyhow::Result<()> {
     }
 }
 
-/// The command line as clap reads it: commands that show profiles take pprof's options with one dash too.
+/// The command line as clap reads it: commands that show profiles take pprof's options with one dash too, and `pin` takes `-15m` as a
+/// time among its options.
 fn spelled(arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|command| command == "pin") {
+        return pin::with_times(arguments);
+    }
     let showing = ["report", "view", "query", "diff", "gate"];
     let shows = arguments.get(1).is_some_and(|command| showing.iter().any(|of| command == of));
     if shows { show::with_two_dashes(arguments) } else { arguments }

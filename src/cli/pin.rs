@@ -1,5 +1,6 @@
 //! `rprof pin`: windows that are to stay.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -16,7 +17,7 @@ pub struct PinArgs {
     /// The directory
     pub directory: PathBuf,
     /// Files, or times (14:32, now-1h, 2026-11-23T14:30, @1795444200): the windows of all kinds that hold them
-    #[arg(required = true, value_name = "TIME|FILE", allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "TIME|FILE")]
     pub windows: Vec<String>,
     /// Why, for those who come later
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -24,6 +25,17 @@ pub struct PinArgs {
     /// Take the pins away
     #[arg(long, conflicts_with = "reason")]
     pub remove: bool,
+}
+
+/// The command line with times before now (`-15m`) written as `now-15m`, so that an option behind a time is one.
+pub(super) fn with_times(arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_time = |word: &OsString| {
+        let digits = word.to_str().and_then(|word| word.strip_prefix('-'));
+        digits.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let spelled =
+        |word: OsString| if is_time(&word) { [OsString::from("now"), word].into_iter().collect() } else { word };
+    arguments.into_iter().map(spelled).collect()
 }
 
 /// Pins windows, or takes their pins away, and prints their files.

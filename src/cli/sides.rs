@@ -18,6 +18,8 @@ use crate::profile::compare::gate::Unlike;
 use crate::profile::compare::{CompareOptions, ENOUGH_WINDOWS, Normalize, SIDES, SideSummary};
 use crate::store::{self, Compared, Limits, Query, Read, ReadFile, Selector, Side, SideOptions, Store};
 
+/// Where `rprof record` and `perf record` move the recording that they would overwrite.
+const PREVIOUS: &str = "perf.data.old";
 /// What a side can be, for help and errors.
 pub(super) const SIDE_HELP: &str = "A side is a file (pprof, folded stacks, perf.data), a folder or a quoted pattern of files ('runs/new-*.pb.gz'), or the windows of\n\
     a directory: DIR, DIR@FROM..TO (either may be left out), or @FROM..TO where `record --continuous` writes. Times are those of rprof query.\n\
@@ -26,7 +28,7 @@ pub(super) const SIDE_HELP: &str = "A side is a file (pprof, folded stacks, perf
 /// What is compared, and by what.
 #[derive(Args, Debug, Clone)]
 pub struct SidesArgs {
-    /// What it was before: FILE, 'PATTERN', DIR, DIR@FROM..TO
+    /// What it was before: FILE, 'PATTERN', DIR, DIR@FROM..TO [default: perf.data.old, with perf.data as NEW]
     #[arg(value_name = "BASE")]
     pub base: Option<String>,
     /// What it is now; with --label, the base's place if left out
@@ -141,6 +143,10 @@ impl SidesArgs {
             (Some(base), Some(new)) => (base.clone(), new.clone()),
             (Some(both), None) if labels.is_some() => (both.clone(), both.clone()),
             (None, _) if labels.is_some() => ("@..".to_owned(), "@..".to_owned()),
+            // As perf diff: the recording before, and the last one.
+            (None, None) if [PREVIOUS, input::DEFAULT].iter().all(|file| Path::new(file).exists()) => {
+                (PREVIOUS.to_owned(), input::DEFAULT.to_owned())
+            }
             _ => return Err(usage(format!("name both sides: BASE and NEW\n{SIDE_HELP}"))),
         };
         let [old_label, new_label] = labels.map_or([None, None], |labels| labels.map(Some));
