@@ -95,6 +95,18 @@ pub fn run(args: &AnnotateArgs) -> anyhow::Result<()> {
     show::print(&text(&profile, column, &counted, &path, &code, &lines))
 }
 
+/// Functions of the profile whose names hold what was asked for, as a question: `; did you mean hot::search::matches_here?`.
+fn suggestion(profile: &Profile, wanted: &str) -> String {
+    const OFFERED: usize = 3;
+    let names = profile.functions.iter().map(|function| profile.text(function.name));
+    let mut near: Vec<&str> = names.filter(|name| *name != wanted && name.contains(wanted)).collect();
+    near.sort_unstable_by_key(|name| (name.len(), *name));
+    near.dedup();
+    near.truncate(OFFERED);
+    let near: Vec<String> = near.into_iter().map(show::printable).collect();
+    if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) }
+}
+
 /// What was counted in a function itself.
 struct Counted {
     name: String,
@@ -124,7 +136,10 @@ fn counted(profile: &Profile, column: usize, wanted: Option<&str>, files: &[Stri
     let most = functions.into_values().max_by(|a, b| a.total.cmp(&b.total).then_with(|| b.name.cmp(&a.name)));
     most.ok_or_else(|| match wanted {
         Some(wanted) if files.is_empty() => {
-            anyhow!("no sample was taken in {wanted} itself; rprof report lists functions")
+            anyhow!(
+                "no sample was taken in {wanted} itself{}; rprof report lists functions",
+                suggestion(profile, wanted)
+            )
         }
         Some(wanted) => anyhow!("no sample was taken in {wanted} itself in {}", files.join(", ")),
         None if files.is_empty() => anyhow!("the profile has no samples with addresses"),
