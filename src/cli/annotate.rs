@@ -103,7 +103,7 @@ fn suggestion(profile: &Profile, wanted: &str) -> String {
     near.sort_unstable_by_key(|name| (name.len(), *name));
     near.dedup();
     near.truncate(OFFERED);
-    let near: Vec<String> = near.into_iter().map(show::printable).collect();
+    let near: Vec<String> = near.into_iter().map(printable).collect();
     if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) }
 }
 

@@ -28,8 +28,7 @@ const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
 /// Gzip, or a message of which the first field is one of `profile.proto`'s and no text.
 pub(in crate::encode) fn recognize(bytes: &[u8]) -> bool {
-    bytes.starts_with(GZIP_MAGIC)
-        || (!crate::encode::folded::recognize(bytes) && count_entries(bytes).is_ok_and(|n| n > 0))
+    bytes.starts_with(GZIP_MAGIC) || (!folded::recognize(bytes) && count_entries(bytes).is_ok_and(|n| n > 0))
 }
 
 /// Reads a profile, gzipped or plain.
