@@ -149,6 +149,7 @@ fn further_events_append_a_pair_of_their_own_name() {
         period: 1,
         frequency: 0,
         loss: Loss::default(),
+        passed_on: 0,
         count_name: "samples",
         apart: false,
     };

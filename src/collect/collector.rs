@@ -22,7 +22,7 @@ use crate::capture::{CallGraph, Event, Probe, Rate};
 use crate::health::{Count, Health};
 use crate::ids::{ImageId, Pid, Timestamp, Unit};
 use crate::process::{Archive, ImageInfo, ProcessInfo, Processes};
-use crate::record::{Flow, KernelTid, Record, Sample, State};
+use crate::record::{EventIndex, Flow, KernelTid, Record, Sample, State};
 use crate::unwind::{Cfi, Unwinder};
 
 /// How long samples wait in the rings for the images of their process to be opened. Opening takes well below a millisecond, unless
@@ -59,6 +59,8 @@ pub struct Collector {
     times: bool,
     /// Whether samples are handed on instead of being counted.
     passes_on: bool,
+    /// How many samples of each event were handed on.
+    passed_on: Vec<u64>,
     /// The CPU of the record that is being taken in.
     cpu: u32,
     follows_processes: bool,
@@ -133,6 +135,7 @@ impl Collector {
             losses: vec![Losses::default(); events.len()],
             times: false,
             passes_on: false,
+            passed_on: vec![0; events.len()],
             cpu: 0,
             follows_processes: true,
             probes: events.iter().map(|event| event.probe).collect(),
@@ -346,7 +349,10 @@ impl Collector {
         self.scale_running(&mut health);
         self.count_all_away(&mut health);
         self.count_in_use();
-        let events = events.iter().enumerate().map(|(at, event)| event_info(event, self.losses[at].seal(lost, at)));
+        let events = events.iter().enumerate().map(|(at, event)| EventInfo {
+            passed_on: std::mem::take(&mut self.passed_on[at]),
+            ..event_info(event, self.losses[at].seal(lost, at))
+        });
         let events = events.collect();
         let mut comments = span.comments;
         comments.extend(told::shares_comment(self.intervals.take_shares()));
@@ -462,6 +468,8 @@ impl Collector {
             let owner = self.counts.threads[thread.0 as usize].process;
             let stack = self.chain.push(&mut self.counts.stacks, owner, marker, self.passes_on);
             self.take_in(sample, thread, stack, health);
+        } else {
+            self.count_passed_on(sample.event);
         }
         let is_plain = sample.begin.is_none() && sample.allocation.is_none();
         self.weight = self.weight.saturating_add(if is_plain && sample.event.0 == 0 { sample.period } else { 0 });
@@ -493,6 +501,12 @@ impl Collector {
             let words: Vec<u64> = sample.branches.iter().collect();
             let branches = words.as_chunks().0.into();
             journal.push(Journaled { event: key.event, thread, stack, time, cpu, period, branches });
+        }
+    }
+
+    fn count_passed_on(&mut self, event: EventIndex) {
+        if let Some(samples) = self.passed_on.get_mut(event.0 as usize) {
+            *samples += 1;
         }
     }
 
@@ -531,6 +545,7 @@ fn event_info(event: &Event, loss: Loss) -> EventInfo {
         period,
         frequency,
         loss,
+        passed_on: 0,
         apart: event.probe.is_some(),
     }
 }

@@ -46,6 +46,8 @@ pub struct EventInfo {
     pub frequency: u64,
     /// What was lost of it.
     pub loss: Loss,
+    /// Samples that were passed on one by one and are not in the window.
+    pub passed_on: u64,
     /// Whether it is of a kind of its own, told in a profile of its own: not a count of events, but of times.
     pub apart: bool,
 }

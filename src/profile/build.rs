@@ -318,7 +318,7 @@ impl Builder {
             window.stacks.distinct_frames().iter().map(|frame| self.frames.get(frame).copied()).collect();
         let mut locations = Vec::new();
         let columns = window.events.len() * 2;
-        self.counted = window.events.iter().map(|event| KindQuality::of_loss(event.loss)).collect();
+        self.counted = window.events.iter().map(KindQuality::of_event).collect();
         // Whether each distinct stack has a frame without a name.
         let mut unnamed: Vec<bool> = Vec::new();
         for (key, tally) in keys {

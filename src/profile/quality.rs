@@ -11,7 +11,7 @@
 //!   the distinct frames have none.
 
 use super::{Profile, ValueType};
-use crate::collect::{EventInfo, Loss, Tally, Unit};
+use crate::collect::{EventInfo, Tally, Unit};
 use crate::health::{Count, Health};
 
 /// How the comment begins that holds the command that was profiled.
@@ -98,10 +98,11 @@ pub struct KindQuality {
 }
 
 impl KindQuality {
-    /// Of an event of which nothing was counted yet.
+    /// Of an event whose samples in the window are still to be counted.
     #[must_use]
-    pub fn of_loss(loss: Loss) -> KindQuality {
-        KindQuality { lost: loss.lost, throttled: loss.throttled, ..KindQuality::default() }
+    pub fn of_event(event: &EventInfo) -> KindQuality {
+        let (loss, samples) = (event.loss, event.passed_on);
+        KindQuality { samples, lost: loss.lost, throttled: loss.throttled, ..KindQuality::default() }
     }
 
     /// Counts samples; `unnamed` if their stack has a frame without a name.

@@ -391,8 +391,8 @@ impl Recorder<'_> {
         let scales: Vec<f64> = self.scales.iter_mut().map(|scale| scale.seal(at)).collect();
         let window = self.sampler.seal(at, &scales, remarks);
         for (event, tally) in window.events.iter().zip(window.tallies()) {
-            let mut counted = KindQuality::of_loss(event.loss);
-            counted.samples = tally.samples;
+            let mut counted = KindQuality::of_event(event);
+            counted.samples += tally.samples;
             self.counted.add(&event.value_name, &counted);
         }
         let gone = self.sampler.forget_images();

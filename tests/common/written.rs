@@ -36,12 +36,18 @@ impl Recording {
         self.folder.path().join("perf.data")
     }
 
-    /// The samples that rprof says it wrote.
+    /// The samples that rprof says it wrote: in the closing line as perf has it, and of each kind in its own summary.
     pub fn samples(&self) -> u64 {
-        let line = self.said.lines().find(|line| line.starts_with("[ rprof record: Captured and wrote "));
-        let line = line.unwrap_or_else(|| panic!("no closing line: {}", self.said));
-        let (_, rest) = line.rsplit_once('(').unwrap();
-        rest.strip_suffix(" samples) ]").unwrap().parse().unwrap()
+        let line = |start: &str, part: &str| {
+            let line = self.said.lines().filter_map(|line| line.strip_prefix(start)).find(|line| line.contains(part));
+            line.unwrap_or_else(|| panic!("no line {start}... {part}: {}", self.said))
+        };
+        let (_, rest) = line("[ rprof record: ", "Captured and wrote ").rsplit_once('(').unwrap();
+        let written = rest.strip_suffix(" samples) ]").unwrap().parse().unwrap();
+        let summary = line("rprof: ", " samples in ");
+        let of_kinds = summary.split("; ").map(|kind| kind.split_once(" samples ").unwrap().0);
+        assert_eq!(of_kinds.map(|number| number.parse::<u64>().unwrap()).sum::<u64>(), written, "{}", self.said);
+        written
     }
 }
 

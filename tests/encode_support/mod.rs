@@ -102,6 +102,7 @@ pub(crate) fn cpu_clock() -> EventInfo {
         period: 0,
         frequency: 1000,
         loss: Loss { lost: 7, throttled: 1 },
+        passed_on: 0,
         count_name: "samples",
         apart: false,
     }

@@ -36,6 +36,7 @@ impl Collector {
         for open in self.intervals.values_mut() {
             (open.thread, open.stack) = self.counts.adopt(&counts, open.thread, open.stack);
         }
+        times.iter().for_each(|time| self.count_passed_on(time.event));
         times.sort_by_key(|time| time.back);
         times
     }
