@@ -66,7 +66,7 @@ fn assert_away(recorded: &Recorded, function: &str, name: &str) {
     let printed = &recorded.attempt.printed;
     let (truth, stolen) = (programs::sum(printed, name), programs::number(printed, "stolen"));
     let told = away(recorded, |stack| stack.has(function));
-    let nearest = told.clamp(truth.saturating_sub(stolen), truth);
+    let nearest = programs::nearest(told, truth.saturating_sub(stolen)..=truth);
     assert!(
         near(told, nearest, 0.02),
         "{function}: {told} of {truth}, {stolen} stolen\n{}",

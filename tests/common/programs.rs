@@ -13,6 +13,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::ops::RangeInclusive;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio, id};
@@ -139,6 +140,14 @@ pub fn number(printed: &str, name: &str) -> u64 {
 /// The sum of what a program printed as lines `name number`.
 pub fn sum(printed: &str, name: &str) -> u64 {
     printed.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).sum()
+}
+
+/// The value within a range that is nearest to what was told: for truths that are known to a range alone.
+///
+/// A thread's CPU clock leaves out what a hypervisor takes while the thread has the CPU, and a timer that samples it counts that; it is known of
+/// all CPUs together alone.
+pub fn nearest(told: u64, truth: RangeInclusive<u64>) -> u64 {
+    told.clamp(*truth.start(), *truth.end())
 }
 
 /// The folder of the sources.

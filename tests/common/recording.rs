@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -341,6 +342,32 @@ pub fn cpu_ms(pid: i32) -> u64 {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |field: usize| fields[field].parse::<u64>().expect("a number");
     (ticks(11) + ticks(12)) * 10
+}
+
+/// How much CPU time a process uses from now on.
+pub struct CpuTime {
+    pid: i32,
+    used: u64,
+    stolen: u64,
+}
+
+impl CpuTime {
+    /// From now on.
+    pub fn of(pid: i32) -> CpuTime {
+        CpuTime { pid, used: cpu_ms(pid), stolen: stolen_ms() }
+    }
+
+    /// The least and the most that samples may tell by now, in milliseconds: the most has what a hypervisor took of all CPUs meanwhile.
+    pub fn until_now(&self) -> RangeInclusive<u64> {
+        let used = cpu_ms(self.pid) - self.used;
+        used..=used + stolen_ms() - self.stolen
+    }
+}
+
+/// What a hypervisor took of all CPUs since they run, in milliseconds; see `steal` in proc_stat(5).
+fn stolen_ms() -> u64 {
+    let stat = fs::read_to_string("/proc/stat").expect("/proc is mounted");
+    stat.split_whitespace().nth(8).and_then(|ticks| ticks.parse::<u64>().ok()).expect("a number") * 10
 }
 
 /// Waits until a process has used so many milliseconds of CPU more.
