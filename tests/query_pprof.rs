@@ -85,13 +85,16 @@ fn rprof(command: &str, file: &Path, options: &[&str], unit: &str) -> Table {
 
 fn agree(options: &[&str]) -> Table {
     let folder = tempfile::tempdir().unwrap();
-    let file = written(folder.path());
+    agree_on(&written(folder.path()), options)
+}
+
+fn agree_on(file: &Path, options: &[&str]) -> Table {
     let granularity = ["-functions"];
     let asked = if options.iter().any(|option| GRANULARITIES.contains(option)) { &[][..] } else { &granularity[..] };
     let options = [asked, options].concat();
-    let theirs = pprof(&file, &options, "us");
+    let theirs = pprof(file, &options, "us");
     for command in ["report", "query"] {
-        assert_eq!(rprof(command, &file, &options, "us"), theirs, "{command} {options:?}");
+        assert_eq!(rprof(command, file, &options, "us"), theirs, "{command} {options:?}");
     }
     theirs
 }
@@ -123,6 +126,38 @@ fn stacks_and_frames_are_filtered_as_pprof_does() {
         let table = agree(options);
         assert!(!table.is_empty(), "{options:?} left nothing to compare");
     }
+}
+
+#[test]
+fn frames_that_a_file_drops_are_dropped_as_pprof_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = agree(&[]);
+    for (drop, keep, is_some) in [
+        ("memcpy", "", true),
+        ("memcpy|lookup", "", true),
+        ("hash", "", true),
+        ("lookup|hash|recurse", "recurse", true),
+        (".*", "lookup|main", true),
+        ("main", "", true),
+        // Only whole names are dropped, and nothing from stacks of which nothing would stay.
+        ("memcp", "", false),
+        (".*", "", false),
+        ("", "main", false),
+    ] {
+        let mut profile = labelled_profile();
+        [profile.drop_frames, profile.keep_frames] = [drop, keep].map(|text| profile.strings.intern(text));
+        let path = folder.path().join("drop.pb.gz");
+        write_file(&path, Format::by_name("pprof").unwrap(), &profile).unwrap();
+        let table = agree_on(&path, &[]);
+        assert_eq!(table != all, is_some, "{drop} but {keep}");
+    }
+    let mut profile = labelled_profile();
+    profile.drop_frames = profile.strings.intern("(");
+    let path = folder.path().join("bad.pb.gz");
+    write_file(&path, Format::by_name("pprof").unwrap(), &profile).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_rprof")).arg("report").arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("drop_frames"), "{said}");
 }
 
 #[test]

@@ -183,6 +183,9 @@ pub enum DecodeError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The frames to drop cannot be known.
+    #[error("drop_frames or keep_frames is no regular expression that can be used: {0}")]
+    Pruning(regex::Error),
     /// A line of `difffolded.pl`, which compares two profiles.
     #[error(
         "line {line} has two counts, as difffolded.pl writes them; rprof diff BASE NEW compares the two files it was made of"

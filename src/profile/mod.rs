@@ -11,6 +11,7 @@ pub mod compare;
 mod filter;
 mod merge;
 pub mod names;
+mod prune;
 mod quality;
 mod scale;
 mod strings;
@@ -174,7 +175,7 @@ pub struct Profile {
     pub period_type: Option<ValueType>,
     /// How much of it: the distance of two samples.
     pub period: i64,
-    /// Functions that readers drop with all they call (a regular expression); never set by rprof.
+    /// Functions that readers drop with all they call, a regular expression for the whole name (see [`Profile::prune`]); never set by rprof.
     pub drop_frames: StringId,
     /// Functions that are kept nonetheless; never set by rprof.
     pub keep_frames: StringId,

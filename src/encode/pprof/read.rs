@@ -165,7 +165,8 @@ impl<'a> WireProfile<'a> {
             kept,
         };
         self.samples(&reader, options.labels != KeptLabels::All, &mut profile.samples)?;
-        self.header(&strings, profile)
+        self.header(&strings, profile)?;
+        profile.prune().map_err(DecodeError::Pruning)
     }
 
     /// Reads the samples in the room of those that are there. If `add_up`, those without labels are added to the one with the same
