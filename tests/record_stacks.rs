@@ -191,14 +191,64 @@ fn a_copy_ends_at_a_page_that_was_never_touched() {
 }
 
 #[test]
-fn the_copy_grows_when_stacks_turn_out_to_be_longer() {
+fn the_first_stacks_are_whole_already() {
     let program = c("large_frames.c", O2);
     // At the default frequency the default rings lose nothing, whatever else runs.
-    let recorded = record(&[], &[text(&program), "2.5", "3"]);
-    assert!(recorded.attempt.said.contains("copying 32 KB"), "{}", recorded.top());
-    let whole = recorded.share(&["_start", "…", "main", "wide", "wide", "wide", "leaf", "spin"]);
-    assert!(whole > 0.3, "{whole}: {}", recorded.top());
+    let recorded = record(&[], &[text(&program), "0.5", "6"]);
+    assert!(!recorded.attempt.said.contains("copying"), "{}", recorded.top());
+    let wide = ["wide"; 6];
+    let whole = recorded.share(&[&["_start", "…", "main"], &wide[..], &["leaf", "spin"]].concat());
+    assert!(whole > 0.9, "{whole}: {}", recorded.top());
     assert_eq!(recorded.quality().all().lost, 0, "{}", recorded.top());
+}
+
+#[test]
+fn the_copy_follows_what_stacks_need() {
+    let program = c("deepens.c", O2);
+    let recorded = record(&["-F", "999"], &[text(&program), "4"]);
+    assert!(
+        recorded.attempt.said.contains("longer than the 16 KB copied of each: copying 64 KB"),
+        "{}",
+        recorded.top()
+    );
+    // Between the first long stacks and the larger copy there is one drain of the rings, if the machine is not busy.
+    let wide = ["wide"; 8];
+    let whole = recorded.share(&[&["_start", "…", "main"], &wide[..], &["leaf", "spin"]].concat());
+    assert!(whole > 0.3, "{whole}: {}", recorded.top());
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn trampolines_of_cpython() {
+    let program = c("trampoline.c", O2);
+    let stack: &[_] = &["_start", "…", "main", "enter", "py::work:/app/work.py", "work", "spin"];
+    Case::new(program.clone(), stack).check();
+    // Of other code without unwind information nothing is known, and a larger copy would not change that.
+    let recorded = record(&["-F", "999"], &[text(&program), "2.5", "odd"]);
+    assert!(!recorded.attempt.said.contains("copying"), "{}", recorded.top());
+    assert!(recorded.comments("stack bytes copied: 16384"), "{}", recorded.top());
+    let rooted = recorded.share(&["_start", "…"]);
+    assert!(rooted < 0.1, "{rooted}: {}", recorded.top());
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn code_that_a_jitdump_tells_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let stack: &[_] = &["_start", "…", "main", "enter", "jit_outer", "jit_leaf"];
+    let case = Case::new(c("jitdump.c", O2), stack);
+    let recorded = Case { arguments: &[text(folder.path())], ..case }.check();
+    let line = |name: &str| {
+        let profile = &recorded.profile;
+        let lines = profile.locations.iter().flat_map(|location| &location.lines);
+        let mut found = lines.filter_map(|line| {
+            let function = &profile.functions[line.function.0 as usize];
+            (profile.text(function.name) == name).then(|| (profile.text(function.file).to_owned(), line.line))
+        });
+        found.next().unwrap()
+    };
+    assert_eq!(line("jit_outer"), ("/app/code.jit".to_owned(), 10));
+    assert_eq!(line("jit_leaf"), ("/app/code.jit".to_owned(), 20));
 }
 
 #[test]

@@ -446,6 +446,24 @@ fn symbols_without_debug_information() {
 }
 
 #[test]
+fn a_function_without_a_name_is_one_function() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let path = program(at, "gcc", C, "-O2", "whole");
+    run("strip", &["-s", "-o", "stripped", "whole"], at);
+    let data = fs::read(&path).unwrap();
+    let file = object::File::parse(&*data).unwrap();
+    let functions = file.symbols().filter(|symbol| ["outer", "main"].contains(&symbol.name().unwrap()));
+    for function in functions {
+        let (start, size) = (function.address(), function.size());
+        let rvas: Vec<Rva> = (start..start + size).map(Rva).collect();
+        let symbols = symbolize(&at.join("stripped"), &rvas, Vec::new());
+        let expected = format!("stripped+{start:#x}");
+        assert!(size > 8 && symbols.iter().all(|symbols| *symbols[0].function == *expected), "{expected} {symbols:?}");
+    }
+}
+
+#[test]
 fn stubs_of_aarch64() {
     let directory = tempfile::tempdir().unwrap();
     let path = program(directory.path(), "aarch64-linux-gnu-gcc", C, "-O2", "arm");

@@ -2,18 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod common;
+
 use std::fs::File;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
+
+use common::programs::{self, c, shared_object};
 
 use gimli::{
     BaseAddresses, CfaRule, CieOrFde, EhFrame, EndianSlice, LittleEndian, Register, RegisterRule, UnwindContext,
     UnwindSection, UnwindTableRow,
 };
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSymbol};
 use proptest::prelude::*;
 use rprof::ids::{Architecture, ImageId, Rva};
-use rprof::process::Image;
+use rprof::process::{Image, ImageInfo};
+use rprof::symbol::{Options, Symbolizer};
 use rprof::unwind::{Aarch64, Abi, Arch, Cfi, Kind, Rule, Table, X86_64};
 
 fn open(path: &str) -> Option<Arc<Image>> {
@@ -81,7 +88,7 @@ fn fault(abi: &Abi, row: &UnwindTableRow<usize>, rule: Rule) -> Option<&'static 
             },
             _ => None,
         },
-        Kind::Signal | Kind::StackSwitch | Kind::Gap | Kind::Fiber => Some("a rule that rows do not have"),
+        Kind::Signal | Kind::StackSwitch | Kind::Gap | Kind::Unknown | Kind::Fiber => Some("a rule that rows do not have"),
     }
 }
 
@@ -204,4 +211,168 @@ proptest! {
         let image = open("/usr/lib/x86_64-linux-gnu/libgcc_s.so.1").unwrap();
         survives(damaged(&image, section, &[damage, head].concat()));
     }
+}
+
+/// Where lld lies under the name by which compilers look for it.
+const LLD: &[&str] = &["-B/usr/lib/llvm-14/bin", "-fuse-ld=lld"];
+
+fn with<'a>(first: &[&'a str], second: &[&'a str]) -> Vec<&'a str> {
+    [first, second].concat()
+}
+
+/// The sections of stubs of an image.
+fn stubs(image: &Image) -> Vec<Range<u64>> {
+    let sections = image.elf().sections().filter(|section| section.name().unwrap().starts_with(".plt"));
+    sections.map(|section| section.address()..section.address() + section.size()).collect()
+}
+
+fn image_info(image: &Arc<Image>) -> ImageInfo {
+    let name = image.name().into();
+    ImageInfo { id: image.id(), name, build_id: None, root: None, image: Some(Arc::clone(image)) }
+}
+
+/// The flags of each shape of procedure linkage table on x86-64.
+fn linkers() -> Vec<Vec<&'static str>> {
+    let ibt: &[_] = &["-fcf-protection", "-Wl,-z,ibtplt"];
+    let (lazy, now): (&[_], &[_]) = (&["-Wl,-z,lazy"], &["-Wl,-z,now"]);
+    let retpoline = with(LLD, &["-Wl,-z,retpolineplt"]);
+    let shapes = [
+        vec![],
+        ibt.to_vec(),
+        vec!["-fuse-ld=gold"],
+        LLD.to_vec(),
+        with(LLD, &["-fcf-protection", "-Wl,-z,force-ibt"]),
+        retpoline,
+        vec!["-fuse-ld=mold"],
+    ];
+    shapes.iter().flat_map(|shape| [with(shape, lazy), with(shape, now)]).collect()
+}
+
+/// Each instruction of the stubs that a program runs leads to the caller and has the callee's name.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn stubs_of_each_linker() {
+    let library = shared_object("stubs_library.c", &["-O1"]);
+    for flags in linkers() {
+        let link = [&["-O1", "-mno-red-zone"][..], &flags, &[library.to_str().unwrap()]].concat();
+        let program = c("stubs.c", &link);
+        let output = Command::new(&program).output().unwrap();
+        assert!(output.status.success(), "{flags:?}");
+        check_stubs(&program, &String::from_utf8(output.stdout).unwrap(), &flags);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn check_stubs(program: &Path, printed: &str, flags: &[&str]) {
+    let hexadecimal = |digits: &str| u64::from_str_radix(digits, 16).unwrap();
+    let image = open(program.to_str().unwrap()).unwrap();
+    let main = image.elf().symbols().find(|symbol| symbol.name() == Ok("main")).unwrap().address();
+    let mut lines = printed.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let bias = hexadecimal(lines.next().unwrap()[1]).wrapping_sub(main);
+    let (cfi, stubs) = (Cfi::open(&image).unwrap(), stubs(&image));
+    let (table, _) = Table::compile(&cfi);
+    let (mut symbolizer, info) = (Symbolizer::new(Options::default()), image_info(&image));
+    let (mut steps, mut calls, mut checked) = (Vec::new(), 0, 0);
+    for line in lines {
+        match line[..] {
+            ["step", address, sp] => {
+                steps.push((hexadecimal(address).wrapping_sub(bias), hexadecimal(sp)));
+                continue;
+            }
+            ["callee", sp, name] => {
+                // The stack pointer of the callee, where the return address lies, is a word below the frame address of the stub.
+                let cfa = hexadecimal(sp) + 8;
+                let inside = |(address, _): &&(u64, u64)| stubs.iter().any(|range| range.contains(address));
+                let last = steps.iter().rposition(|step| !inside(&step)).map_or(0, |at| at + 1);
+                for &(address, sp) in &steps[last..] {
+                    let rule = cfi.rule_by_code(Rva(address), table.rule(Rva(address)));
+                    assert_eq!(
+                        rule,
+                        cfi.rule_by_code(Rva(address), cfi.rule_at(Rva(address))),
+                        "{flags:?} {address:#x}"
+                    );
+                    let found = (rule.kind, sp.wrapping_add_signed(i64::from(rule.cfa) * 8), rule.ra, rule.fp);
+                    assert_eq!(found, (Kind::StackPointer, cfa, -1, 0), "{flags:?} {address:#x} {printed}");
+                    let symbol = symbolizer.image(&info, Rva(address))[0].function.clone();
+                    let is_right = *symbol == *format!("{name}@plt") || &*symbol == "[plt]";
+                    assert!(is_right, "{flags:?} {address:#x} is {symbol}, not {name}");
+                    checked += 1;
+                }
+                let first = steps[last..].first().map(|step| symbolizer.image(&info, Rva(step.0))[0].function.clone());
+                assert_eq!(first.as_deref(), Some(&*format!("{name}@plt")), "{flags:?}");
+                calls += 1;
+            }
+            _ => panic!("{line:?}"),
+        }
+        steps.clear();
+    }
+    assert!(calls == 4 && checked >= 4, "{flags:?}: {printed}");
+}
+
+/// Stubs of a shape that no linker is known to write have no rule, not a guessed one.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn stubs_of_an_unknown_shape_are_not_unwound() {
+    let source =
+        ".section .plt,\"ax\",@progbits\n.balign 16\nmov %rax, %r11\njmp *%r11\n.balign 16\n.text\n.globl f\nf: ret\n";
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("odd.s"), source).unwrap();
+    let status =
+        Command::new("cc").args(["-shared", "-nostdlib", "-o", "odd.so", "odd.s"]).current_dir(&folder).status();
+    assert!(status.unwrap().success());
+    let image = open(folder.path().join("odd.so").to_str().unwrap()).unwrap();
+    let (cfi, stub) = (Cfi::open(&image).unwrap(), stubs(&image)[0].start);
+    assert_eq!(cfi.rule_by_code(Rva(stub + 3), cfi.rule_at(Rva(stub + 3))).kind, Kind::Unknown);
+}
+
+#[test]
+fn stubs_of_each_linker_for_aarch64() {
+    const COMPILER: &str = "aarch64-linux-gnu-gcc";
+    let folder = tempfile::tempdir().unwrap();
+    let compile = |flags: &[&str], output: &str| -> PathBuf {
+        let common = ["-O1", "-nostdlib", "-Wl,-e,caller", "-o", output];
+        let status = Command::new(COMPILER).args(common).args(flags).current_dir(&folder).status().unwrap();
+        assert!(status.success(), "{flags:?}");
+        folder.path().join(output)
+    };
+    let library = programs::sources().join("stubs_library.c");
+    compile(&["-shared", "-fPIC", library.to_str().unwrap()], "library.so");
+    let source = "int tick(int); int tock(int); int (*volatile pointer)(int);\
+                  int caller(int x) { pointer = tock; return tick(x) + tock(x) + pointer(x); }";
+    std::fs::write(folder.path().join("caller.c"), source).unwrap();
+    let protected: &[_] = &["-mbranch-protection=standard", "-Wl,-z,force-bti", "-Wl,-z,pac-plt"];
+    let shapes = [
+        vec![],
+        protected.to_vec(),
+        vec!["-Wl,-z,pac-plt"],
+        vec!["-fuse-ld=gold"],
+        LLD.to_vec(),
+        with(LLD, protected),
+        vec!["-fuse-ld=mold"],
+    ];
+    for flags in shapes {
+        let program = compile(&with(&flags, &["caller.c", "library.so"]), "caller");
+        check_stubs_for_aarch64(program.to_str().unwrap(), &flags);
+    }
+}
+
+fn check_stubs_for_aarch64(program: &str, flags: &[&str]) {
+    let image = open(program).unwrap();
+    let cfi = Cfi::open(&image).unwrap();
+    let (mut symbolizer, info, mut names) = (Symbolizer::new(Options::default()), image_info(&image), Vec::new());
+    for section in image.elf().sections().filter(|section| section.name().unwrap().starts_with(".plt")) {
+        let mut pushed = false;
+        for (at, word) in (section.address()..).step_by(4).zip(section.data().unwrap().as_chunks::<4>().0) {
+            let rule = cfi.rule_by_code(Rva(at), cfi.rule_at(Rva(at)));
+            let expected = Rule { kind: Kind::LinkRegister, cfa: if pushed { 2 } else { 0 }, fp: 0, ra: 0 };
+            assert_eq!(rule, expected, "{flags:?} {at:#x}");
+            let word = u32::from_le_bytes(*word);
+            // stp x16, x30, [sp, #-16]!; br x17
+            pushed = (pushed || word == 0xa9bf_7bf0) && word != 0xd61f_0220;
+            names.push(symbolizer.image(&info, Rva(at))[0].function.to_string());
+        }
+    }
+    names.dedup();
+    assert!(names.iter().all(|name| ["[plt]", "tick@plt", "tock@plt"].contains(&name.as_str())), "{flags:?} {names:?}");
+    assert!(["tick@plt", "tock@plt"].iter().all(|name| names.iter().any(|found| found == name)), "{flags:?} {names:?}");
 }

@@ -2,14 +2,13 @@
 
 use super::stack::{Frame, Marker, StackId, StackTree};
 use super::window::ProcessIndex;
-use crate::capture::CallGraph;
+use crate::capture::{CallGraph, MAX_STACK_BYTES};
 use crate::health::{Count, Health};
 use crate::ids::{Address, KernelAddress};
 use crate::process::Process;
 use crate::record::Sample;
-use crate::sys;
-use crate::sys::perf_event::abi;
-use crate::unwind::{End, Evidence, ReadMemory, StackCopy, Unwinder, UserFrame, Why};
+use crate::sys::{self, perf_event::abi};
+use crate::unwind::{Arch, End, Evidence, Reach, ReadMemory, StackCopy, Unwinder, UserFrame, Why};
 
 #[cfg(target_arch = "aarch64")]
 use crate::unwind::aarch64::{Aarch64 as Host, Registers};
@@ -23,6 +22,8 @@ pub(super) struct Chain {
     pub(super) user: Vec<u64>,
     pub(super) registers: Vec<u64>,
     pub(super) frames: Vec<UserFrame>,
+    /// The stack pointer of the sample.
+    pub(super) stack_start: Option<Address>,
     /// Whether stacks come from a file, which may hold what the kernel's walk found alone.
     pub(super) recorded: bool,
 }
@@ -61,6 +62,7 @@ impl Chain {
         process: &Process,
         health: &mut Health,
     ) -> Option<Marker> {
+        self.stack_start = None;
         self.registers.clear();
         self.registers.extend(sample.registers.iter().flat_map(|registers| registers.values.iter()));
         let native = sample.registers.filter(|registers| !registers.compat);
@@ -73,6 +75,7 @@ impl Chain {
             return missing.then_some(Marker::NoRegisters);
         };
         let stack = StackCopy { start: stack_pointer(&registers), bytes: sample.stack };
+        self.stack_start = Some(stack.start);
         let tid = sample.tid;
         let read = |from: Address, buffer: &mut [u8]| sys::read_memory(tid, from, buffer);
         let memory = if self.recorded { None } else { Some(&read as ReadMemory<'_>) };
@@ -84,6 +87,22 @@ impl Chain {
         }
         health.add(end.count(), 1);
         marker(end)
+    }
+
+    /// How many bytes a copy of the stack would need to hold the caller of the last frame, if the present one does not and a larger one
+    /// would: the return address that is missing lies where the largest copy would reach, and the thread's memory has the address of
+    /// code there still. (A frame pointer that is none may lead anywhere.) A copy that is not full ended at a page that is not there.
+    pub(super) fn needed(&self, sample: &Sample<'_>, process: &Process, reach: Reach) -> Option<u64> {
+        let slot = reach.missing?;
+        let start = self.stack_start?;
+        let bytes = slot.0.wrapping_add(8).wrapping_sub(start.0);
+        if self.recorded || !sample.stack_full || bytes > u64::from(MAX_STACK_BYTES) {
+            return None;
+        }
+        let mut word = [0; 8];
+        let read = sys::read_memory(sample.tid, slot, &mut word) == word.len();
+        let caller = u64::from_le_bytes(word) & Host::ABI.address_bits;
+        (read && process.space().find(Address(caller.wrapping_sub(1))).is_some()).then_some(bytes)
     }
 
     /// Whether the task is in the kernel, in the middle of `execve`: its registers are still those of the program before, and lead

@@ -16,27 +16,19 @@ use super::heap::Heap;
 use super::loader::{Loaded, Loader};
 use super::off_cpu::Intervals;
 use super::pass_on::Walked;
+use super::pressure::{CopySize, Pressure};
 use super::stack::{Frame, Marker, StackId};
 use super::window::{EventInfo, Loss, ProcessIndex, SampleKey, Tally, ThreadIndex, Window};
 use crate::capture::{CallGraph, Event, Probe, Rate};
 use crate::health::{Count, Health};
 use crate::ids::{ImageId, Pid, Timestamp, Unit};
-use crate::process::{Archive, ImageInfo, ProcessInfo, Processes};
+use crate::process::{Archive, ImageInfo, Jitdump, ProcessInfo, Processes};
 use crate::record::{EventIndex, Flow, KernelTid, Record, Sample, State};
-use crate::unwind::{Cfi, Unwinder};
+use crate::unwind::{Cfi, MadeCode, Unwinder};
 
 /// How long samples wait in the rings for the images of their process to be opened. Opening takes well below a millisecond, unless
 /// the disk is asleep.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// How many of the stacks that were walked lately were longer than the copy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pressure {
-    /// User stacks.
-    pub stacks: u64,
-    /// Those that went on behind the copied part.
-    pub cut: u64,
-}
 
 /// Counts stacks until it is asked for the window.
 pub struct Collector {
@@ -288,10 +280,9 @@ impl Collector {
         self.processes.follow(&Record::Lost { event: None, lost: 0 });
     }
 
-    /// How many stacks were too long for the copy since the last answer; `None` while there are too few to tell.
-    pub fn take_pressure(&mut self) -> Option<Pressure> {
-        const ENOUGH: u64 = 100;
-        (self.pressure.stacks >= ENOUGH).then(|| std::mem::take(&mut self.pressure))
+    /// How many bytes of each stack to copy from now on, if other than the `present` ones; `most` is the largest possible.
+    pub fn copy_size(&mut self, present: u32, most: u32) -> Option<CopySize> {
+        self.pressure.advice(present, most)
     }
 
     /// Weight of the first event's samples so far.
@@ -323,9 +314,13 @@ impl Collector {
                 self.intervals.forget(KernelTid(task.tid.0 as u64));
                 if task.pid.0 == task.tid.0 {
                     self.heap.end(task.pid);
+                    self.unwinder.remove_code(task.pid);
                 }
             }
-            Record::Comm { pid, exec: true, .. } => self.heap.end(*pid),
+            Record::Comm { pid, exec: true, .. } => {
+                self.heap.end(*pid);
+                self.unwinder.remove_code(*pid);
+            }
             Record::LostSamples { event, lost } => {
                 if let Some(loss) = event.and_then(|event| self.losses.get_mut(event.0 as usize)) {
                     loss.exact = loss.exact.saturating_add(*lost);
@@ -406,6 +401,7 @@ impl Collector {
                 self.processes.opened(id, image);
             }
             Loaded::PerfMap { process, file } => self.found_perf_map(&process, file),
+            Loaded::Jitdump { process, jitdump, code } => self.read_jitdump(&process, jitdump, code),
             Loaded::NotCompiled => {}
             Loaded::Compiled { id, table, damaged } => {
                 health.add(Count::ImagesBadCfi, u64::from(damaged > 0));
@@ -426,6 +422,19 @@ impl Collector {
         self.processes.found_perf_map(process, file);
     }
 
+    fn read_jitdump(&mut self, process: &ProcessInfo, jitdump: Jitdump, code: Vec<MadeCode>) {
+        if let Some(&ProcessIndex(row)) = self.counts.process_index.get(&process.key)
+            && let Some(info) = self.counts.processes.get_mut(row as usize)
+        {
+            info.jitdump.clone_from(&jitdump.file);
+        }
+        let changed = !code.is_empty();
+        if changed {
+            self.unwinder.add_code(process.pid, code);
+        }
+        self.processes.read_jitdump(process, jitdump, changed);
+    }
+
     /// Closes the images that no process has mapped and no frame of this window lies in. Answers which: the symbolizer need not
     /// remember them any longer than windows that were sealed before.
     pub fn forget_images(&mut self) -> Vec<ImageId> {
@@ -440,6 +449,9 @@ impl Collector {
 
     fn sample(&mut self, sample: &Sample<'_>, health: &mut Health) -> Flow {
         let process = self.processes.of_sample(sample.pid);
+        if let Some((process, jitdump)) = process.seek_jitdump() {
+            self.loader.read_jitdump(process, jitdump);
+        }
         if !process.is_ready() {
             if self.patient {
                 self.waiting.get_or_insert_with(Instant::now);
@@ -455,9 +467,12 @@ impl Collector {
         let marker = self.chain.walk(sample, self.graph, &mut self.unwinder, process, health);
         let in_user_code = u64::from(!self.chain.frames.is_empty());
         health.add(Count::SamplesUser, in_user_code);
-        self.pressure.stacks += in_user_code;
-        // A copy that is not full ended at a page that is not there (yet): more room would not have helped.
-        self.pressure.cut += u64::from(marker == Some(Marker::Truncated) && sample.stack_full);
+        if in_user_code > 0 && !sample.stack.is_empty() {
+            let reach = self.unwinder.reach();
+            let cut = marker == Some(Marker::Truncated);
+            let needed = if cut { self.chain.needed(sample, process, reach) } else { None };
+            self.pressure.count(needed.unwrap_or(reach.bytes), needed.is_some());
+        }
         if self.chain.frames.iter().any(|frame| frame.place.is_none())
             && let Some(process) = process.seek_perf_map()
         {

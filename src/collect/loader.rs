@@ -11,11 +11,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::ids::ImageId;
-use crate::process::{Image, OpenRequest, ProcessInfo};
-use crate::runtime::perf_map;
+use crate::process::{Image, Jitdump, OpenRequest, ProcessInfo};
+use crate::runtime::{jitdump, perf_map};
 use crate::sys::Priority;
 use crate::unwind::go::Pclntab;
-use crate::unwind::{Cfi, Table};
+use crate::unwind::{Cfi, MadeCode, Table};
 
 /// Jobs that wait for a thread, at most: one that hangs on a dead network mount must not cost memory without end.
 const MOST_WAITING: usize = 1 << 16;
@@ -26,6 +26,8 @@ pub(super) enum Loaded {
     Opened { id: ImageId, image: Option<Arc<Image>>, cfi: Option<Arc<Cfi>>, denied: bool, go_unusable: bool },
     /// A process's perf map is open, or there is none.
     PerfMap { process: Box<ProcessInfo>, file: Option<Arc<File>> },
+    /// A process's jitdump was read on, and tells of this code.
+    Jitdump { process: Box<ProcessInfo>, jitdump: Jitdump, code: Vec<MadeCode> },
     /// An image's table is ready; so many of its entries were damaged.
     Compiled { id: ImageId, table: Arc<Table>, damaged: u64 },
     /// An image has no table, for a fault of ours: its rules are looked up one by one.
@@ -36,6 +38,7 @@ pub(super) enum Loaded {
 enum ToOpen {
     Image(OpenRequest),
     PerfMap(Box<ProcessInfo>),
+    Jitdump(Box<ProcessInfo>, Jitdump),
 }
 
 impl ToOpen {
@@ -52,6 +55,10 @@ impl ToOpen {
             ToOpen::PerfMap(process) => {
                 Loaded::PerfMap { process: process.clone(), file: perf_map::open(process).ok().map(Arc::new) }
             }
+            ToOpen::Jitdump(process, jitdump) => {
+                let (jitdump, code) = jitdump::read_unwinding(process, jitdump.clone());
+                Loaded::Jitdump { process: process.clone(), jitdump, code }
+            }
         }
     }
 
@@ -61,6 +68,11 @@ impl ToOpen {
                 Loaded::Opened { id: request.id, image: None, cfi: None, denied: false, go_unusable: false }
             }
             ToOpen::PerfMap(process) => Loaded::PerfMap { process: process.clone(), file: None },
+            ToOpen::Jitdump(process, jitdump) => {
+                let mut jitdump = jitdump.clone();
+                jitdump.read = u64::MAX;
+                Loaded::Jitdump { process: process.clone(), jitdump, code: Vec::new() }
+            }
         }
     }
 }
@@ -117,6 +129,10 @@ impl Loader {
 
     pub(super) fn open_perf_map(&mut self, process: ProcessInfo) {
         self.to_open.push(ToOpen::PerfMap(Box::new(process)));
+    }
+
+    pub(super) fn read_jitdump(&mut self, process: ProcessInfo, jitdump: Jitdump) {
+        self.to_open.push(ToOpen::Jitdump(Box::new(process), jitdump));
     }
 
     pub(super) fn compile(&mut self, id: ImageId, cfi: Arc<Cfi>) {

@@ -1,6 +1,6 @@
 //! A process and the program that it runs, as far as records and /proc tell.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -25,6 +25,37 @@ pub struct ProcessKey(pub u64);
 const SEEK_PERF_MAP: Duration = Duration::from_secs(1);
 const SEEK_NEW_PERF_MAP: Duration = Duration::from_secs(30);
 
+/// How often a jitdump is looked at.
+const LOOK_AT_JITDUMP: Duration = Duration::from_millis(100);
+
+/// The file in which a process tells of the code that it makes, as far as it was read.
+#[derive(Clone, Debug)]
+pub struct Jitdump {
+    /// Its path as the process sees it.
+    pub path: Arc<str>,
+    /// The file, once it was opened.
+    pub file: Option<Arc<File>>,
+    /// Up to where it was read; [`u64::MAX`] if there is no more to be read.
+    pub read: u64,
+    looked: Option<Instant>,
+}
+
+impl Jitdump {
+    pub(super) fn new(path: &str) -> Jitdump {
+        Jitdump { path: path.into(), file: None, read: 0, looked: None }
+    }
+
+    /// Whether it has grown, as far as that was not looked for a moment ago.
+    fn is_due(&mut self) -> bool {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_AT_JITDUMP) {
+            return false;
+        }
+        let first = self.looked.replace(Instant::now()).is_none();
+        let length = self.file.as_ref().and_then(|file| file.metadata().ok()).map(|metadata| metadata.len());
+        first || length.is_some_and(|length| self.read < length)
+    }
+}
+
 /// A process.
 pub struct Process {
     pub(super) info: ProcessInfo,
@@ -47,6 +78,9 @@ pub struct Process {
     pub(super) losses: u32,
     pub(super) read: Instant,
     pub(super) perf_map_sought: Option<Instant>,
+    pub(super) jitdump: Option<Jitdump>,
+    /// Its jitdump is being read.
+    pub(super) awaits_jitdump: bool,
     /// It was recorded: /proc knows nothing of it.
     pub(super) recorded: bool,
 }
@@ -79,15 +113,27 @@ impl Process {
         &self.space
     }
 
-    /// Whether all of its images are open, or given up.
+    /// Whether all of its images are open, or given up, and its jitdump is read as far as it is written.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && !self.awaits_jitdump
     }
 
     /// Waits for its images no longer; those that are opened later still get their true addresses.
     pub fn give_up_waiting(&mut self) {
         self.pending.clear();
+        self.awaits_jitdump = false;
+    }
+
+    /// What is needed to read what its jitdump tells, if there is more of that; the answer comes by
+    /// [`super::Processes::read_jitdump`], and samples wait for it.
+    pub fn seek_jitdump(&mut self) -> Option<(ProcessInfo, Jitdump)> {
+        let jitdump = self.jitdump.as_mut()?;
+        if self.awaits_jitdump || !jitdump.is_due() {
+            return None;
+        }
+        self.awaits_jitdump = true;
+        Some((self.info.clone(), jitdump.clone()))
     }
 
     /// What is needed to look for its perf map, if it is time to; the answer comes by [`super::Processes::found_perf_map`].
@@ -131,6 +177,8 @@ impl Process {
             losses: 0,
             read: Instant::now(),
             perf_map_sought: None,
+            jitdump: None,
+            awaits_jitdump: false,
             recorded: false,
         }
     }

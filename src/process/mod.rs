@@ -13,7 +13,7 @@ mod table;
 use std::fs::File;
 use std::sync::Arc;
 
-pub use entry::{Process, ProcessKey};
+pub use entry::{Jitdump, Process, ProcessKey};
 pub use image::{Image, ImageError, Segment};
 pub use images::{ImageInfo, Images};
 pub use open::{Archive, OpenRequest};
@@ -42,6 +42,8 @@ pub struct ProcessInfo {
     pub root: Option<Arc<File>>,
     /// Its perf map, held open from the first sample in code that it made at run time: some compilers delete it at their end.
     pub perf_map: Option<Arc<File>>,
+    /// Its jitdump, held open for the same reason.
+    pub jitdump: Option<Arc<File>>,
     /// Its container, by the id that the container's runtime gave it.
     pub container: Option<Arc<str>>,
     /// Its systemd unit.
@@ -67,6 +69,7 @@ impl ProcessInfo {
             executable: None,
             root: None,
             perf_map: None,
+            jitdump: None,
             container: None,
             unit: None,
         }

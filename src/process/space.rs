@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::ids::{Address, ImageId, Place, Rva};
+use crate::ids::{Address, ImageId, Pid, Place, Rva};
 
 /// An executable range of a process and what lies in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum Content {
 pub struct AddressSpace {
     mappings: Rc<Vec<Mapping>>,
     epoch: u32,
+    process: Option<Pid>,
+    memory: Option<Pid>,
 }
 
 /// Gives every state of every address space a number of its own, so that a cache keyed by it never has to be emptied.
@@ -52,7 +54,30 @@ impl AddressSpace {
     /// An empty address space.
     #[must_use]
     pub fn new(epochs: &mut Epochs) -> AddressSpace {
-        AddressSpace { mappings: Rc::default(), epoch: epochs.advance() }
+        AddressSpace { mappings: Rc::default(), epoch: epochs.advance(), process: None, memory: None }
+    }
+
+    /// The same of another process. `runs_here` is whether its memory can be read.
+    #[must_use]
+    pub fn of(self, process: Pid, runs_here: bool) -> AddressSpace {
+        AddressSpace { process: Some(process), memory: runs_here.then_some(process), ..self }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn process(&self) -> Option<Pid> {
+        self.process
+    }
+
+    /// The process whose memory it is, if that runs here.
+    #[must_use]
+    pub fn memory(&self) -> Option<Pid> {
+        self.memory
+    }
+
+    /// What was derived from code that lies in no file is no longer true.
+    pub fn forget_code(&mut self, epochs: &mut Epochs) {
+        self.epoch = epochs.advance();
     }
 
     /// Identifies this state among all states of all address spaces: the same epoch means the same mappings.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use procfs::process::MemoryMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::ProcessInfo;
 use super::entry::{Process, ProcessKey, Shared};
 use super::image::Image;
 use super::images::{Images, State};
 use super::maps::{comm_of, executable_maps, executable_of, file_name, map_name, map_record};
 use super::open::{self, Archive, OpenRequest};
 use super::space::{AddressSpace, Content, Epochs, Mapping};
+use super::{Jitdump, ProcessInfo};
 use crate::capture;
 use crate::ids::{Address, ImageId, Pid, Tid};
 use crate::record::{Identity, MapRecord, Record, TaskRecord};
@@ -136,7 +136,7 @@ impl Processes {
             process.threads.clear();
         }
         process.info.executable = executable_of(pid).or(process.info.executable.take());
-        let before = std::mem::replace(&mut process.space, AddressSpace::new(&mut self.epochs));
+        let before = std::mem::replace(&mut process.space, AddressSpace::new(&mut self.epochs).of(pid, true));
         maps.iter().for_each(|map| self.map_of_proc(pid, map));
         let Some(process) = self.table.get_mut(&pid) else { return false };
         if process.space.mappings() == before.mappings() {
@@ -200,6 +200,18 @@ impl Processes {
         }
     }
 
+    /// Takes in how far the jitdump of a process was read, if it is still the same one. `changed` is whether it told of code.
+    pub fn read_jitdump(&mut self, process: &ProcessInfo, jitdump: Jitdump, changed: bool) {
+        let found = self.table.get_mut(&process.pid).filter(|found| found.info.key == process.key);
+        let Some(found) = found else { return };
+        found.info.jitdump.clone_from(&jitdump.file);
+        found.jitdump = Some(jitdump);
+        found.awaits_jitdump = false;
+        if changed {
+            found.space.forget_code(&mut self.epochs);
+        }
+    }
+
     /// What came of opening an image: its mappings now have their true addresses.
     pub fn opened(&mut self, id: ImageId, image: Option<Arc<Image>>) {
         // Until then every mapping of it was taken by its offset in the file.
@@ -233,7 +245,8 @@ impl Processes {
         let Processes { table, shared, keys, epochs, round, losses, archive, .. } = self;
         let process = table.entry(pid).or_insert_with(|| {
             let info = ProcessInfo::new(next_key(keys), pid);
-            let process = Process { round: *round, losses: *losses, ..Process::new(info, AddressSpace::new(epochs)) };
+            let space = AddressSpace::new(epochs).of(pid, archive.is_none());
+            let process = Process { round: *round, losses: *losses, ..Process::new(info, space) };
             if archive.is_some() { process.recorded() } else { process }
         });
         (process, shared)
@@ -250,8 +263,12 @@ impl Processes {
         }
         let (start, end) = (map.start, Address(map.start.0.saturating_add(map.size)));
         let name = map.name.to_string_lossy();
-        let content = if is_file(&name) { self.map_file(map, end, &name) } else { Content::Anonymous };
-        self.process(map.pid);
+        let is_jitdump = is_jitdump(&name);
+        let content = if is_file(&name) && !is_jitdump { self.map_file(map, end, &name) } else { Content::Anonymous };
+        let process = self.process(map.pid);
+        if is_jitdump {
+            process.jitdump.get_or_insert_with(|| Jitdump::new(&name));
+        }
         if let Some(process) = self.table.get_mut(&map.pid) {
             // The kernel maps the program itself before its interpreter and libraries.
             if process.info.executable.is_none() && is_file(&name) && name != open::VDSO {
@@ -314,6 +331,7 @@ impl Processes {
         process.info.key = key;
         process.info.executable = None;
         (process.info.perf_map, process.perf_map_sought) = (None, None);
+        (process.info.jitdump, process.jitdump, process.awaits_jitdump) = (None, None, false);
         process.space.clear(&mut self.epochs);
         process.threads.clear();
         process.pending.clear();
@@ -348,6 +366,7 @@ impl Processes {
             namespace_pid: task.pid,
             comm: comm.clone(),
             perf_map: None,
+            jitdump: None,
             ..parent.info.clone()
         };
         let child = Process {
@@ -359,7 +378,7 @@ impl Processes {
             round: self.round,
             looked_up: parent.recorded,
             recorded: parent.recorded,
-            ..Process::new(info, parent.space.clone())
+            ..Process::new(info, parent.space.clone().of(task.pid, self.archive.is_none()))
         };
         self.table.insert(task.pid, child);
     }
@@ -421,6 +440,13 @@ fn is_file(name: &str) -> bool {
         && !name.starts_with("/SYSV")
         && !name.starts_with("/anon_hugepage");
     real || name == open::VDSO
+}
+
+/// Whether a file is one in which a JIT compiler tells of its code; it maps a page of it for profilers to notice.
+fn is_jitdump(name: &str) -> bool {
+    let base = name.rsplit('/').next().unwrap_or(name);
+    let number = base.strip_prefix("jit-").and_then(|rest| rest.strip_suffix(".dump"));
+    name.starts_with('/') && number.is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]

@@ -171,14 +171,20 @@ impl PerfMap {
             }
             bytes += read as u64;
             if !skip {
-                self.add(&line);
+                self.add_line(&line);
             }
             skip = !complete;
         }
     }
 
-    fn add(&mut self, line: &[u8]) {
-        let Some((start, end, name)) = parse_line(line) else { return };
+    fn add_line(&mut self, line: &[u8]) {
+        if let Some((start, end, name)) = parse_line(line) {
+            self.add(start, end, name);
+        }
+    }
+
+    /// Adds a function, in place of what was there.
+    pub(super) fn add(&mut self, start: u64, end: u64, name: &[u8]) {
         if self.functions.len() >= MOST_FUNCTIONS || self.names.len() + name.len() > MOST_NAME_BYTES {
             self.drop_older_half();
         }
@@ -202,6 +208,11 @@ impl PerfMap {
 
     /// The name of the function that an address lies in.
     pub fn find(&mut self, address: Address) -> Option<&str> {
+        self.find_function(address).map(|(_, name)| name)
+    }
+
+    /// Where the function begins that an address lies in, and its name.
+    pub(super) fn find_function(&mut self, address: Address) -> Option<(u64, &str)> {
         let functions = &self.functions;
         let index = self.index.get_or_insert_with(|| disjoint(functions));
         let behind = index.partition_point(|(range, _)| range.start <= address.0);
@@ -209,7 +220,7 @@ impl PerfMap {
         let function = self.functions.get(*function as usize)?;
         let start = function.name as usize;
         let name = self.names.get(start..start + function.length as usize)?;
-        std::str::from_utf8(name).ok()
+        Some((function.start, std::str::from_utf8(name).ok()?))
     }
 }
 

@@ -7,7 +7,7 @@ use super::RecordingError;
 use super::perf_data::{Closing, PerfData, Recorder};
 use super::screen::Screen;
 use crate::capture::{AllocTotals, CallGraph, Event, Live, Probe, Rate, Settings, Sharing, Target};
-use crate::collect::{Collector, Span, Window};
+use crate::collect::{Collector, CopySize, Span, Window};
 use crate::health::{Count, Health};
 use crate::ids::{ImageId, Pid, Tid, Timestamp};
 use crate::profile;
@@ -19,9 +19,6 @@ use crate::sys::{self, Priority};
 /// How often the rings are drained when nothing fills them earlier. A wake-up costs ten times what a sample's copy does, so none is
 /// made for a sample.
 pub(super) const DRAIN: Duration = Duration::from_millis(100);
-
-/// A share of stacks that were cut, above which a larger copy is taken.
-const CUT_SHARE: f64 = 0.005;
 
 /// The end of everything that is in the rings.
 pub(super) const ALL: Timestamp = Timestamp(u64::MAX);
@@ -78,7 +75,7 @@ pub(super) struct Sampler<'a> {
     /// What earlier windows told of allocations.
     allocated: AllocTotals,
     ordinary: Priority,
-    /// Whether a larger copy was tried and refused.
+    /// Whether another size of copies was tried and refused.
     refused: bool,
     /// Notes that were said.
     said: usize,
@@ -314,29 +311,24 @@ impl<'a> Sampler<'a> {
         self.collector.forget_images()
     }
 
-    /// Takes a larger copy of stacks, once enough of them were seen to be longer.
+    /// Takes a larger copy of stacks where many are longer, and a smaller one where nearly all would fit into it.
     pub(super) fn adapt(&mut self) {
         let (old, most) = (self.live.stack_bytes(), self.live.most_stack_bytes());
         // Events on tasks have children on the tasks that were started since, which new ones would not have.
-        let fixed = self.live.graph() != CallGraph::Auto || self.live.sharing() == Sharing::PerTask || self.refused;
-        if fixed || old >= most {
+        if self.live.graph() != CallGraph::Auto || self.live.sharing() == Sharing::PerTask || self.refused {
             return;
         }
-        let Some(pressure) = self.collector.take_pressure() else { return };
-        if pressure.cut < 2 || pressure.cut as f64 <= CUT_SHARE * pressure.stacks as f64 {
-            return;
-        }
-        let new = (old * 2).min(most);
-        let (cut, stacks) = (pressure.cut, pressure.stacks);
-        match self.live.set_stack_bytes(new) {
-            Ok(()) => self.screen.say(&format!(
+        let Some(CopySize { bytes, stacks, cut }) = self.collector.copy_size(old, most) else { return };
+        match self.live.set_stack_bytes(bytes) {
+            Ok(()) if bytes > old => self.screen.say(&format!(
                 "{cut} of {stacks} stacks were longer than the {} KB copied of each: copying {} KB",
-                old >> 10,
-                (new + 8) >> 10
+                (old + 8) >> 10,
+                (bytes + 8) >> 10
             )),
+            Ok(()) => {}
             Err(error) => {
                 self.refused = true;
-                self.screen.say(&format!("cannot copy more of each stack: {error}"));
+                self.screen.say(&format!("cannot change how much of each stack is copied: {error}"));
             }
         }
     }

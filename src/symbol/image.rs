@@ -8,9 +8,10 @@ use super::dwarf::{DebugInfo, DwarfError, DwarfFrame, Request};
 use super::mini_debug;
 use super::names::Names;
 use super::object::{Kind, SymbolTable};
-use super::plt::Plt;
+use super::plt::{Plt, Stub};
 use crate::ids::Rva;
 use crate::process::Image;
+use crate::unwind::Cfi;
 use crate::unwind::go::Pclntab;
 
 /// The tables of functions, best first.
@@ -28,6 +29,8 @@ pub(super) struct ImageSymbols {
     debug_file: Option<Option<Arc<Image>>>,
     dwarf: Option<Result<Box<DebugInfo>, DwarfError>>,
     tables: Option<Tables>,
+    /// What tells where functions without a name begin; `None` until one was met.
+    functions: Option<Option<Cfi>>,
     /// The number of the batch that used it last.
     pub(super) used: u64,
 }
@@ -35,7 +38,7 @@ pub(super) struct ImageSymbols {
 impl ImageSymbols {
     /// Nothing read yet.
     pub(super) fn new(image: Arc<Image>) -> ImageSymbols {
-        ImageSymbols { image, debug_file: None, dwarf: None, tables: None, used: 0 }
+        ImageSymbols { image, debug_file: None, dwarf: None, tables: None, functions: None, used: 0 }
     }
 
     /// The symbols of sorted addresses, innermost first, none empty.
@@ -62,7 +65,7 @@ impl ImageSymbols {
     /// Gives the memory back. What could not be read is remembered.
     pub(super) fn forget(&mut self) {
         self.dwarf = self.dwarf.take().filter(Result::is_err);
-        self.tables = None;
+        (self.tables, self.functions) = (None, None);
     }
 
     fn dwarf_frames(&mut self, rvas: &[Rva], request: &Request<'_>, names: &mut Names) -> Vec<Vec<DwarfFrame>> {
@@ -126,14 +129,19 @@ impl ImageSymbols {
         }
     }
 
-    /// What the tables name an address, or `module+0xoffset`.
+    /// What the tables name an address, or `module+0xoffset`: the offset is that of the function's first instruction where unwind
+    /// information tells it, so that a function without a name is one function still.
     fn table_symbol(&mut self, rva: Rva, finder: &Finder<'_>, names: &mut Names) -> Symbol {
         if self.tables.is_none() {
             let read = self.read_tables(finder);
             self.tables = Some(read);
         }
         let found = self.tables.as_ref().and_then(|tables| tables.find(rva, names));
-        found.unwrap_or_else(|| offset_symbol(self.image.name(), rva))
+        found.unwrap_or_else(|| {
+            let functions = self.functions.get_or_insert_with(|| Cfi::open(&self.image));
+            let start = functions.as_ref().and_then(|functions| functions.function_start(rva));
+            offset_symbol(self.image.name(), start.unwrap_or(rva))
+        })
     }
 
     fn read_tables(&mut self, finder: &Finder<'_>) -> Tables {
@@ -161,13 +169,19 @@ impl Tables {
         if let Some(symbol) = self.go.as_ref().and_then(|table| find_go(table, rva, names)) {
             return Some(symbol);
         }
-        if let Some(name) = self.symbols.iter().find_map(|table| table.find(rva)) {
-            return Some(Symbol::named(names.function(name)));
+        // Before the symbol tables: mold names its stubs there, `f$plt`.
+        if let Some(stub) = self.plt.find(rva) {
+            let Stub::Of(name) = stub else { return Some(Symbol::named(names.function(b"[plt]"))) };
+            let name = names.function(name);
+            let at_plt = |name: &str| Arc::from(format!("{name}@plt"));
+            return Some(Symbol {
+                function: at_plt(&name.function),
+                system_name: at_plt(&name.system),
+                ..Symbol::named(name)
+            });
         }
-        let stub = self.plt.find(rva)?;
-        let name = names.function(stub);
-        let at_plt = |name: &str| Arc::from(format!("{name}@plt"));
-        Some(Symbol { function: at_plt(&name.function), system_name: at_plt(&name.system), ..Symbol::named(name) })
+        let name = self.symbols.iter().find_map(|table| table.find(rva))?;
+        Some(Symbol::named(names.function(name)))
     }
 }
 

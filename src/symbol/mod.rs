@@ -2,7 +2,7 @@
 //!
 //! The sources of an image, best first: DWARF (in the file or in a separate debug file), Go's own table, `.symtab`, the
 //! `.symtab` in `.gnu_debugdata`, `.dynsym`, and the stubs of the PLT. What none of them names keeps its place as
-//! `module+0xoffset`. The kernel's names come from `/proc/kallsyms`, those of code made at run time from perf maps.
+//! `module+0xoffset`. The kernel's names come from `/proc/kallsyms`, those of code made at run time from jitdumps and perf maps.
 //!
 //! Everything is read when the first frame needs it, and each failure is remembered. What is kept across batches is
 //! bounded by [`Options::memory`]; beyond it the images that were used longest ago are forgotten, and read again if needed.
@@ -32,6 +32,7 @@ use self::kernel::Kernel;
 use self::names::Names;
 use crate::ids::{Address, ImageId, KernelAddress, Rva};
 use crate::process::{ImageInfo, ProcessInfo};
+use crate::runtime::jitdump::Jitdumps;
 use crate::runtime::perf_map::PerfMaps;
 
 /// How names are found.
@@ -115,6 +116,7 @@ pub struct Symbolizer {
     images: FxHashMap<ImageId, ImageSymbols>,
     remembered: FxHashMap<(ImageId, Rva), Arc<[Symbol]>>,
     kernel: Option<Kernel>,
+    jitdumps: Jitdumps,
     perf_maps: PerfMaps,
     batches: u64,
 }
@@ -129,6 +131,7 @@ impl Symbolizer {
             images: FxHashMap::default(),
             remembered: FxHashMap::default(),
             kernel: None,
+            jitdumps: Jitdumps::default(),
             perf_maps: PerfMaps::default(),
             batches: 0,
         }
@@ -175,8 +178,12 @@ impl Symbolizer {
         self.kernel.get_or_insert_with(|| Kernel::read(kernel, kernel_reference.as_ref())).restricted()
     }
 
-    /// The function at an address of code that a process made at run time: by its perf map, else `[anon]+0xaddress`.
+    /// The function at an address of code that a process made at run time: by its jitdump or its perf map, else `[anon]+0xaddress`.
     pub fn anonymous(&mut self, process: &ProcessInfo, address: Address) -> Symbol {
+        if let Some(function) = self.jitdumps.find(process, address) {
+            let (file, line) = function.line.map_or((None, 0), |(file, line)| (Some(file), line));
+            return Symbol { file, line, ..Symbol::named(self.names.function(function.name.as_bytes())) };
+        }
         match self.perf_maps.find(process, address) {
             Some(name) => Symbol::named(self.names.function(name.as_bytes())),
             None => Symbol::unnamed(format!("[anon]+{address:#x}")),

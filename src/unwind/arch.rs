@@ -3,8 +3,9 @@
 /// The registers by DWARF number; the program counter has the number [`Abi::pc`].
 pub type RegisterFile = [u64; 33];
 
+use super::trampoline::Trampoline;
+
 /// Numbers of registers are DWARF's.
-#[derive(Debug)]
 pub struct Abi {
     /// The frame pointer.
     pub fp: u16,
@@ -30,6 +31,8 @@ pub struct Abi {
     pub frameless: fn(before: &[u8], code: &[u8]) -> Option<Frameless>,
     /// Which stack a function is the first of, if the code that it returns to shows it: given the code from the return address on.
     pub first: fn(code: &[u8]) -> Option<First>,
+    /// Code that is made at run time and always the same.
+    pub(super) trampolines: &'static [Trampoline],
 }
 
 /// What a stack belongs to whose first function was found.

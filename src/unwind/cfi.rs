@@ -1,5 +1,6 @@
 //! What an image says of its frames: `.eh_frame`, `.debug_frame`, Go's table of functions; and the rule at one address.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use gimli::{
@@ -11,7 +12,8 @@ use object::{Object, ObjectSection};
 use super::arch::{Abi, First, Frameless};
 use super::convert::{Row, Slice};
 use super::go::Pclntab;
-use super::rule::Rule;
+use super::plt;
+use super::rule::{Kind, Rule};
 use super::section::Section;
 use super::{aarch64, x86_64};
 use crate::ids::{Architecture, Rva};
@@ -38,6 +40,8 @@ pub struct Cfi {
     index: Vec<Entry>,
     go: Option<Pclntab>,
     code: Vec<Segment>,
+    /// Where the stubs of the procedure linkage table lie.
+    plt: Vec<Range<u64>>,
 }
 
 /// An FDE found by reading a section from its start.
@@ -69,11 +73,12 @@ impl Cfi {
         let eh_frame = Section::open(image, ".eh_frame");
         // Go's compiler writes the same into both; its own table is the shorter way.
         let debug_frame = if go.is_none() { Section::open(image, ".debug_frame") } else { None };
+        let plt = plt::ranges(image);
         let code = image.segments().iter().filter(|segment| segment.executable).copied().collect();
         let eh_frame_hdr = Section::open(image, ".eh_frame_hdr");
         let bases = bases(image, eh_frame.as_ref(), eh_frame_hdr.as_ref());
         let image = Arc::clone(image);
-        let mut cfi = Cfi { image, abi, bases, eh_frame, eh_frame_hdr, debug_frame, index: Vec::new(), go, code };
+        let mut cfi = Cfi { image, abi, bases, eh_frame, eh_frame_hdr, debug_frame, index: Vec::new(), go, code, plt };
         cfi.build_index();
         Some(cfi)
     }
@@ -145,9 +150,21 @@ impl Cfi {
         if self.returns_from_signal(rva) { Rule::SIGNAL } else { Rule::INTERPRET }
     }
 
+    /// The rule at an address where the code itself says more than the unwind information, whose `rule` is a gap or one that
+    /// linkers write for all shapes of stubs alike.
+    #[must_use]
+    pub fn rule_by_code(&self, rva: Rva, rule: Rule) -> Rule {
+        let stub = if self.plt.iter().any(|range| range.contains(&rva.0)) { plt::rule(&self.image, rva) } else { None };
+        match stub {
+            Some(Rule::UNKNOWN) | None if rule.kind != Kind::Gap => rule,
+            Some(stub) => stub,
+            None => self.gap_rule(rva),
+        }
+    }
+
     /// The rule at an address that no unwind information covers: the code that returns from a signal handler often has none, nor have
     /// the first functions of processes, threads and fibers in some C libraries.
-    pub(super) fn gap_rule(&self, rva: Rva) -> Rule {
+    fn gap_rule(&self, rva: Rva) -> Rule {
         if self.returns_from_signal(rva) {
             return Rule::SIGNAL;
         }
@@ -178,8 +195,7 @@ impl Cfi {
             let bytes = self.eh_frame_bytes()?;
             return visit_row((&frame, bytes), &self.bases, &fde, rva, context, visit);
         }
-        let at = self.index.partition_point(|entry| entry.end <= rva.0);
-        let entry = self.index.get(at).filter(|entry| entry.start <= rva.0)?;
+        let entry = self.indexed(rva)?;
         match entry.frame {
             Frame::Eh => {
                 let frame = self.eh_frame()?;
@@ -194,6 +210,11 @@ impl Cfi {
                 visit_row((&frame, bytes), &self.bases, &fde, rva, context, visit)
             }
         }
+    }
+
+    fn indexed(&self, rva: Rva) -> Option<&Entry> {
+        let at = self.index.partition_point(|entry| entry.end <= rva.0);
+        self.index.get(at).filter(|entry| entry.start <= rva.0)
     }
 
     fn eh_frame_by_hdr(&self, rva: Rva) -> Option<FrameDescriptionEntry<Slice<'_>>> {
@@ -255,6 +276,14 @@ impl Cfi {
     pub(super) fn frameless(&self, rva: Rva) -> Option<Frameless> {
         let (before, code) = self.code_around(rva, 8, 8);
         (self.abi.frameless)(before, code)
+    }
+
+    /// Where the function begins that an address lies in, as far as unwind information tells: the start of its entry.
+    #[must_use]
+    pub fn function_start(&self, rva: Rva) -> Option<Rva> {
+        let by_hdr = || Some(self.eh_frame_by_hdr(rva)?.initial_address());
+        let by_index = || Some(self.indexed(rva)?.start);
+        by_hdr().or_else(by_index).map(Rva)
     }
 
     /// The bytes of code before and from an address on; fewer at the segment's ends.

@@ -49,11 +49,29 @@ impl Unwinder {
         health: &mut Health,
     ) -> End {
         let file = A::file(registers);
-        let stop = match self.follow::<A>(space, &file, true, evidence.stack, frames, health) {
+        let first = self.follow::<A>(space, &file, true, evidence.stack, frames, health);
+        // What is walked elsewhere says nothing of the copy.
+        let reach = self.reach;
+        let end = self.unwind_on::<A>(first, space, &file, evidence, frames, health);
+        self.reach = reach;
+        end
+    }
+
+    /// Goes on where the walk of the copied stack ended.
+    fn unwind_on<A: Arch>(
+        &mut self,
+        first: Result<Bottom, Stop>,
+        space: &AddressSpace,
+        file: &RegisterFile,
+        evidence: &Evidence<'_>,
+        frames: &mut Vec<UserFrame>,
+        health: &mut Health,
+    ) -> End {
+        let stop = match first {
             Ok(Bottom { end, sp }) => {
                 let read = evidence.memory.map(|memory| (memory, evidence.stack));
                 let read = read.filter(|_| end == End::Root);
-                read.and_then(|read| self.goroutine::<A>(space, read, (sp, &file), frames, health));
+                read.and_then(|read| self.goroutine::<A>(space, read, (sp, file), frames, health));
                 return end;
             }
             Err(stop) => stop,

@@ -17,8 +17,8 @@
 //! FDE that it needs. Both ways end in the same [`Rule`], so a stack does not depend on which of them was taken.
 //!
 //! Where an image says nothing (code made at run time, hand-written assembly) the walk follows the frame pointer, and
-//! counts that. What the copy does not hold (another stack, or what lies behind the copied part) the kernel's own walk
-//! may have seen: `Unwinder::splice`.
+//! counts that. Stubs that linkers write, and trampolines that CPython makes, are recognised by their bytes ([`plt`]). What the copy
+//! does not hold (another stack, or what lies behind the copied part) the kernel's own walk may have seen: `Unwinder::splice`.
 
 pub mod aarch64;
 mod arch;
@@ -30,11 +30,14 @@ mod cross;
 mod evaluate;
 pub mod go;
 mod goroutine;
+mod made;
+pub mod plt;
 mod rule;
 mod section;
 mod splice;
 mod stack;
 mod table;
+mod trampoline;
 mod walk;
 pub mod x86_64;
 
@@ -42,8 +45,9 @@ pub use aarch64::Aarch64;
 pub use arch::{Abi, Arch, RegisterFile};
 pub use cfi::Cfi;
 pub use cross::{Evidence, ReadMemory};
+pub use made::MadeCode;
 pub use rule::{Kind, Rule};
-pub use stack::{End, StackCopy, UserFrame, Why};
+pub use stack::{End, Reach, StackCopy, UserFrame, Why};
 pub use table::Table;
 pub use walk::{MAX_FRAMES, Unwinder};
 pub use x86_64::X86_64;

@@ -14,8 +14,8 @@ pub enum Kind {
     LinkRegister,
     /// `sp' = [fp + 8«cfa»]`, `pc' = [sp' + 8«ra»]`, `fp' = [fp]`: a function that aligned its stack (`-mstackrealign`, AVX).
     Realigned,
-    /// `sp' = sp + 8«cfa» + (pc & 15 >= «ra» ? 8 : 0)`, `pc' = [sp' - 8]`, `fp' = fp`: an entry of the procedure linkage table
-    /// of x86-64, 16 bytes long, which pushes its number.
+    /// `sp' = sp + 8«cfa» + (pc & 15 >= «ra» ? 8 : 0)`, `pc' = [sp' - 8]`, `fp' = fp`: what linkers write for an entry of the
+    /// procedure linkage table of x86-64. The entry's own instructions come first ([`super::plt`]).
     Plt,
     /// Registers as the kernel saved them below `sp` when it delivered a signal; `pc'` is an exact address, not a return address.
     Signal,
@@ -27,6 +27,8 @@ pub enum Kind {
     StackSwitch,
     /// No unwind information covers the address. Follow the frame pointer.
     Gap,
+    /// Code that is known to keep no frame pointer, of a shape that is not recognised: the walk ends here.
+    Unknown,
     /// Too odd for a row (an expression, another register as base, a frame of over 256 KiB): interpret the FDE for each frame.
     Interpret,
 }
@@ -54,6 +56,8 @@ impl Rule {
     pub const FIBER: Rule = Rule::bare(Kind::Fiber);
     /// The kernel's signal frame.
     pub const SIGNAL: Rule = Rule::bare(Kind::Signal);
+    /// No way to the caller is known.
+    pub const UNKNOWN: Rule = Rule::bare(Kind::Unknown);
     /// A change of stacks.
     pub const STACK_SWITCH: Rule = Rule::bare(Kind::StackSwitch);
     /// An FDE to be interpreted.

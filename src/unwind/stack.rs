@@ -28,6 +28,16 @@ impl StackCopy<'_> {
     }
 }
 
+/// How far up the stack a walk went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Bytes of the stack, from the stack pointer on, that the walk needed as far as it is certain: up to the last step that was not
+    /// by the frame pointer of code without unwind information.
+    pub bytes: u64,
+    /// Where the return address lies that the copy does not hold.
+    pub missing: Option<Address>,
+}
+
 /// A frame of a user stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserFrame {

@@ -10,11 +10,13 @@ use super::arch::{Arch, Frameless, RegisterFile};
 use super::cache::{Cache, Line};
 use super::cfi::{Cfi, Context};
 use super::evaluate;
+use super::made::{Made, MadeCode};
 use super::rule::{Kind, Rule};
-use super::stack::{End, StackCopy, UserFrame, Why};
+use super::stack::{End, Reach, StackCopy, UserFrame, Why};
 use super::table::Table;
+use super::trampoline;
 use crate::health::{Count, Health};
-use crate::ids::{Address, ImageId, Place, Rva};
+use crate::ids::{Address, ImageId, Pid, Place, Rva};
 use crate::process::AddressSpace;
 
 /// Frames that a walk follows: more than any stack but that of a runaway recursion has, which shows in fewer as well.
@@ -34,6 +36,9 @@ const MAX_STACK: u64 = 8 << 20;
 pub struct Unwinder {
     images: Images,
     cache: Cache,
+    /// Code that processes made at run time and told of.
+    made: FxHashMap<Pid, Made>,
+    pub(super) reach: Reach,
 }
 
 /// What is known of one image.
@@ -64,7 +69,7 @@ impl Unwinder {
     pub fn new() -> Unwinder {
         let images =
             Images { known: FxHashMap::default(), wanted: Vec::new(), context: Box::new(UnwindContext::new()) };
-        Unwinder { images, cache: Cache::new() }
+        Unwinder { images, cache: Cache::new(), made: FxHashMap::default(), reach: Reach::default() }
     }
 
     /// From the moment an image is open; with `None` its frames are followed by frame pointer. Rules are looked up one by
@@ -85,6 +90,17 @@ impl Unwinder {
     /// Forgets an image that no process has mapped any more.
     pub fn remove_image(&mut self, image: ImageId) {
         self.images.known.remove(&image);
+    }
+
+    /// Takes in code that a process made at run time. Its address space needs another epoch from now on.
+    pub fn add_code(&mut self, process: Pid, code: Vec<MadeCode>) {
+        let made = self.made.entry(process).or_default();
+        code.into_iter().for_each(|code| made.add(code));
+    }
+
+    /// Forgets the code that a process made.
+    pub fn remove_code(&mut self, process: Pid) {
+        self.made.remove(&process);
     }
 
     /// Images that were met often enough since the last call to be worth a table: to be given to [`Table::compile`].
@@ -129,18 +145,34 @@ impl Unwinder {
             exact,
             by_chain: false,
             elsewhere: false,
+            missing: None,
+            certain: file[usize::from(A::ABI.sp)],
             first: frames.len(),
             arch: PhantomData,
         };
-        match walk.run(frames) {
+        let end = walk.run(frames);
+        let missing = walk.missing.filter(|_| end == Err(Why::Truncated));
+        let bytes = walk.certain.wrapping_sub(stack.start.0);
+        // A signal's stack may be another one.
+        let bytes = if bytes <= stack.bytes.len() as u64 { bytes } else { 0 };
+        let reach = Reach { bytes, missing: missing.map(Address) };
+        let followed = match end {
             Ok(end) => Ok(Bottom { end, sp: walk.cursor.sp }),
             Err(why) => Err(walk.stop(why)),
-        }
+        };
+        self.reach = reach;
+        followed
     }
 
     /// The unwind information at a place.
     pub(super) fn cfi(&self, place: Place) -> Option<&Arc<Cfi>> {
         self.images.cfi(place)
+    }
+
+    /// How far up its own stack the last walk went, by what the sample copied of it.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// The place and rule at an address; `None` where nothing is mapped.
@@ -153,8 +185,15 @@ impl Unwinder {
 
     #[inline(never)]
     fn look_up_uncached(&mut self, space: &AddressSpace, address: u64) -> Option<Line> {
-        let place = space.find(Address(address))?.place(Address(address));
-        let (rule, lasting) = place.map_or((Rule::GAP, true), |place| self.images.rule(place));
+        let mapping = space.find(Address(address))?;
+        let place = mapping.place(Address(address));
+        let (rule, lasting) = match place {
+            Some(place) => self.images.rule(place),
+            None => {
+                let made = space.process().and_then(|process| self.made.get(&process)?.rule(address));
+                (made.unwrap_or_else(|| trampoline::rule(space, mapping, address)), true)
+            }
+        };
         let line = Line::new(address, space.epoch(), place, rule);
         if lasting {
             self.cache.put(line);
@@ -183,7 +222,7 @@ impl Images {
             (None, None) => Rule::GAP,
         };
         match &known.cfi {
-            Some(cfi) if rule.kind == Kind::Gap => (cfi.gap_rule(place.rva), known.open),
+            Some(cfi) if matches!(rule.kind, Kind::Gap | Kind::Plt) => (cfi.rule_by_code(place.rva, rule), known.open),
             _ => (rule, known.open),
         }
     }
@@ -246,6 +285,10 @@ struct Walk<'a, 's, A: Arch> {
     by_chain: bool,
     /// Whether the stack pointer is that of a stack that was not copied.
     elsewhere: bool,
+    /// Where a return address would lie that the copy does not hold.
+    missing: Option<u64>,
+    /// The stack pointer behind the last step that was not by a frame pointer which may be none.
+    certain: u64,
     /// Where this stack begins among the frames.
     first: usize,
     arch: PhantomData<A>,
@@ -299,6 +342,9 @@ impl<A: Arch> Walk<'_, '_, A> {
                 }
                 _ => self.rare(line.rule, &frames[self.first..]),
             };
+            if !by_frame_pointer {
+                self.certain = self.cursor.sp;
+            }
             match next? {
                 Next::Caller => {}
                 Next::Root => return Ok(End::Root),
@@ -349,11 +395,21 @@ impl<A: Arch> Walk<'_, '_, A> {
     #[inline]
     fn plain(&mut self, base: u64, rule: Rule) -> Step {
         let cfa = offset(base, rule.cfa);
-        let ra = self.stack.read(offset(cfa, rule.ra))?;
+        let ra = self.return_address(offset(cfa, rule.ra))?;
         if rule.fp != 0 {
             self.cursor.fp = self.saved(offset(cfa, rule.fp))?;
         }
         self.enter(ra, cfa)
+    }
+
+    /// The return address at a slot.
+    #[inline]
+    fn return_address(&mut self, slot: u64) -> Result<u64, Why> {
+        let word = self.stack.read(slot);
+        if word.is_err() {
+            self.missing = Some(slot);
+        }
+        word
     }
 
     /// The word at a slot where a register was saved; the register itself if the slot lies below the stack pointer and so was popped.
@@ -393,14 +449,14 @@ impl<A: Arch> Walk<'_, '_, A> {
             Kind::LinkRegister => Err(Why::Broken),
             Kind::Realigned => {
                 let cfa = self.stack.read(offset(fp, rule.cfa))?;
-                let ra = self.stack.read(offset(cfa, rule.ra))?;
+                let ra = self.return_address(offset(cfa, rule.ra))?;
                 self.cursor.fp = self.stack.read(fp)?;
                 self.enter(ra, cfa)
             }
             Kind::Plt => {
                 let pushed = i16::from(address & 15 >= u64::from(rule.ra.unsigned_abs()));
                 let cfa = offset(sp, rule.cfa + pushed);
-                let ra = self.stack.read(offset(cfa, -1))?;
+                let ra = self.return_address(offset(cfa, -1))?;
                 self.enter(ra, cfa)
             }
             Kind::Signal => self.signal(),
@@ -409,7 +465,7 @@ impl<A: Arch> Walk<'_, '_, A> {
             Kind::Interpret => self.interpret(frames),
             Kind::Root => Ok(Next::Root),
             Kind::Fiber => Ok(Next::Fiber),
-            Kind::StackPointer | Kind::FramePointer | Kind::Gap => Err(Why::NoUnwindInfo),
+            Kind::StackPointer | Kind::FramePointer | Kind::Gap | Kind::Unknown => Err(Why::NoUnwindInfo),
         }
     }
 
@@ -459,11 +515,13 @@ impl<A: Arch> Walk<'_, '_, A> {
         let frameless = place.filter(|_| self.exact).and_then(|place| self.frameless(place));
         match frameless {
             Some(Frameless::Words(words)) => {
-                let ra = self.stack.read(offset(self.cursor.sp, i16::from(words) - 1))?;
+                let ra = self.return_address(offset(self.cursor.sp, i16::from(words) - 1))?;
                 self.enter(ra, offset(self.cursor.sp, i16::from(words)))
             }
             Some(Frameless::LinkRegister) => self.enter(self.cursor.lr, self.cursor.sp),
             None => match self.follow_chain() {
+                // Code made at run time runs on its caller's stack: a frame pointer to somewhere else is none.
+                Err(Why::Truncated) if place.is_none() && self.missing.is_none() => Err(Why::NoUnwindInfo),
                 // An interrupted function that keeps no frame pointer most often keeps nothing on the stack either.
                 Err(Why::NoUnwindInfo) if self.exact && self.has_return_address() => self.return_from_nowhere(),
                 step => step,
@@ -485,7 +543,7 @@ impl<A: Arch> Walk<'_, '_, A> {
             // Go's goroutines have stacks of their own, anywhere: those the kernel's walk may have followed.
             return Err(if fp % 8 == 0 && !self.exact { Why::Truncated } else { Why::NoUnwindInfo });
         }
-        let ra = self.stack.read(fp.wrapping_add(8))? & A::ABI.address_bits;
+        let ra = self.return_address(fp.wrapping_add(8))? & A::ABI.address_bits;
         let next = self.stack.read(fp)?;
         if self.space.find(Address(ra.wrapping_sub(1))).is_none() {
             return Err(Why::NoUnwindInfo);

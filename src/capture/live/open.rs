@@ -39,7 +39,7 @@ impl Live {
             live.notes.push("in a PID namespace: only the processes in it are recorded".into());
         }
         if live.stops_others() {
-            live.sharing = Sharing::PerTask;
+            live.share_per_task();
             live.note_unmet_probes();
             live.notes.push("opening events per task: a probe would else stop everybody who runs that code".into());
         }
@@ -48,16 +48,20 @@ impl Live {
                 live.notes.push(
                     "opening events per task (no CAP_PERFMON): a target that switches often is slowed, and some of its samples are missed".into(),
                 );
-                live.sharing = Sharing::PerTask;
-                if live.settings.graph == CallGraph::Auto {
-                    // It cannot grow then.
-                    live.stack_bytes = 32 << 10;
-                }
+                live.share_per_task();
                 live.open_per_task()?;
             }
             other => other?,
         }
         Ok(live)
+    }
+
+    fn share_per_task(&mut self) {
+        self.sharing = Sharing::PerTask;
+        if self.settings.graph == CallGraph::Auto {
+            // It cannot be changed later.
+            self.stack_bytes = 32 << 10;
+        }
     }
 
     fn prepare(settings: Settings) -> Result<Live, CaptureError> {
@@ -71,8 +75,8 @@ impl Live {
         };
         let stack_bytes = match settings.graph {
             CallGraph::Dwarf { stack_bytes } => stack_bytes,
-            // Enough for most programs (docs/stacks.md); grows where it is not.
-            _ => 16 << 10,
+            // Shrinks where less is enough (docs/stacks.md).
+            _ => MAX_STACK_BYTES,
         };
         let mut live = Live {
             features: Features { lost: true, build_id: true },
@@ -240,6 +244,10 @@ impl Live {
 
     /// A sample larger than the ring would never arrive: the copy is cut so that at least four fit.
     fn fit_stack_to_ring(&mut self) {
+        const LEAST_OF_AUTO: u32 = 16 << 10;
+        if self.settings.graph == CallGraph::Auto {
+            self.stack_bytes = self.stack_bytes.min(self.most_stack_bytes().max(LEAST_OF_AUTO));
+        }
         let fixed = attr::largest_record(self.settings.graph, 0);
         let room = (self.ring_bytes / 4).saturating_sub(fixed).min(u64::from(MAX_STACK_BYTES)) as u32 & !7;
         if matches!(self.settings.graph, CallGraph::Dwarf { .. } | CallGraph::Auto) && room < self.stack_bytes {

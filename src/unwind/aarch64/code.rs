@@ -1,6 +1,8 @@
 //! What instructions betray, and the kernel's signal frame.
 
 use crate::unwind::arch::{First, Frameless};
+use crate::unwind::rule::{Kind, Rule};
+use crate::unwind::trampoline::Trampoline;
 
 /// `struct rt_sigframe` at the stack pointer: `siginfo` (128 bytes), then a `ucontext` whose `sigcontext` is 176 bytes in:
 /// the fault address, x0 … x30, sp, pc.
@@ -34,6 +36,16 @@ pub(super) fn first(code: &[u8]) -> Option<First> {
     let resumes = instruction(0)? == START_CONTEXT.0 && instruction(4)? & 0xff00_001f == START_CONTEXT.1;
     resumes.then_some(First::Fiber)
 }
+
+/// `_Py_trampoline_func_start` of CPython; what marks branch targets and signs pointers may stand around it.
+pub(super) const TRAMPOLINES: &[Trampoline] = &[Trampoline {
+    // stp x29, x30, [sp, #-16]!; mov x29, sp; blr x3; ldp x29, x30, [sp], #16
+    code: &[0xfd, 0x7b, 0xbf, 0xa9, 0xfd, 0x03, 0x00, 0x91, 0x60, 0x00, 0x3f, 0xd6, 0xfd, 0x7b, 0xc1, 0xa8],
+    rules: &[
+        (0, Rule { kind: Kind::LinkRegister, cfa: 0, fp: 0, ra: 0 }),
+        (4, Rule { kind: Kind::StackPointer, cfa: 2, fp: -2, ra: -1 }),
+    ],
+}];
 
 /// Before `stp x29, x30, [sp, #-n]!` and at a return the return address is in the link register.
 pub(super) fn frameless(_before: &[u8], code: &[u8]) -> Option<Frameless> {

@@ -1,8 +1,10 @@
 //! ARM 64-bit.
 
 mod code;
+mod plt;
 mod registers;
 
+pub(super) use plt::{plt_entries, plt_rule};
 pub use registers::Registers;
 
 use super::arch::{Abi, Arch, RegisterFile};
@@ -29,6 +31,7 @@ impl Arch for Aarch64 {
         fp_tells_sp: false,
         frameless: code::frameless,
         first: code::first,
+        trampolines: code::TRAMPOLINES,
     };
 
     fn file(registers: &Registers) -> RegisterFile {

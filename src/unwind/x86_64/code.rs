@@ -1,6 +1,8 @@
 //! What instructions betray, and the kernel's signal frame.
 
 use crate::unwind::arch::{First, Frameless};
+use crate::unwind::rule::{Kind, Rule};
+use crate::unwind::trampoline::Trampoline;
 
 /// `struct rt_sigframe` as the handler's return leaves it: a `struct ucontext` at the stack pointer, its `sigcontext` 40
 /// bytes in (r8 … r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip), here by DWARF number.
@@ -17,6 +19,25 @@ pub(super) const SIGNAL_FRAME: [u16; 33] = {
 
 /// `mov $15, %rax; syscall`: the restorer of every C library and of Go.
 pub(super) const SIGRETURN: &[u8] = &[0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05];
+
+/// `_Py_trampoline_func_start` of CPython: 3.12 and 3.13, and with a frame pointer later. An `endbr64` may stand before it.
+pub(super) const TRAMPOLINES: &[Trampoline] = &[
+    Trampoline {
+        // sub $8, %rsp; call *%rcx; add $8, %rsp; ret
+        code: &[0x48, 0x83, 0xec, 0x08, 0xff, 0xd1, 0x48, 0x83, 0xc4, 0x08, 0xc3],
+        rules: &[(0, by_stack(1, 0)), (4, by_stack(2, 0)), (10, by_stack(1, 0))],
+    },
+    Trampoline {
+        // push %rbp; mov %rsp, %rbp; call *%rcx; pop %rbp; ret
+        code: &[0x55, 0x48, 0x89, 0xe5, 0xff, 0xd1, 0x5d, 0xc3],
+        rules: &[(0, by_stack(1, 0)), (1, by_stack(2, -2)), (7, by_stack(1, 0))],
+    },
+];
+
+/// The return address and the saved frame pointer so many words from the stack pointer and the canonical frame address.
+const fn by_stack(cfa: i16, fp: i16) -> Rule {
+    Rule { kind: Kind::StackPointer, cfa, fp, ra: -1 }
+}
 
 const ENDBR64: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
 const PUSH_RBP: &[u8] = &[0x55];

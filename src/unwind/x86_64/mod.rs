@@ -1,8 +1,10 @@
 //! AMD64.
 
 mod code;
+mod plt;
 mod registers;
 
+pub(super) use plt::{plt_entries, plt_rule};
 pub use registers::Registers;
 
 use super::arch::{Abi, Arch, RegisterFile};
@@ -28,6 +30,7 @@ impl Arch for X86_64 {
         fp_tells_sp: true,
         frameless: code::frameless,
         first: code::first,
+        trampolines: code::TRAMPOLINES,
     };
 
     fn file(registers: &Registers) -> RegisterFile {
