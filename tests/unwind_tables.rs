@@ -262,6 +262,16 @@ fn stubs_of_each_linker() {
     }
 }
 
+/// The first byte of an instruction of a stub.
+#[cfg(target_arch = "x86_64")]
+fn code_at(image: &Image, address: u64) -> u8 {
+    let sections = image.elf().sections();
+    let holds =
+        |section: &object::Section<'_, '_>| (section.address()..section.address() + section.size()).contains(&address);
+    let section = { sections }.find(|section| section.address() > 0 && holds(section)).unwrap();
+    section.data().unwrap()[(address - section.address()) as usize]
+}
+
 #[cfg(target_arch = "x86_64")]
 fn check_stubs(program: &Path, printed: &str, flags: &[&str]) {
     let hexadecimal = |digits: &str| u64::from_str_radix(digits, 16).unwrap();
@@ -284,7 +294,10 @@ fn check_stubs(program: &Path, printed: &str, flags: &[&str]) {
                 let cfa = hexadecimal(sp) + 8;
                 let inside = |(address, _): &&(u64, u64)| stubs.iter().any(|range| range.contains(address));
                 let last = steps.iter().rposition(|step| !inside(&step)).map_or(0, |at| at + 1);
+                let mut called = false;
                 for &(address, sp) in &steps[last..] {
+                    // Behind a call from one stub to another the caller is that stub.
+                    let cfa = if called { sp + 8 } else { cfa };
                     let rule = cfi.rule_by_code(Rva(address), table.rule(Rva(address)));
                     assert_eq!(
                         rule,
@@ -296,6 +309,7 @@ fn check_stubs(program: &Path, printed: &str, flags: &[&str]) {
                     let symbol = symbolizer.image(&info, Rva(address))[0].function.clone();
                     let is_right = *symbol == *format!("{name}@plt") || &*symbol == "[plt]";
                     assert!(is_right, "{flags:?} {address:#x} is {symbol}, not {name}");
+                    called = code_at(&image, address) == 0xe8;
                     checked += 1;
                 }
                 let first = steps[last..].first().map(|step| symbolizer.image(&info, Rva(step.0))[0].function.clone());
@@ -348,7 +362,7 @@ fn stubs_of_each_linker_for_aarch64() {
         vec!["-fuse-ld=gold"],
         LLD.to_vec(),
         with(LLD, protected),
-        vec!["-fuse-ld=mold"],
+        vec!["-B/usr/libexec/mold"],
     ];
     for flags in shapes {
         let program = compile(&with(&flags, &["caller.c", "library.so"]), "caller");

@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -96,9 +96,8 @@ mod kind {
 /// belongs to it.
 fn read(file: &File, from: u64, mut each: impl FnMut(Loaded<'_>)) -> io::Result<u64> {
     let length = file.metadata()?.len();
-    let mut input = BufReader::with_capacity(1 << 16, file);
-    let mut at = if from == 0 { first_record(&mut input)? } else { from };
-    input.seek(SeekFrom::Start(at))?;
+    let mut at = if from == 0 { first_record(file)? } else { from };
+    let mut input = BufReader::with_capacity(1 << 16, At { file, at });
     let (mut done, mut body) = (at, Vec::new());
     let (mut lines, mut unwinding, mut names) = (Vec::new(), Vec::new(), FxHashMap::default());
     for _ in 0..MOST_RECORDS {
@@ -136,6 +135,32 @@ fn read(file: &File, from: u64, mut each: impl FnMut(Loaded<'_>)) -> io::Result<
     Ok(done)
 }
 
+/// A reader with a place of its own: the file is open once, and threads that name and threads that unwind read it.
+struct At<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for At<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.file.metadata()?.len().checked_add_signed(by),
+        };
+        self.at = at.ok_or(ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}
+
 /// Bytes of a record's body that are read: the code itself is not needed.
 fn wanted(kind: u32, bytes: u64) -> u64 {
     match kind {
@@ -146,9 +171,9 @@ fn wanted(kind: u32, bytes: u64) -> u64 {
 }
 
 /// Where the first record begins.
-fn first_record(input: &mut impl Read) -> io::Result<u64> {
+fn first_record(file: &File) -> io::Result<u64> {
     let mut header = [0; HEADER as usize];
-    input.read_exact(&mut header)?;
+    file.read_exact_at(&mut header, 0)?;
     let size = u32_at(&header, 8).map(u64::from).filter(|&size| size >= HEADER && header.starts_with(&MAGIC));
     size.ok_or_else(|| ErrorKind::InvalidData.into())
 }
