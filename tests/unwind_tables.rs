@@ -88,7 +88,9 @@ fn fault(abi: &Abi, row: &UnwindTableRow<usize>, rule: Rule) -> Option<&'static 
             },
             _ => None,
         },
-        Kind::Signal | Kind::StackSwitch | Kind::Gap | Kind::Unknown | Kind::Fiber => Some("a rule that rows do not have"),
+        Kind::Signal | Kind::StackSwitch | Kind::Gap | Kind::Unknown | Kind::Fiber => {
+            Some("a rule that rows do not have")
+        }
     }
 }
 
