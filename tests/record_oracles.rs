@@ -37,26 +37,35 @@ fn run(command: &mut Command) -> String {
 
 /// Samples of each function itself, as perf counts them. Some versions of perf smash their stack now and then, over build IDs.
 fn perf(program: &Path, rate: &str) -> Vec<(String, u64)> {
-    let counts = (0..5).find_map(|_| perf_once(program, rate));
-    counts.expect("perf works one time in five")
+    let mut faults = Vec::new();
+    for _ in 0..5 {
+        match perf_once(program, rate) {
+            Ok(counts) => return counts,
+            Err(fault) => faults.push(fault),
+        }
+    }
+    panic!("perf did not work one time in five: {faults:#?}")
 }
 
-fn perf_once(program: &Path, rate: &str) -> Option<Vec<(String, u64)>> {
+fn perf_once(program: &Path, rate: &str) -> Result<Vec<(String, u64)>, String> {
+    let worked = |perf: &mut Command| {
+        let output = perf.output().map_err(|error| error.to_string())?;
+        if output.status.success() { Ok(output.stdout) } else { Err(format!("{perf:?}: {output:?}")) }
+    };
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("perf.data");
     let mut perf = Command::new("perf");
     perf.args(["record", "-q", "-B", "-e", "cpu-clock", "-F", rate, "--call-graph", "dwarf,16384", "-o"]).arg(&data);
-    perf.arg(program).arg(SECONDS).output().ok().filter(|output| output.status.success())?;
+    worked(perf.arg(program).arg(SECONDS))?;
     let mut perf = Command::new("perf");
     perf.args(["report", "-q", "--no-children", "--no-inline", "-g", "none", "--stdio", "-F", "sample,symbol", "-i"]);
-    let report = perf.arg(&data).output().ok().filter(|output| output.status.success())?;
-    let report = String::from_utf8_lossy(&report.stdout).into_owned();
+    let report = String::from_utf8_lossy(&worked(perf.arg(&data))?).into_owned();
     let row = |line: &str| {
         let (samples, symbol) = line.trim().split_once(char::is_whitespace)?;
         let symbol = symbol.trim().split_once("] ")?.1;
         Some((symbol.to_owned(), samples.parse().ok()?))
     };
-    Some(report.lines().filter_map(row).collect())
+    Ok(report.lines().filter_map(row).collect())
 }
 
 /// Samples in a function and below it.

@@ -25,8 +25,8 @@ pub struct ProcessKey(pub u64);
 const SEEK_PERF_MAP: Duration = Duration::from_secs(1);
 const SEEK_NEW_PERF_MAP: Duration = Duration::from_secs(30);
 
-/// How often a jitdump is looked at.
-const LOOK_AT_JITDUMP: Duration = Duration::from_millis(100);
+/// How often a jitdump is looked at: at least once for the samples that one drain of the rings brings.
+const LOOK_AT_JITDUMP: Duration = Duration::from_millis(10);
 
 /// The file in which a process tells of the code that it makes, as far as it was read.
 #[derive(Clone, Debug)]

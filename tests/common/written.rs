@@ -46,7 +46,10 @@ impl Recording {
         let written = rest.strip_suffix(" samples) ]").unwrap().parse().unwrap();
         let summary = line("rprof: ", " samples in ");
         let of_kinds = summary.split("; ").map(|kind| kind.split_once(" samples ").unwrap().0);
-        assert_eq!(of_kinds.map(|number| number.parse::<u64>().unwrap()).sum::<u64>(), written, "{}", self.said);
+        let taken: u64 = of_kinds.map(|number| number.parse::<u64>().unwrap()).sum();
+        let dropped = self.said.lines().find_map(|line| line.strip_suffix(" older samples were dropped"));
+        let dropped = dropped.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap());
+        assert_eq!(taken, written + dropped, "{}", self.said);
         written
     }
 }

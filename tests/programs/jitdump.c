@@ -127,6 +127,6 @@ int main(int argc, char **argv) {
     deadline_t end = deadline_in(seconds_of(argc, argv));
     uint64_t sum = 0;
     ready();
-    while (!passed(end)) sum += enter((code_t)code, TURN);
+    while (!passed(end)) sum += enter((code_t)code, 10 * TURN);
     return sum == 42;
 }
