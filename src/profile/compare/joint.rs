@@ -2,6 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::calls::{add_to_callers, outermost, roots};
 use super::evidence::{About, SubWindow, index};
 use super::noise::{Exposure, Noise, Series};
 use super::statistics::false_discovery_rates;
@@ -30,6 +31,8 @@ pub(super) struct Joint {
     pub(super) nodes: Vec<(u32, u32)>,
     /// What was counted in each node itself.
     pub(super) own: Vec<[Sums; 2]>,
+    /// Whether each node's function is on none of its callers.
+    pub(super) outermost: Vec<bool>,
     pub(super) windows: [Vec<SubWindow>; 2],
     pub(super) noise: Noise,
 }
@@ -48,8 +51,11 @@ impl Joint {
         for window in &mut new.windows {
             window.own.iter_mut().for_each(|(node, _)| *node = nodes[*node as usize]);
         }
+        let nodes: Vec<(u32, u32)> =
+            base.tree.nodes().map(|(caller, function)| (index(caller.number()), function)).collect();
         let joint = Joint {
-            nodes: base.tree.nodes().map(|(caller, function)| (index(caller.number()), function)).collect(),
+            outermost: outermost(&nodes, base.functions.list.len()),
+            nodes,
             own: own.split_off(1.min(own.len())),
             functions: base.functions.list,
             windows: [base.windows, new.windows],
@@ -58,56 +64,69 @@ impl Joint {
         (joint, [base.about, new.about])
     }
 
-    /// The nodes from one up to its root, it first.
-    pub(super) fn path(&self, node: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
-        let mut at = node;
-        std::iter::from_fn(move || {
-            let &(parent, function) = self.nodes.get((at as usize).checked_sub(1)?)?;
-            Some((std::mem::replace(&mut at, parent), function))
-        })
-    }
-
     /// Sums of each function: in itself, and with all that it called.
     fn sums(&self) -> Vec<[[Sums; 2]; 2]> {
         let mut sums = vec![[[Sums::default(); 2]; 2]; self.functions.len()];
-        let mut seen = vec![0_u32; self.functions.len()];
-        for (node, own) in (1..).zip(&self.own) {
-            if own.iter().all(|sums| sums.count == 0.0 && sums.value == 0.0) {
-                continue;
-            }
-            for (at, (_, function)) in self.path(node).enumerate() {
-                let of = &mut sums[function as usize];
-                let repeats = std::mem::replace(&mut seen[function as usize], node) == node;
-                for side in [0, 1] {
-                    if at == 0 {
-                        of[0][side].add(own[side]);
-                    }
-                    if !repeats {
-                        of[1][side].add(own[side]);
-                    }
-                }
+        let add = |to: &mut [Sums; 2], more: [Sums; 2]| (0..2).for_each(|side| to[side].add(more[side]));
+        let mut below = self.own.clone();
+        add_to_callers(&self.nodes, &mut below, add);
+        for (at, &(_, function)) in self.nodes.iter().enumerate() {
+            let of = &mut sums[function as usize];
+            add(&mut of[0], self.own[at]);
+            if self.outermost[at] {
+                add(&mut of[1], below[at]);
             }
         }
         sums
     }
 
-    /// For groups of functions, the value of each in each sub-window: `group` of a function is its row. A stack counts in each group once,
-    /// or only in that of its leaf.
-    pub(super) fn series(&self, group: &[u32], rows: usize, leaves_only: bool) -> [Vec<Vec<f64>>; 2] {
+    /// For groups of functions, what was counted in them themselves in each sub-window: `group` of a function is its row.
+    pub(super) fn series_of_own(&self, group: &[u32], rows: usize) -> [Vec<Vec<f64>>; 2] {
         [0, 1].map(|side: usize| {
             let windows = &self.windows[side];
             let mut series = vec![vec![0.0; windows.len()]; rows];
-            let mut seen = vec![u64::MAX; rows];
-            let mut stamp = 0_u64;
             for (at, window) in windows.iter().enumerate() {
                 for &(node, value) in &window.own {
-                    stamp += 1;
-                    let depth = if leaves_only { 1 } else { usize::MAX };
-                    for (_, function) in self.path(node).take(depth) {
-                        let row = group[function as usize];
-                        if row != NO_SERIES && std::mem::replace(&mut seen[row as usize], stamp) != stamp {
-                            series[row as usize][at] += value;
-                        }
+                    let row = group[self.nodes[node as usize - 1].1 as usize];
+                    if row != NO_SERIES {
+                        series[row as usize][at] += value;
+                    }
+                }
+            }
+            series
+        })
+    }
+
+    /// For functions, each with a row of its own or none, what was counted in them and all that they called in each sub-window. Looks at
+    /// each node of a sub-window once, and at none that it does not have.
+    pub(super) fn series_of_totals(&self, row_of: &[u32], rows: usize) -> [Vec<Vec<f64>>; 2] {
+        let mut below = vec![0.0; self.nodes.len()];
+        let mut is_met = vec![false; self.nodes.len()];
+        let mut met: Vec<u32> = Vec::new();
+        [0, 1].map(|side: usize| {
+            let windows = &self.windows[side];
+            let mut series = vec![vec![0.0; windows.len()]; rows];
+            for (at, window) in windows.iter().enumerate() {
+                for &(node, value) in &window.own {
+                    below[node as usize - 1] += value;
+                    let mut node = node;
+                    while node != 0 && !std::mem::replace(&mut is_met[node as usize - 1], true) {
+                        met.push(node);
+                        node = self.nodes[node as usize - 1].0;
+                    }
+                }
+                // What is called stands behind its caller.
+                met.sort_unstable_by(|a, b| b.cmp(a));
+                for node in met.drain(..).map(|node| node as usize - 1) {
+                    is_met[node] = false;
+                    let value = std::mem::take(&mut below[node]);
+                    let (caller, function) = self.nodes[node];
+                    if let Some(caller) = (caller as usize).checked_sub(1) {
+                        below[caller] += value;
+                    }
+                    let row = row_of[function as usize];
+                    if row != NO_SERIES && self.outermost[node] {
+                        series[row as usize][at] += value;
                     }
                 }
             }
@@ -247,11 +266,10 @@ fn summaries(joint: &Joint, about: [About; 2]) -> [SideSummary; 2] {
 /// The value whose leaf has no name, or whose stack has no root.
 fn unknown_values(joint: &Joint) -> [f64; 2] {
     let mut unknown = [0.0; 2];
-    for (node, own) in (1..).zip(&joint.own) {
-        let mut path = joint.path(node).map(|(_, function)| &joint.functions[function as usize]);
-        let leaf = path.next();
-        let root = path.last();
-        if leaf.into_iter().chain(root).any(Function::is_unknown) {
+    let is_unknown: Vec<bool> = joint.functions.iter().map(Function::is_unknown).collect();
+    let is_unknown = |node: usize| is_unknown[joint.nodes[node].1 as usize];
+    for (node, (root, own)) in roots(&joint.nodes).into_iter().zip(&joint.own).enumerate() {
+        if is_unknown(node) || is_unknown(root as usize) {
             (0..2).for_each(|side| unknown[side] += own[side].value);
         }
     }
@@ -291,8 +309,8 @@ impl Judged {
             *row = number;
             number += 1;
         }
-        let owns = joint.series(&rows, number as usize, true);
-        let totals = joint.series(&rows, number as usize, false);
+        let owns = joint.series_of_own(&rows, number as usize);
+        let totals = joint.series_of_totals(&rows, number as usize);
         let of_row: Vec<usize> = (0..sums.len()).filter(|&at| rows[at] != NO_SERIES).collect();
         let all = of_row.iter().enumerate().flat_map(|(row, &at)| {
             [(&owns, 0), (&totals, 1)]
@@ -362,7 +380,7 @@ impl Joint {
     /// Everything together, as one series.
     fn whole(&self, options: &CompareOptions) -> Estimate {
         let group = vec![0; self.functions.len()];
-        let series = self.series(&group, 1, true);
+        let series = self.series_of_own(&group, 1);
         let series = Series { values: [&series[0][0], &series[1][0]], sums: [self.sum(0), self.sum(1)] };
         let mut whole = Estimate::of(&series, &self.noise, options.confidence);
         whole.false_discovery = whole.chance;
@@ -383,7 +401,7 @@ impl Joint {
             let sums = &mut sums[group[function as usize] as usize];
             (0..2).for_each(|side| sums[side].add(own[side]));
         }
-        let series = self.series(&group, names.len(), true);
+        let series = self.series_of_own(&group, names.len());
         let mut modules: Vec<ModuleChange> = vec![];
         let mut by_row: Vec<(&str, u32)> = names.into_iter().collect();
         by_row.sort_unstable_by_key(|(_, row)| *row);

@@ -4,6 +4,7 @@
 //! [`Evidence`] is gathered for each side, window by window; [`Comparison::of`] judges it. Functions are told apart by comparable names
 //! ([`super::names`]) and the file names of their modules. docs/diff.md tells what is computed and why.
 
+mod calls;
 mod difference;
 mod estimate;
 mod evidence;

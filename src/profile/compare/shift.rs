@@ -10,6 +10,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::calls::add_to_callers;
 use super::statistics::quantile;
 use super::{CommonRatio, Comparison, Estimate, Verdict};
 
@@ -133,21 +134,23 @@ impl Comparison {
 
     /// Callers that have most of a change below them, the smallest first.
     fn callers_of_change(&self, function: usize, part: &[bool], own: bool) -> Vec<u32> {
-        let mut shares: FxHashMap<u32, f64> = FxHashMap::default();
+        let nodes = &self.joint.nodes;
+        // How much of the change is in each node and below it; none where no part of it is.
+        let mut changes: Vec<Option<f64>> = vec![None; nodes.len()];
         let mut whole = 0.0;
-        for node in (0..self.tree.len()).filter(|&node| part[node]) {
+        for node in (0..nodes.len()).filter(|&node| part[node]) {
             let [base, new] = self.rates(node);
             whole += new - base;
-            let mut above: Vec<u32> = Vec::new();
-            let mut at = Some(node);
-            while let Some(here) = at {
-                let of = self.tree[here].function;
-                if !above.contains(&of) && (own || of as usize != function) && above.len() < 64 {
-                    above.push(of);
-                }
-                at = self.tree[here].parent.map(|parent| parent as usize);
+            changes[node] = Some(new - base);
+        }
+        add_to_callers(nodes, &mut changes, |sum, more| {
+            *sum = sum.map_or(more, |sum| Some(sum + more.unwrap_or(0.0)));
+        });
+        let mut shares: FxHashMap<u32, f64> = FxHashMap::default();
+        for ((&(_, of), change), outermost) in nodes.iter().zip(changes).zip(&self.joint.outermost) {
+            if let Some(change) = change.filter(|_| *outermost && (own || of as usize != function)) {
+                *shares.entry(of).or_default() += change;
             }
-            above.into_iter().for_each(|of| *shares.entry(of).or_default() += new - base);
         }
         let most = shares.into_iter().filter(|(_, share)| share / whole >= BELOW).map(|(of, _)| of);
         let mut callers: Vec<u32> = most.collect();

@@ -2,6 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::super::calls::add_to_callers;
 use super::super::noise::Series;
 use super::super::statistics::false_discovery_rates;
 use super::super::{Change, CommonRatio, Comparison, Estimate, Sums, TESTED_FROM};
@@ -232,8 +233,10 @@ impl Comparison {
                 Subject::Own(at) | Subject::Total(at) => at == function,
             };
             let group: Vec<u32> = (0..self.functions.len()).map(|at| if wanted(at) { 0 } else { u32::MAX }).collect();
-            let leaves = !matches!(candidate.subject, Subject::Total(_));
-            let [mut base, mut new] = self.joint.series(&group, 1, leaves);
+            let [mut base, mut new] = match candidate.subject {
+                Subject::Total(_) => self.joint.series_of_totals(&group, 1),
+                Subject::Whole | Subject::Module(_) | Subject::Own(_) => self.joint.series_of_own(&group, 1),
+            };
             [base.swap_remove(0), new.swap_remove(0)]
         };
         found.iter().map(one).collect()
@@ -246,29 +249,45 @@ impl Comparison {
         } else {
             self.below(function, false)
         };
-        let (mut callers, mut above, mut rise): (FxHashMap<usize, f64>, FxHashSet<usize>, f64) = Default::default();
-        for node in (0..self.tree.len()).filter(|&node| below[node]) {
-            let of = self.rise_of(node);
-            rise += of;
-            let mut at = Some(node);
-            // Up to the function's outermost call, and on to who made it.
-            let mut caller = None;
-            while let Some(here) = at {
-                let here_of = self.tree[here].function as usize;
-                if here_of == function {
-                    caller = self.tree[here].parent.map(|parent| self.tree[parent as usize].function as usize);
-                } else if caller.is_some() && of > 0.0 {
-                    above.insert(here_of);
-                }
-                at = self.tree[here].parent.map(|parent| parent as usize);
+        let nodes = &self.joint.nodes;
+        let part = |node: usize| if below[node] { self.rise_of(node) } else { 0.0 };
+        let mut rises: Vec<f64> = (0..nodes.len()).map(part).collect();
+        add_to_callers(nodes, &mut rises, |sum, more| *sum += more);
+        let rise: f64 = (0..nodes.len()).map(part).sum();
+        let mut callers: FxHashMap<usize, f64> = FxHashMap::default();
+        for (node, &(caller, of)) in nodes.iter().enumerate() {
+            // Who made the function's outermost call.
+            if of as usize == function && self.joint.outermost[node] && caller > 0 {
+                *callers.entry(nodes[caller as usize - 1].1 as usize).or_default() += rises[node];
             }
-            caller.into_iter().for_each(|caller| *callers.entry(caller).or_default() += of);
         }
+        let above = self.above_rises(function, &below);
         let mut callers: Vec<(usize, f64)> =
             callers.into_iter().map(|(caller, of)| (caller, of / rise)).filter(|(_, part)| *part >= 0.05).collect();
         callers.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         callers.truncate(MOST_CALLERS);
         let risen_with = risen.iter().copied().filter(|at| *at != function && above.contains(at));
         (callers, risen_with.take(MOST_RISEN_WITH).collect())
+    }
+
+    /// The functions that called a function where some of these nodes, which lie in it or below it, rose.
+    fn above_rises(&self, function: usize, below: &[bool]) -> FxHashSet<usize> {
+        // Whether any node here or below rose, and whether the function was called on the way to it.
+        let mut rose = vec![[false; 2]; self.tree.len()];
+        let mut above = FxHashSet::default();
+        for node in (0..self.tree.len()).rev() {
+            let of = self.tree[node].function as usize;
+            rose[node][0] |= below[node] && self.rise_of(node) > 0.0;
+            if of == function {
+                rose[node][1] |= rose[node][0];
+            } else if rose[node][1] {
+                above.insert(of);
+            }
+            let of_node = rose[node];
+            if let Some(caller) = self.tree[node].parent {
+                (0..2).for_each(|at| rose[caller as usize][at] |= of_node[at]);
+            }
+        }
+        above
     }
 }
