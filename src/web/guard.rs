@@ -165,6 +165,15 @@ impl Guard {
         };
         let host = host.to_str().map_err(|_| WebError::bad("the Host is no name"))?;
         let authority: Authority = host.parse().map_err(|_| WebError::bad("the Host is no name"))?;
+        // A Host has no user (RFC 9110, 7.2): what stands before the @ could look like the name to others on the way.
+        if host.contains('@') {
+            return Err(WebError::bad("a Host holds a name and a port, and no user"));
+        }
+        // A target may name the host too (GET http://HOST/PATH); a client then sends the same one as Host (RFC 9112, 3.2.2).
+        let target = parts.uri.authority().map(Authority::as_str);
+        if target.is_some_and(|target| !target.eq_ignore_ascii_case(host)) {
+            return Err(WebError::bad("the request names one host in its target and another as its Host"));
+        }
         let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
         let bare = name.trim_start_matches('[').trim_end_matches(']');
         let is_ours = name == "localhost"
@@ -248,6 +257,22 @@ mod tests {
         }
         assert_eq!(status("/api/info", &[TOKEN]), 400);
         assert_eq!(status("/api/info", &[("host", "localhost"), ("host", "evil.example"), TOKEN]), 400);
+    }
+
+    #[test]
+    fn a_target_that_names_a_host_names_that_of_the_header() {
+        let asked = |target: &str, host: &str| status(target, &[("host", host), TOKEN]);
+        assert_eq!(asked("http://localhost:4040/api/info", "localhost:4040"), 200);
+        assert_eq!(asked("http://LOCALHOST:4040/api/info", "localhost:4040"), 200);
+        assert_eq!(asked("http://evil.example/api/info", "evil.example"), 421);
+        for target in
+            ["http://evil.example/", "http://localhost:4041/", "http://localhost/", "http://me@localhost:4040/"]
+        {
+            assert_eq!(asked(target, "localhost:4040"), 400, "{target}");
+        }
+        for host in ["me@localhost", "evil.example@localhost:4040", "me:secret@127.0.0.1", "@localhost"] {
+            assert_eq!(asked("/api/info", host), 400, "{host}");
+        }
     }
 
     #[test]
