@@ -141,7 +141,7 @@ impl Unwinder {
             stack,
             health,
             cursor: Cursor::new::<A>(file),
-            start: *file,
+            walked: (0, *file),
             exact,
             by_chain: false,
             elsewhere: false,
@@ -277,8 +277,8 @@ struct Walk<'a, 's, A: Arch> {
     stack: StackCopy<'s>,
     health: &'a mut Health,
     cursor: Cursor,
-    /// All registers of the leaf, for the few rules that need another one than the cursor has.
-    start: RegisterFile,
+    /// All registers behind so many frames, for the few rules that need another one than the cursor has: at first those of the leaf.
+    walked: (usize, RegisterFile),
     /// Whether the cursor's address is that of the next instruction, not of a call.
     exact: bool,
     /// Whether the stack pointer is unknown, since the last step was by frame pointer and that does not tell it.
@@ -493,7 +493,11 @@ impl<A: Arch> Walk<'_, '_, A> {
             Ok(Next::Caller) => Ok(Next::Caller),
             step => {
                 (self.cursor, self.exact) = (before, exact);
-                self.step_to_entry().unwrap_or(step.and(Err(Why::NoUnwindInfo)))
+                let entry = self.step_to_entry();
+                if entry.is_some() {
+                    self.missing = None;
+                }
+                entry.unwrap_or(step.and(Err(Why::NoUnwindInfo)))
             }
         }
     }
@@ -569,17 +573,18 @@ impl<A: Arch> Walk<'_, '_, A> {
         if A::ABI.link_register { self.enter(lr, sp) } else { self.enter(self.stack.read(sp)?, offset(sp, 1)) }
     }
 
-    /// Finds the caller by the row itself, with all registers: those are followed from the leaf again up to here.
+    /// Finds the caller by the row itself, with all registers: those are followed up to here from where they were known last.
     #[cold]
     fn interpret(&mut self, frames: &[UserFrame]) -> Step {
         self.health.add(Count::CfiExpressions, 1);
-        let mut file = self.start;
-        for frame in frames {
+        let (done, mut file) = self.walked;
+        for frame in &frames[done..] {
             match self.step_fully(&file, frame)? {
                 Some(caller) => file = caller,
                 None => return Ok(Next::Root),
             }
         }
+        self.walked = (frames.len(), file);
         let cursor = Cursor::new::<A>(&file);
         self.cursor.fp = cursor.fp;
         self.enter(file[A::ABI.pc], cursor.sp)
