@@ -75,6 +75,8 @@ impl Live {
         };
         let stack_bytes = match settings.graph {
             CallGraph::Dwarf { stack_bytes } => stack_bytes,
+            // Of departures there may be a million a second, which would fill the rings with large copies: it grows where it has to.
+            CallGraph::Auto if settings.events.iter().any(|event| event.probe.is_some_and(Probe::is_away)) => 16 << 10,
             // Shrinks where less is enough (docs/stacks.md).
             _ => MAX_STACK_BYTES,
         };
