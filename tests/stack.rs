@@ -200,6 +200,15 @@ fn waits_go_on_as_if_nobody_had_looked() {
 }
 
 #[test]
+fn a_process_whose_first_thread_has_ended() {
+    let program = programs::run(&c("leader_gone.c", O2), &["0"]);
+    let told = stack(&["-p", &program.pid().to_string()]);
+    assert_eq!(told.status, Some(0), "{}", told.said);
+    let frames = ["worker_hot", "worker", "start_thread"];
+    assert!(frames.iter().all(|frame| told.printed.contains(frame)), "{}", told.printed);
+}
+
+#[test]
 fn equal_stacks_are_shown_together() {
     let program = waits(30);
     let pid = program.pid().to_string();

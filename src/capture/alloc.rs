@@ -25,7 +25,7 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use procfs::process::{MMPermissions, MMapPath, Process};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::alive::lives;
+use super::alive::{lives, teller};
 use super::bpf::{self, BpfError};
 use super::event::{Event, Probe, Rate};
 use super::sites::{self, Code, FileId, Site};
@@ -557,8 +557,9 @@ fn allocator(file: &File) -> Allocator {
 fn candidate(map: &MapRecord<'_>) -> Option<Candidate> {
     let name = map.name.to_str().filter(|name| map.pid.0 > 0 && is_file(name))?;
     let (pid, start, end) = (map.pid, map.start.0, map.start.0.saturating_add(map.size));
-    let mapping = PathBuf::from(format!("/proc/{}/map_files/{start:x}-{end:x}", pid.0));
-    Some(Candidate::Mapping { pid, paths: [mapping, below_root(pid, name)] })
+    let teller = teller(pid);
+    let mapping = PathBuf::from(format!("/proc/{}/map_files/{start:x}-{end:x}", teller.0));
+    Some(Candidate::Mapping { pid, paths: [mapping, below_root(teller, name)] })
 }
 
 fn below_root(pid: Pid, name: &str) -> PathBuf {
@@ -571,6 +572,7 @@ fn is_file(name: &str) -> bool {
 
 /// The files of code that a process has mapped, as it sees them.
 fn mapped_files(pid: Pid) -> Vec<PathBuf> {
+    let pid = teller(pid);
     let maps = Process::new(pid.0).and_then(|process| process.maps());
     let code = maps.into_iter().flatten().filter(|map| map.perms.contains(MMPermissions::EXECUTE));
     let mut seen = FxHashSet::default();
@@ -599,8 +601,9 @@ fn with_libraries(program: &Path) -> Vec<PathBuf> {
     libraries.chain([path.clone()]).collect()
 }
 
-/// The file of a program, as `execvp(3)` finds it.
-fn found_in_path(program: &Path) -> Option<PathBuf> {
+/// The file of a program, as `execvp(3)` finds it; `None` if there is none.
+#[must_use]
+pub fn found_in_path(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return Some(program.to_owned());
     }

@@ -18,8 +18,8 @@ pub mod snapshot;
 mod target;
 mod uprobe;
 
-pub use alive::{exists, lives, thread_lives};
-pub use alloc::AllocTotals;
+pub use alive::{exists, lives, teller, thread_lives};
+pub use alloc::{AllocTotals, found_in_path};
 pub use attr::{AlsoRecords, CallGraph, MAX_STACK_BYTES, REGISTERS};
 pub use bpf::BpfError;
 pub use error::CaptureError;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use glob::Pattern;
 use rustc_hash::FxHashMap;
 
-use super::alive::{exists, lives};
+use super::alive::{exists, lives, teller};
 use super::cgroup::{Membership, unescape};
 use crate::ids::Pid;
 use crate::record::{Record, TaskRecord};
@@ -244,11 +244,12 @@ fn executable_fits(selector: &Selector, pid: Pid) -> Option<bool> {
     if selector.executables.is_empty() {
         return Some(true);
     }
-    let path = fs::read_link(format!("/proc/{}/exe", pid.0)).ok()?;
+    let Pid(teller) = teller(pid);
+    let path = fs::read_link(format!("/proc/{teller}/exe")).ok()?;
     let path = path.to_string_lossy();
     // The program may have been replaced by a newer one since.
     let path = Path::new(path.strip_suffix(" (deleted)").unwrap_or(&path));
-    let root = fs::read_link(format!("/proc/{}/root", pid.0)).ok();
+    let root = fs::read_link(format!("/proc/{teller}/root")).ok();
     Some(selector.fits_executable(path, root.as_deref()))
 }
 

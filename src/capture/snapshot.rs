@@ -23,6 +23,7 @@ use procfs::process::MMPermissions;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::task::{KernelLine, Task};
+use super::alive::teller;
 use super::attr::REGISTERS;
 use super::target::{process_of, threads};
 use crate::ids::{Address, Pid, Tid, Timestamp};
@@ -428,7 +429,7 @@ struct Memory(Vec<(u64, u64)>);
 impl Memory {
     /// One that may not be read has no ranges.
     fn read(pid: Pid) -> Memory {
-        let maps = procfs::process::Process::new(pid.0).and_then(|process| process.maps());
+        let maps = procfs::process::Process::new(teller(pid).0).and_then(|process| process.maps());
         let maps = maps.into_iter().flatten();
         Memory(maps.filter(|map| map.perms.contains(MMPermissions::WRITE)).map(|map| map.address).collect())
     }

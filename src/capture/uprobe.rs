@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use procfs::process::{MMapPath, MemoryMap};
 
+use super::alive::teller;
 use super::event::{EACH, Event, EventError, modified};
 use super::grammar::Terms;
 use super::sites::{self, Code, FileId, SiteError};
@@ -73,7 +74,7 @@ impl Uprobe {
         let path = self.path.to_string_lossy();
         let inode = fs::metadata(&*path).ok()?.ino();
         let mut namesake = None;
-        for &Pid(pid) in pids {
+        for Pid(pid) in pids.iter().map(|&pid| teller(pid)) {
             let maps = procfs::process::Process::new(pid).and_then(|process| process.maps()).ok()?;
             if maps.iter().any(|map| map.inode == inode) {
                 return None;

@@ -234,7 +234,7 @@ impl Process {
 
 impl ProcessIdentity {
     fn new(pid: Pid, start: u64) -> ProcessIdentity {
-        let executable = fs::metadata(format!("/proc/{}/exe", pid.0)).ok();
+        let executable = fs::metadata(format!("/proc/{}/exe", capture::teller(pid).0)).ok();
         ProcessIdentity { start, executable: executable.map(|file| (file.dev(), file.ino())) }
     }
 }

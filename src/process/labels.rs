@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::capture::cgroup::Membership;
+use crate::capture::{self, cgroup::Membership};
 use crate::ids::Pid;
 
 /// More cgroups than this are not remembered; a host has some hundreds.
@@ -25,7 +25,7 @@ pub(super) struct Labels(FxHashMap<String, ProcessLabels>);
 impl Labels {
     /// The labels of a process; `None` if it has ended.
     pub(super) fn of(&mut self, pid: Pid) -> Option<ProcessLabels> {
-        let text = fs::read_to_string(format!("/proc/{}/cgroup", pid.0)).ok()?;
+        let text = fs::read_to_string(format!("/proc/{}/cgroup", capture::teller(pid).0)).ok()?;
         if let Some(known) = self.0.get(&text) {
             return Some(known.clone());
         }

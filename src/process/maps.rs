@@ -7,6 +7,7 @@ use std::sync::Arc;
 use procfs::process::{MMPermissions, MMapPath, MemoryMap};
 
 use super::open;
+use crate::capture;
 use crate::ids::{Address, Pid};
 use crate::record::{Identity, MapRecord};
 
@@ -31,7 +32,7 @@ pub(super) fn executable_maps(pid: Pid) -> Vec<MemoryMap> {
 
 /// What a process has mapped; nothing if it has ended or may not be looked into.
 pub(super) fn maps(pid: Pid) -> Vec<MemoryMap> {
-    let maps = procfs::process::Process::new(pid.0).and_then(|process| process.maps());
+    let maps = procfs::process::Process::new(capture::teller(pid).0).and_then(|process| process.maps());
     maps.map_or_else(|_| Vec::new(), |maps| maps.into_iter().collect())
 }
 
@@ -56,7 +57,7 @@ fn map_identity(map: &MemoryMap) -> Identity {
 
 /// The name of the file that a process executes; `None` of kernel threads, of a process that has ended, and where we may not ask.
 pub(super) fn executable_of(pid: Pid) -> Option<Arc<str>> {
-    let path = fs::read_link(format!("/proc/{}/exe", pid.0)).ok()?;
+    let path = fs::read_link(format!("/proc/{}/exe", capture::teller(pid).0)).ok()?;
     file_name(&path.to_string_lossy())
 }
 

@@ -11,6 +11,7 @@ use nix::fcntl::OFlag;
 use rustc_hash::FxHashMap;
 
 use super::image::{Image, ImageError};
+use crate::capture;
 use crate::ids::{Address, BuildId, ImageId, Pid};
 use crate::record::Identity;
 use crate::sys;
@@ -159,7 +160,7 @@ impl OpenRequest {
 
     fn by_mapping(&self) -> io::Result<File> {
         let (start, end) = self.range;
-        let path = format!("/proc/{}/map_files/{start:x}-{end:x}", self.pid.0);
+        let path = format!("/proc/{}/map_files/{start:x}-{end:x}", capture::teller(self.pid).0);
         sys::open_regular(None, Path::new(&path), true)
     }
 
@@ -208,9 +209,10 @@ impl Roots {
     /// # Errors
     /// If it has ended, or may not be looked into (`CAP_SYS_PTRACE`).
     pub(super) fn open(&mut self, pid: Pid) -> io::Result<Arc<File>> {
-        let path = format!("/proc/{}/root", pid.0);
+        let Pid(teller) = capture::teller(pid);
+        let path = format!("/proc/{teller}/root");
         let root = fs::metadata(&path)?;
-        let namespace = fs::metadata(format!("/proc/{}/ns/mnt", pid.0))?.ino();
+        let namespace = fs::metadata(format!("/proc/{teller}/ns/mnt"))?.ino();
         let key = RootKey { device: root.dev(), inode: root.ino(), namespace };
         if let Some(open) = self.0.get(&key).and_then(Weak::upgrade) {
             return Ok(open);

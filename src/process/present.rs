@@ -47,7 +47,8 @@ pub fn describe(pid: Pid, extent: Extent, visit: &mut dyn FnMut(Present<'_>)) {
         let (parent, parent_tid) = if first { (parent, Tid(parent.0)) } else { (pid, Tid(pid.0)) };
         visit(Present::Thread(TaskRecord { pid, tid, parent, parent_tid }, OsStr::new(&*comm)));
     }
-    let namespaces = NAMESPACES.map(|name| namespace(pid, name));
+    let teller = capture::teller(pid);
+    let namespaces = NAMESPACES.map(|name| namespace(teller, name));
     if namespaces.iter().any(|&(_, inode)| inode > 0) {
         visit(Present::Namespaces(&namespaces));
     }
