@@ -7,6 +7,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -96,6 +97,20 @@ fn one_thread() {
     assert!(recorded.samples() > 20, "{}", recorded.top());
     assert!(recorded.stacks.iter().all(|s| s.tid.to_string() == tid && s.comm == "worker-1"), "{}", recorded.top());
     assert!(recorded.share(&["clone3", "start_thread", "worker", "worker_leaf", "spin"]) > 0.9, "{}", recorded.top());
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended() {
+    let program = running("leader_gone.c", &[]);
+    let pid = program.pid().to_string();
+    for target in [&["-p", &pid][..], &["-a"], &["--exe", "leader_gone"]] {
+        let recorded = briefly(target);
+        let samples = recorded.count(|stack| stack.pid == program.pid());
+        let whole = recorded.count(|stack| {
+            stack.pid == program.pid() && stack.is(&["clone3", "start_thread", "worker", "worker_hot", "spin"])
+        });
+        assert!(samples > 20 && whole * 100 > samples * 95, "{target:?} {whole} of {samples}: {}", recorded.top());
+    }
 }
 
 #[test]
@@ -441,7 +456,7 @@ struct Public(tempfile::TempDir);
 impl Public {
     fn new(program: &Path) -> Public {
         let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::copy(env!("CARGO_BIN_EXE_rprof"), folder.path().join("rprof")).unwrap();
         fs::copy(program, folder.path().join("program")).unwrap();
         Public(folder)
@@ -499,7 +514,30 @@ fn without_privileges() {
     let mut capable = public.rprof("+perfmon,+sys_ptrace");
     let recorded = start_as(&mut capable, &options, NO_COMMAND).finish();
     assert!(recorded.count(|stack| stack.pid == root.pid() && stack.is(CHAIN)) > 30, "{}", recorded.top());
+    // The kernel takes the events away where a set-uid program is executed.
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+    let silent = start_as(&mut public.rprof(""), &["-F", "1999"], &command).finish();
+    assert!(silent.samples() == 0 && silent.attempt.said.contains("set-uid"), "{}", silent.attempt.said);
     drop(paranoid);
+}
+
+#[test]
+fn a_recording_without_samples_says_why() {
+    let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+    let recorded = briefly(&["-p", &sleeper.id().to_string()]);
+    let _ = (sleeper.kill(), sleeper.wait());
+    let said = |recorded: &Recorded, part: &str| {
+        assert_eq!(recorded.samples(), 0, "{}", recorded.top());
+        assert!(recorded.attempt.said.contains(part), "{part}: {}", recorded.attempt.said);
+    };
+    said(&recorded, "no sample was taken: the target did not run: its threads (1) are asleep");
+    let chain = c("chain.c", O2);
+    let elsewhere = programs::run_command(Command::new("taskset").args(["-c", "0", text(&chain), "0"]));
+    let recorded = briefly(&["-C", "1", "-p", &elsewhere.pid().to_string()]);
+    said(&recorded, "no sample was taken: 0 of the target's 1 threads are asleep; only CPU 1 is looked at (-C)");
+    let short = record(&["-F", "1"], &["true"]);
+    said(&short, "no sample was taken: the command used ");
+    said(&short, "a sample is taken after 1000.0 ms of it");
 }
 
 #[test]

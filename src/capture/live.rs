@@ -276,6 +276,12 @@ impl Live {
         (self.ring_bytes / 16).min(u64::from(MAX_STACK_BYTES)) as u32 & !7
     }
 
+    /// What is captured.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// The events, as they were opened.
     #[must_use]
     pub fn events(&self) -> &[Event] {

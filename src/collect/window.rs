@@ -143,6 +143,18 @@ impl Window {
         (0_u32..).zip(&self.events).map(|(index, event)| self.of_event(index, event)).collect()
     }
 
+    /// Whether nothing was sampled.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.samples.is_empty() && self.events.iter().all(|event| event.passed_on == 0)
+    }
+
+    /// Samples that were lost, of all events.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.events.iter().map(|event| event.loss.lost).sum()
+    }
+
     /// What was counted of each event, in their order.
     #[must_use]
     pub fn tallies(&self) -> Vec<Tally> {

@@ -11,6 +11,7 @@ pub mod replay;
 mod sampler;
 mod screen;
 mod signals;
+mod silence;
 pub mod stack;
 pub mod status;
 pub mod top;

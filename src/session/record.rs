@@ -10,6 +10,7 @@ use super::perf_data::{Closing, PerfData, PerfDataError};
 use super::sampler::{ALLOCATIONS, DRAIN, Sampler};
 use super::screen::{Screen, Summary};
 use super::signals::Signals;
+use super::silence;
 use crate::capture::{CaptureError, Live, Settings};
 use crate::collect::{Frame, OFF_CPU_STACKS, Window};
 use crate::encode::{self, FileError, Format};
@@ -146,8 +147,12 @@ pub fn record(recording: Recording, output: &Output, screen: &Screen) -> Result<
         screen.say(&format!("{name}: no call of it was met; the target did not come by, or never mapped that file"));
     });
     let restricted = kernel_names_hidden(&window, &mut symbolizer);
-    let mut summary =
-        Summary { elapsed: window.duration, cpus: cpus_used(&window, sampler.weight()), ..Summary::default() };
+    let mut summary = Summary {
+        elapsed: window.duration,
+        cpus: cpus_used(&window, sampler.weight()),
+        silence: window.is_silent().then(|| silence::reason(&sampler.live, window.lost())),
+        ..Summary::default()
+    };
     let mut naming = |done, total| screen.naming(done, total);
     let apart = writer.is_some() || window.events.iter().any(|event| event.apart);
     let several = window.events.len() > 1;

@@ -88,6 +88,7 @@ impl Screen {
         let health = &quality.health;
         let seconds = end.elapsed.as_secs_f64();
         self.say(&taken(&quality, seconds, end.cpus));
+        end.silence.iter().for_each(|why| self.say(&format!("no sample was taken: {why}")));
         if let Some(complete) = quality.complete_percent() {
             self.say(&format!("{complete} of user stacks reach the root{}", incomplete(health)));
         }
@@ -115,6 +116,8 @@ pub(super) struct Summary {
     pub(super) elapsed: Duration,
     /// How many CPUs the target used, where time was sampled.
     pub(super) cpus: Option<f64>,
+    /// Why there is no sample, if there is none.
+    pub(super) silence: Option<String>,
     pub(super) own_cpu: Duration,
     /// The most memory that was resident, in bytes.
     pub(super) own_memory: Option<u64>,
