@@ -11,7 +11,7 @@ use nix::unistd::{AccessFlags, access};
 use crate::capture::{self, Live, Rate, Settings, Sharing, Target};
 use crate::ids::{Tid, Unit};
 
-/// What keeps the kernel from sampling a program that an ordinary user starts, and it does not tell.
+/// `S_ISUID` and `S_ISGID` of a file's mode (inode(7)).
 const SET_ID: u32 = 0o6000;
 
 /// Why nothing was sampled, as far as that can be told. `lost` samples were dropped.
